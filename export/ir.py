@@ -1,0 +1,73 @@
+"""The integer graph between a Keras model and a `.tflite`: plain data, in TFLite's own names and layouts.
+
+`lower.py` writes it, `simulate.py` runs it, `tflite.py` stores it. Weights are int8 codes from the first moment;
+no float weight exists here.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Attribute = int | float | str | bool | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """`real = scale * (stored - zero_point)`; `scale` is float32 of shape (1,) or (channels,) along `axis`."""
+
+    scale: np.ndarray
+    zero_point: int = 0
+    axis: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", np.atleast_1d(np.asarray(self.scale, np.float32)))
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor. Activations carry a leading batch dimension of 1 (stored as open) and no `data`.
+
+    dtype: "int8", "int32" or "float32". Weights are OHWI for CONV_2D, 1HWO for DEPTHWISE_CONV_2D,
+    (units, inputs) for FULLY_CONNECTED; a bias is int32 at scale `s_in * s_w`. `bits` is the width of a weight's
+    codes before they were shifted up inside int8 (`stored = code << shift`); it is information for reports alone.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "int8"
+    quantization: Quantization | None = None
+    data: np.ndarray | None = None
+    bits: int = 8
+    shift: int = 0
+
+
+@dataclass(frozen=True)
+class Op:
+    """One TFLite builtin operator, such as "CONV_2D". `inputs` names tensors in TFLite's order.
+
+    Attributes, each present only where the operator has it: `activation` ("NONE" | "RELU" | "RELU6"),
+    `padding` ("SAME" | "VALID"), `stride` (h, w), `dilation` (h, w), `filter` (h, w), `depth_multiplier`,
+    `axis`, `keep_dims`, `beta`, `shape`.
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+
+
+@dataclass
+class Graph:
+    """Tensors by name, operators in execution order, and the names of the model's inputs and outputs."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    ops: list[Op] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+
+    def add(self, tensor: Tensor) -> str:
+        """Adds a tensor under its name; raises ValueError when the name is taken."""
+        if tensor.name in self.tensors:
+            raise ValueError(f"Two tensors share one name. Received: name={tensor.name!r}")
+        self.tensors[tensor.name] = tensor
+        return tensor.name
