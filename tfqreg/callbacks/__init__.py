@@ -1,0 +1,24 @@
+"""Callbacks, one file each."""
+
+import keras
+
+from tfqreg.callbacks.monitor import Monitor, kernel_figures
+from tfqreg.callbacks.stages import Stages
+from tfqreg.wrap import quantized_layers
+
+
+def callbacks_for(model: keras.Model) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks that training a quantized model needs.
+
+    Args:
+        model: a model with wrapped layers.
+
+    Raises:
+        ValueError: for a model with nothing to quantize.
+    """
+    if not quantized_layers(model):
+        raise ValueError(f"{model.name}: no wrapped layers. Call tfqreg.quantize(model, rules) first.")
+    return [Stages()]
+
+
+__all__ = ["Monitor", "Stages", "callbacks_for", "kernel_figures"]

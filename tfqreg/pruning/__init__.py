@@ -1,0 +1,1 @@
+"""Schedules of the sparsity, and thresholds by magnitude."""

@@ -1,0 +1,151 @@
+"""The state of a lowering: the graph so far, and for every edge its int8 tensor or the operator still open on it."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+import tfqreg
+from tfqreg.graph import Edge, Node
+
+from .fold import FoldedWeights, integer_weights
+from .ir import Attribute, Graph, Op, Quantization, Tensor
+
+
+@dataclass(frozen=True)
+class Open:
+    """An operator that waits for its output grid; `weights` belong to what has a kernel."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    name: str
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    weights: FoldedWeights | None = None
+    activation: str = "NONE"
+
+
+Value = str | Open  # the name of an int8 tensor, or an operator still open
+
+
+class Builder:
+    """Adds tensors and operators to `graph`; `values` holds what each edge of the Keras graph has become."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.values: dict[Edge, Value] = {}
+
+    def tensor(self, name: str, shape: tuple[int, ...], grid: Quantization | None, dtype: str = "int8") -> str:
+        """Adds an activation, under a name of its own."""
+        taken = self.graph.tensors
+        count = 1
+        unique = name
+        while unique in taken:
+            unique, count = f"{name}_{count}", count + 1
+        return self.graph.add(Tensor(unique, shape, dtype, grid))
+
+    def constant(self, name: str, data: np.ndarray, grid: Quantization | None = None) -> str:
+        """Adds a constant, or returns the name of the equal one that is there."""
+        present = self.graph.tensors.get(name)
+        if present is None:
+            return self.graph.add(Tensor(name, data.shape, str(data.dtype), grid, data))
+        if present.data is None or not np.array_equal(present.data, data) or present.dtype != data.dtype:
+            return self.constant(f"{name}'", data, grid)
+        return name
+
+    def emit(self, kind: str, inputs: tuple[str, ...], output: str, **attributes: Attribute) -> str:
+        """Adds an operator and returns its output."""
+        self.graph.ops.append(Op(kind, inputs, (output,), attributes))
+        return output
+
+    def integer(self, edge: Edge, needed_by: str) -> str:
+        """Returns the int8 tensor of an edge; raises ValueError where it is still open."""
+        value = self.values[edge]
+        if isinstance(value, Open):
+            raise ValueError(
+                f"{value.name}: its output is not quantized, and {needed_by} needs integers. Put a "
+                "tfqreg.QuantizedActivation behind it; tfqreg.quantize(model) places them all."
+            )
+        return value
+
+    def grid(self, name: str) -> Quantization:
+        """Returns the grid of an int8 tensor."""
+        quantization = self.graph.tensors[name].quantization
+        assert quantization is not None
+        return quantization
+
+    def same_grid(self, node: Node, kind: str, *constants: str, **attributes: Attribute) -> str:
+        """Emits an operator whose output stays on its input's grid."""
+        source = self.integer(node.inputs[0], node.path)
+        output = self.tensor(node.operation.name, static_shape(node.outputs[0], node.path), self.grid(source))
+        return self.emit(kind, (source, *constants), output, **attributes)
+
+    def quantized(self, value: Value, layer: tfqreg.QuantizedActivation) -> str:
+        """Gives an open operator its output grid, or moves a tensor to another grid."""
+        grid, low = grid_of(layer), layer.encode()[1]
+        if isinstance(value, Open):
+            if layer.bits < 8 and low == 0 and value.activation == "NONE" and value.kind != "CONCATENATION":
+                value = replace(value, activation="RELU")  # clamps at the zero point, the lowest code
+            clamped = value.activation != "NONE"
+            name = self.close(value, grid)
+        else:
+            if same(self.grid(value), grid):
+                return value
+            clamped, name = False, self.requantized(value, grid)
+        return name if clamped or layer.bits == 8 else self._clip(name, low)
+
+    def requantized(self, name: str, grid: Quantization) -> str:
+        """Returns a tensor on another grid."""
+        if same(self.grid(name), grid):
+            return name
+        return self.emit("QUANTIZE", (name,), self.tensor(name, self.graph.tensors[name].shape, grid))
+
+    def _clip(self, name: str, low: int) -> str:
+        """The lower end of a grid of fewer than 8 bits; its upper end is int8's own."""
+        grid = self.grid(name)
+        lowest = self.constant(f"{name}/lowest", np.array([grid.zero_point + low], np.int8), grid)
+        return self.emit("MAXIMUM", (name, lowest), self.tensor(name, self.graph.tensors[name].shape, grid))
+
+    def close(self, value: Open, grid: Quantization) -> str:
+        """Emits an open operator, with its output on a grid."""
+        inputs, attributes = value.inputs, dict(value.attributes)
+        if value.kind == "CONCATENATION":
+            inputs = tuple(self.requantized(name, grid) for name in inputs)
+        if value.weights is not None:
+            inputs = (*inputs, *self._weights(value, value.weights, grid))
+        fuses = value.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD")
+        if fuses:
+            attributes["activation"] = value.activation
+        name = self.emit(value.kind, inputs, self.tensor(value.name, value.shape, grid), **attributes)
+        if fuses or value.activation == "NONE" or value.kind == value.activation:
+            return name
+        return self.emit(value.activation, (name,), self.tensor(value.name, value.shape, grid))
+
+    def _weights(self, value: Open, weights: FoldedWeights, grid: Quantization) -> tuple[str, str]:
+        source = self.grid(value.inputs[0])
+        data, scale, shift, bias = integer_weights(weights, float(source.scale[0]), float(grid.scale[0]))
+        kernel_grid = Quantization(scale, axis=weights.channel_axis)
+        kernel = Tensor(f"{value.name}/kernel", data.shape, "int8", kernel_grid, data, weights.bits, shift)
+        bias_grid = Quantization(source.scale * scale)
+        return self.graph.add(kernel), self.graph.add(
+            Tensor(f"{value.name}/bias", bias.shape, "int32", bias_grid, bias)
+        )
+
+
+def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
+    """Returns an edge's shape with a batch of 1; raises ValueError where another dimension is open."""
+    if None in edge.shape[1:]:
+        raise ValueError(
+            f"{path}: only the batch dimension may be open. Give keras.Input a full shape. Received: {edge.shape}"
+        )
+    return (1, *(int(n) for n in edge.shape[1:] if n is not None))
+
+
+def grid_of(layer: tfqreg.QuantizedActivation) -> Quantization:
+    """Returns the int8 grid of an activation quantizer: its highest code is stored as 127."""
+    scale, low = layer.encode()
+    return Quantization(np.float32(scale), 127 - (2**layer.bits - 1) - low)
+
+
+def same(first: Quantization, second: Quantization) -> bool:
+    """Returns whether two grids are equal."""
+    return first.zero_point == second.zero_point and np.array_equal(first.scale, second.scale)

@@ -1,0 +1,54 @@
+"""What a simulated kernel is handed: one operator with its tensors, and the runtime family to imitate."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .arithmetic import activation_bounds, clamp_int8
+from .ir import Op, Quantization, Tensor
+
+# LiteRT's default, TensorFlow's default (an older XNNPACK), the reference kernels.
+MODES = ("f32", "f32-tf", "ref")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operator with its tensors; `mode` is one of `MODES`."""
+
+    op: Op
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    mode: str
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """An attribute of the operator; without a default it must be there (KeyError)."""
+        return self.op.attributes[name] if default is None else self.op.attributes.get(name, default)
+
+    def source(self, position: int = 0) -> Quantization:
+        """The quantization of an input."""
+        return _quantization(self.op, self.inputs[position])
+
+    @property
+    def target(self) -> Quantization:
+        """The quantization of the output."""
+        return _quantization(self.op, self.output)
+
+    @property
+    def reference(self) -> bool:
+        """Whether to imitate the reference kernels; if not, XNNPACK runs what it accepts."""
+        return self.mode == "ref"
+
+    def clamp(self, x: np.ndarray, xnnpack: bool = True) -> np.ndarray:
+        """Clips to what the fused activation leaves of int8, and stores as int8.
+
+        `xnnpack=False` marks the operators that no runtime hands to XNNPACK.
+        """
+        activation = self.attribute("activation", "NONE")
+        return clamp_int8(x, activation_bounds(activation, self.target, xnnpack and not self.reference))
+
+
+def _quantization(op: Op, tensor: Tensor) -> Quantization:
+    if tensor.quantization is None:
+        raise ValueError(f"{op.kind} {op.outputs}: tensor {tensor.name!r} needs a quantization. Received: None")
+    return tensor.quantization

@@ -1,0 +1,100 @@
+"""The operators that treat every element alone: ADD, MAXIMUM, RELU, RELU6, QUANTIZE, DEQUANTIZE."""
+
+import numpy as np
+
+from .arithmetic import (
+    activation_bounds,
+    clamp_int8,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    round_half_away,
+)
+from .call import Call
+
+_LEFT_SHIFT = 20
+
+
+def add(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a + b at two scales, broadcast."""
+    return call.clamp((_add_ref if call.reference else _add_f32)(call, a, b))
+
+
+def _add_f32(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """XNNPACK's qs8-vadd: both factors as integers of 21 bits under one shift, rounded half up."""
+    first, second, target = call.source(0), call.source(1), call.target
+    ratios = [float(first.scale[0] / target.scale[0]), float(second.scale[0] / target.scale[0])]
+    shift = _LEFT_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
+    factor_a, factor_b = (round(ratio * 2.0**shift) for ratio in ratios)
+    total = (a.astype(np.int32) - first.zero_point) * factor_a + (
+        b.astype(np.int32) - second.zero_point
+    ) * factor_b
+    return ((total + (1 << (shift - 1))) >> shift) + target.zero_point
+
+
+def _add_ref(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    first, second, target = call.source(0), call.source(1), call.target
+    scale_a, scale_b = float(first.scale[0]), float(second.scale[0])
+    twice = 2 * max(scale_a, scale_b)
+
+    def rescale(x: np.ndarray, zero_point: int, scale: float) -> np.ndarray:
+        raised = (x.astype(np.int64) - zero_point) << _LEFT_SHIFT
+        return multiply_by_quantized_multiplier(raised, *quantize_multiplier(scale / twice))
+
+    total = rescale(a, first.zero_point, scale_a) + rescale(b, second.zero_point, scale_b)
+    factor = quantize_multiplier(twice / (float(1 << _LEFT_SHIFT) * float(target.scale[0])))
+    return multiply_by_quantized_multiplier(total, *factor) + target.zero_point
+
+
+def maximum(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The larger code; both inputs and the output share one quantization."""
+    del call
+    return np.maximum(a, b)
+
+
+def relu(call: Call, x: np.ndarray) -> np.ndarray:
+    """max(x, 0), brought to the output's scale."""
+    return _activation(call, x, "RELU")
+
+
+def relu6(call: Call, x: np.ndarray) -> np.ndarray:
+    """min(max(x, 0), 6), brought to the output's scale."""
+    return _activation(call, x, "RELU6")
+
+
+def _activation(call: Call, x: np.ndarray, activation: str) -> np.ndarray:
+    return clamp_int8(_requantize(call, x), activation_bounds(activation, call.target))
+
+
+def _requantize(call: Call, x: np.ndarray) -> np.ndarray:
+    source, target = call.source(), call.target
+    factor = quantize_multiplier(float(source.scale[0]) / float(target.scale[0]))
+    return multiply_by_quantized_multiplier(x.astype(np.int64) - source.zero_point, *factor) + target.zero_point
+
+
+def quantize(call: Call, x: np.ndarray) -> np.ndarray:
+    """float32 or int8 to int8."""
+    if x.dtype == np.float32:
+        return call.clamp(_from_float(call, x))
+    return call.clamp(_requantize(call, x) if call.reference else _convert_f32(call, x))
+
+
+def _from_float(call: Call, x: np.ndarray) -> np.ndarray:
+    scale, zero_point = call.target.scale[0], call.target.zero_point
+    if call.reference:
+        return round_half_away(x / scale) + zero_point
+    # XNNPACK multiplies by the reciprocal and rounds half to even.
+    return np.rint(x * (np.float32(1) / scale)) + np.float32(zero_point)
+
+
+def _convert_f32(call: Call, x: np.ndarray) -> np.ndarray:
+    """XNNPACK's qs8-vcvt: a factor of 8 fractional bits, rounded half up."""
+    source, target = call.source(), call.target
+    ratio = source.scale[0] / target.scale[0]
+    factor = int(np.rint(np.float32(256) * ratio))
+    return (((x.astype(np.int32) - source.zero_point) * factor + 128) >> 8) + target.zero_point
+
+
+def dequantize(call: Call, x: np.ndarray) -> np.ndarray:
+    """int8 to float32: `scale * (x - zero_point)`."""
+    source = call.source()
+    return (x.astype(np.float32) - np.float32(source.zero_point)) * source.scale[0]

@@ -1,0 +1,107 @@
+"""Integer weights: codes as trained, BatchNorm folded into their scales, a bias in int32.
+
+    scale_c = s_w * |gamma_c| / sqrt(var_c + eps)        codes of channel c times sign(gamma_c)
+    bias_c  = round(b_c / (s_x * scale_c))               b_c with the BatchNorm's shift folded in
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+import tfqreg
+
+LARGEST_CODE = 127
+LARGEST_BIAS = 2.0**30  # leaves the accumulator as much room again below 2^31
+SMALLEST_MULTIPLIER = 2.0**-24  # XNNPACK takes no less than 2^-32; what is under this moves no output by one step
+
+
+@dataclass(frozen=True)
+class FoldedWeights:
+    """Codes in TFLite's layout with one float64 scale and bias an output channel; `bits` is the codes' width."""
+
+    codes: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+    bits: int
+    channel_axis: int
+
+
+def weights_of(wrapper: tfqreg.Quantized, depthwise: bool, path: str) -> FoldedWeights:
+    """Returns the codes of a wrapped Conv2D, DepthwiseConv2D or Dense layer as TFLite stores them.
+
+    OHWI for a convolution, 1HWO for a depthwise one, (units, inputs) for Dense.
+
+    Raises:
+        ValueError: for NaN or nothing but zeros in the kernel, or the code -128, which TFLite does not take.
+    """
+    codes, params = wrapper.encode()["kernel"]
+    if codes.min() < -LARGEST_CODE:
+        raise ValueError(f"{path}: TFLite takes weights of -127 to 127. Use Uniform(narrow=True). Received: code -128")
+    codes = codes.astype(np.int16)
+    codes = codes.reshape(1, *codes.shape[:2], -1) if depthwise else np.moveaxis(codes, -1, 0)
+    channel_axis = 3 if depthwise else 0
+    channels = codes.shape[channel_axis]
+    scale = np.broadcast_to(params["scale"].astype(np.float64).ravel(), channels)
+    layer = wrapper.layer
+    bias = ops.convert_to_numpy(layer.bias).astype(np.float64) if layer.use_bias else np.zeros(channels)
+    return FoldedWeights(codes, scale, bias, params["bits"], channel_axis)
+
+
+def identity_weights(channels: int) -> FoldedWeights:
+    """Returns a depthwise 1x1 kernel of ones: what a BatchNorm without a convolution before it folds into."""
+    codes = np.ones((1, 1, 1, channels), np.int16)
+    return FoldedWeights(codes, np.ones(channels), np.zeros(channels), 2, 3)
+
+
+def fold_norm(weights: FoldedWeights, norm: Any) -> FoldedWeights:
+    """Returns the weights with a BatchNormalization behind them folded in."""
+    mean, variance = (ops.convert_to_numpy(v).astype(np.float64) for v in (norm.moving_mean, norm.moving_variance))
+    gamma = ops.convert_to_numpy(norm.gamma).astype(np.float64) if norm.scale else np.ones_like(mean)
+    beta = ops.convert_to_numpy(norm.beta).astype(np.float64) if norm.center else np.zeros_like(mean)
+    gain = gamma / np.sqrt(variance + norm.epsilon)
+    signs = _along(np.sign(gain).astype(np.int16), weights)
+    return replace(
+        weights,
+        codes=weights.codes * signs,
+        scale=weights.scale * np.abs(gain),
+        bias=(weights.bias - mean) * gain + beta,
+    )
+
+
+def integer_weights(
+    weights: FoldedWeights, input_scale: float, output_scale: float
+) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
+    """Returns the int8 weights, their float32 scales, the shift of the codes inside them, and the int32 bias.
+
+    Codes of few bits are shifted up, which gives the bias a finer grid and changes no value. A channel whose scale is
+    too small for the bias to fit in int32 gets a larger one, and its codes are rounded to it: they are as good as 0.
+
+    Args:
+        weights: codes, scales and bias.
+        input_scale, output_scale: of the operator's input and output.
+    """
+    widest = max(2 ** (weights.bits - 1) - 1, int(np.abs(weights.codes).max(initial=1)), 1)
+    shift = int(np.log2(LARGEST_CODE // widest)) if widest <= LARGEST_CODE else 0
+    codes, scale = weights.codes << shift, weights.scale / 2.0**shift
+    smallest = np.maximum(
+        np.abs(weights.bias) / (input_scale * LARGEST_BIAS), SMALLEST_MULTIPLIER * output_scale / input_scale
+    )
+    tiny = scale < smallest
+    if tiny.any():
+        ratio = np.where(tiny, scale / smallest, 1.0)
+        codes, scale = np.rint(codes * _along(ratio, weights)), np.where(tiny, smallest, scale)
+        shift = 0 if np.any(codes.astype(np.int64) & ((1 << shift) - 1)) else shift
+    stored = scale.astype(np.float32)
+    product = (np.float32(input_scale) * stored).astype(np.float64)  # the float32 scale the runtimes give the bias
+    bias = np.clip(np.rint(weights.bias / product), -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
+    if (stored == stored[0]).all():
+        stored = stored[:1]
+    return codes.astype(np.int8), stored, shift, bias
+
+
+def _along(vector: np.ndarray, weights: FoldedWeights) -> np.ndarray:
+    shape = [1] * weights.codes.ndim
+    shape[weights.channel_axis] = -1
+    return vector.reshape(shape)

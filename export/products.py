@@ -1,0 +1,88 @@
+"""The operators that multiply by weights: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED.
+
+Sums of products of integers are exact in float32 below 2**24 and in float64 below 2**53, so BLAS computes them.
+"""
+
+import numpy as np
+
+from .arithmetic import (
+    multiply_by_quantized_multiplier,
+    quantize_multipliers,
+    requantize_f32,
+    wrap_int32,
+)
+from .call import Call
+from .windows import windows
+
+_LARGEST_INPUT = 255
+
+
+def conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    """x (n, h, w, c), weights (o, kh, kw, c), bias (o,) or none."""
+    channels, high, wide, _ = weights.shape
+    rows = weights.reshape(channels, -1)
+    centred = _centre(call, x, rows, bias)
+    view = _windows(call, centred, (high, wide))
+    patches = view.reshape(-1, rows.shape[1])
+    return _finish(call, (patches @ rows.T.astype(patches.dtype)).reshape(*view.shape[:3], channels), bias)
+
+
+def depthwise_conv_2d(
+    call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None = None
+) -> np.ndarray:
+    """x (n, h, w, c), weights (1, kh, kw, c * multiplier), bias (c * multiplier,) or none."""
+    _, high, wide, channels = weights.shape
+    taps = weights.reshape(high * wide, -1)
+    centred = _centre(call, x, taps.T, bias)
+    view = _windows(call, np.repeat(centred, channels // x.shape[3], axis=3), (high, wide))
+    total = np.zeros((*view.shape[:3], channels), centred.dtype)
+    for i in range(high):
+        for j in range(wide):
+            total += view[:, :, :, i, j] * weights[0, i, j].astype(centred.dtype)
+    return _finish(call, total, bias)
+
+
+def fully_connected(
+    call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None = None
+) -> np.ndarray:
+    """x flattened to (rows, inputs), weights (units, inputs), bias (units,) or none."""
+    centred = _centre(call, x.reshape(-1, weights.shape[1]), weights, bias)
+    result = _finish(call, centred @ weights.T.astype(centred.dtype), bias)
+    return result.reshape(len(x), *call.output.shape[1:])
+
+
+def _windows(call: Call, x: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+    stride, dilation = call.attribute("stride"), call.attribute("dilation", (1, 1))
+    return windows(x, window, stride, call.attribute("padding"), dilation)
+
+
+def _largest_sum(rows: np.ndarray, bias: np.ndarray | None) -> int:
+    """A bound on every partial sum, rows being (channels, products)."""
+    sums = np.abs(rows.astype(np.int64)).sum(1) * _LARGEST_INPUT
+    return int((sums if bias is None else sums + np.abs(bias.astype(np.int64))).max())
+
+
+def _centre(call: Call, x: np.ndarray, rows: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """`x - zero_point`, in the narrowest float that keeps every sum exact."""
+    exact = np.float32 if _largest_sum(rows, bias) < 1 << 24 else np.float64
+    return x.astype(exact) - exact(call.source().zero_point)
+
+
+def _finish(call: Call, total: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """Adds the bias and brings the sums to the output's scale."""
+    if bias is not None:
+        total += bias.astype(total.dtype)
+    if not call.reference:
+        scale = call.source().scale * call.source(1).scale / call.target.scale
+        return call.clamp(requantize_f32(total, scale, call.target.zero_point))
+    multiplier, shift = quantize_multipliers(_real_scale(call))
+    product = multiply_by_quantized_multiplier(wrap_int32(total.astype(np.int64)), multiplier, shift)
+    return call.clamp(product + call.target.zero_point)
+
+
+def _real_scale(call: Call) -> np.ndarray:
+    source, weights, target = call.source().scale, call.source(1).scale, call.target.scale.astype(np.float64)
+    # GetQuantizedConvolutionMultipler, which per-tensor FULLY_CONNECTED uses, multiplies the scales in float32.
+    if call.op.kind == "FULLY_CONNECTED" and weights.size == 1:
+        return (source * weights).astype(np.float64) / target
+    return source.astype(np.float64) * weights.astype(np.float64) / target

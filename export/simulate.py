@@ -1,0 +1,129 @@
+"""Runs an integer graph in numpy, bit for bit as a runtime does.
+
+The modes follow the arithmetic in use. "f32" is what LiteRT runs by default: XNNPACK, and built-in kernels for what
+it declines. "f32-tf" is TensorFlow's default, which rounds MEAN the other way at ties and agrees elsewhere. "ref" is
+the reference kernels of tflite-runtime and of TensorFlow Lite for Microcontrollers.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from . import elementwise, layout, pooling, products, softmax
+from .call import MODES, Call
+from .ir import Graph, Op
+
+Kernel = Callable[..., np.ndarray]
+Arrays = Mapping[str, np.ndarray] | Sequence[np.ndarray]
+
+KERNELS: dict[str, Kernel] = {
+    "ADD": elementwise.add,
+    "AVERAGE_POOL_2D": pooling.average_pool_2d,
+    "CONCATENATION": layout.concatenation,
+    "CONV_2D": products.conv_2d,
+    "DEPTHWISE_CONV_2D": products.depthwise_conv_2d,
+    "DEQUANTIZE": elementwise.dequantize,
+    "FULLY_CONNECTED": products.fully_connected,
+    "MAXIMUM": elementwise.maximum,
+    "MAX_POOL_2D": pooling.max_pool_2d,
+    "MEAN": pooling.mean,
+    "PAD": layout.pad,
+    "QUANTIZE": elementwise.quantize,
+    "RELU": elementwise.relu,
+    "RELU6": elementwise.relu6,
+    "RESHAPE": layout.reshape,
+    "SOFTMAX": softmax.softmax,
+}
+
+_CHUNK_ELEMENTS = 1 << 23
+
+
+def simulate(
+    graph: Graph, inputs: Arrays, mode: str = "f32", keep: set[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Runs a batch through the graph and returns what every operator computed.
+
+    Args:
+        graph: the integer graph.
+        inputs: one array (batch, ...) per graph input, by name or in the graph's order.
+        mode: "f32" for LiteRT's default, "f32-tf" for TensorFlow's, "ref" for reference kernels.
+        keep: the tensors to return; all operators' outputs when None.
+
+    Returns:
+        Tensor name -> array (batch, ...), in execution order.
+
+    Raises:
+        ValueError: on an unknown mode, operator or tensor, or inputs whose names, shapes or dtypes do not fit.
+    """
+    if mode not in MODES:
+        raise ValueError(f"A simulator's mode is one of {', '.join(MODES)}. Received: mode={mode!r}")
+    calls = [(_call(graph, op, mode), _kernel(op)) for op in graph.ops]
+    computed = [op.outputs[0] for op in graph.ops]
+    if missing := sorted((keep or set()) - set(computed)):
+        raise ValueError(f"No operator computes the tensors to keep. Received: keep={missing}")
+    kept = [name for name in computed if keep is None or name in keep]
+    arrays = named_inputs(graph, inputs)
+    parts = [_run(graph, calls, chunk, kept) for chunk in chunks(arrays, chunk_size(graph))]
+    return {name: np.concatenate([part[name] for part in parts]) for name in kept}
+
+
+def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
+    """Checks a batch against the graph's inputs and names it.
+
+    Raises:
+        ValueError: when names, count, shape, dtype or batch sizes do not fit.
+    """
+    if not isinstance(inputs, Mapping):
+        if len(inputs) != len(graph.inputs):
+            raise ValueError(f"Give one array per input {graph.inputs}. Received: {len(inputs)} arrays")
+        inputs = dict(zip(graph.inputs, inputs, strict=True))
+    if set(inputs) != set(graph.inputs):
+        raise ValueError(f"Give the inputs {graph.inputs}. Received: {list(inputs)}")
+    for name in graph.inputs:
+        tensor, array = graph.tensors[name], inputs[name]
+        if array.shape[1:] != tensor.shape[1:] or array.ndim != len(tensor.shape) or array.dtype != tensor.dtype:
+            raise ValueError(
+                f"{name}: samples must be {tensor.dtype} of shape (batch, {str(tensor.shape[1:])[1:]}. "
+                f"Received: {array.dtype} of shape {array.shape}"
+            )
+    sizes = {name: len(inputs[name]) for name in graph.inputs}
+    if len(set(sizes.values())) > 1 or 0 in sizes.values():
+        raise ValueError(f"Every input needs the same number of samples, at least one. Received: {sizes}")
+    return {name: inputs[name] for name in graph.inputs}
+
+
+def chunks(arrays: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Cuts a batch into batches of at most `size` samples."""
+    for start in range(0, len(next(iter(arrays.values()))), size):
+        yield {name: array[start : start + size] for name, array in arrays.items()}
+
+
+def chunk_size(graph: Graph) -> int:
+    """The number of samples whose largest temporary stays within some tens of megabytes."""
+    largest = 1
+    for op in graph.ops:
+        output = graph.tensors[op.outputs[0]].shape
+        pixels = int(np.prod(output[1:-1]))
+        patch = int(np.prod(graph.tensors[op.inputs[1]].shape[1:])) if op.kind == "CONV_2D" else 0
+        largest = max(largest, pixels * max(patch, output[-1]))
+    return min(max(_CHUNK_ELEMENTS // largest, 1), 256)
+
+
+def _kernel(op: Op) -> Kernel:
+    if op.kind not in KERNELS:
+        raise ValueError(f"{op.outputs}: no operator {op.kind!r} can be simulated. Known: {', '.join(KERNELS)}")
+    return KERNELS[op.kind]
+
+
+def _call(graph: Graph, op: Op, mode: str) -> Call:
+    return Call(op, tuple(graph.tensors[name] for name in op.inputs), graph.tensors[op.outputs[0]], mode)
+
+
+def _run(
+    graph: Graph, calls: list[tuple[Call, Kernel]], values: dict[str, np.ndarray], kept: list[str]
+) -> dict[str, np.ndarray]:
+    constants = {name: tensor.data for name, tensor in graph.tensors.items() if tensor.data is not None}
+    values = constants | values
+    for call, kernel in calls:
+        values[call.output.name] = kernel(call, *(values[name] for name in call.op.inputs))
+    return {name: values[name] for name in kept}

@@ -1,0 +1,201 @@
+"""Stores an integer graph as a `.tflite` flatbuffer, with nothing in it that no runtime reads.
+
+The schema's object API does the packing. Two things are added to it: constant data starts on a 16-byte boundary
+(`force_align` of the schema, which the generated Python leaves out and microcontrollers rely on), and the batch
+dimension is open (`shape_signature` -1 where `shape` says 1).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from .ir import Attribute, Graph, Op, Quantization, Tensor
+
+_FILE_IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16
+_ACTIVATION = {"NONE": 0, "RELU": 1, "RELU6": 3}
+_PADDING = {"SAME": 0, "VALID": 1}
+_TYPE = {
+    "int8": schema.TensorType.INT8,
+    "int32": schema.TensorType.INT32,
+    "float32": schema.TensorType.FLOAT32,
+}
+_LAST_ONE_BYTE_CODE = 127
+
+Attributes = Mapping[str, Attribute]
+
+
+class _AlignedBuffer(schema.BufferT):
+    """A buffer whose data starts on a 16-byte boundary of the file."""
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:
+        if self.data is not None:
+            builder.Prep(_ALIGNMENT, len(self.data))
+        return super().Pack(builder)
+
+
+def _window(a: Any) -> dict[str, Any]:
+    return {"padding": _PADDING[a["padding"]], "strideH": a["stride"][0], "strideW": a["stride"][1]}
+
+
+def _fused(a: Any) -> dict[str, Any]:
+    return {"fusedActivationFunction": _ACTIVATION[a.get("activation", "NONE")]}
+
+
+def _dilation(a: Any) -> dict[str, Any]:
+    high, wide = a.get("dilation", (1, 1))
+    return {"dilationHFactor": high, "dilationWFactor": wide}
+
+
+def _pool(a: Any) -> Any:
+    high, wide = a["filter"]
+    return schema.Pool2DOptionsT(**_window(a), **_fused(a), filterHeight=high, filterWidth=wide)
+
+
+# The version is the lowest that stands for the int8 kernel: old runtimes refuse the higher ones.
+# None: the operator has no options that anything reads.
+_OPERATORS: dict[str, tuple[int, Callable[[Any], Any] | None]] = {
+    "ADD": (2, lambda a: schema.AddOptionsT(**_fused(a))),
+    "AVERAGE_POOL_2D": (2, _pool),
+    "CONCATENATION": (2, lambda a: schema.ConcatenationOptionsT(axis=a["axis"], **_fused(a))),
+    "CONV_2D": (3, lambda a: schema.Conv2DOptionsT(**_window(a), **_fused(a), **_dilation(a))),
+    "DEPTHWISE_CONV_2D": (
+        3,
+        lambda a: schema.DepthwiseConv2DOptionsT(
+            **_window(a), **_fused(a), **_dilation(a), depthMultiplier=a["depth_multiplier"]
+        ),
+    ),
+    "DEQUANTIZE": (2, None),
+    "FULLY_CONNECTED": (
+        4,
+        lambda a: schema.FullyConnectedOptionsT(**_fused(a), keepNumDims=a.get("keep_dims", False)),
+    ),
+    "MAXIMUM": (2, None),
+    "MAX_POOL_2D": (2, _pool),
+    "MEAN": (2, lambda a: schema.ReducerOptionsT(keepDims=a["keep_dims"])),
+    "PAD": (2, None),
+    "QUANTIZE": (1, None),
+    "RELU": (2, None),
+    "RELU6": (2, None),
+    "RESHAPE": (1, lambda a: schema.ReshapeOptionsT(newShape=[-1, *a["shape"][1:]])),
+    "SOFTMAX": (2, lambda a: schema.SoftmaxOptionsT(beta=a.get("beta", 1.0))),
+}
+
+
+def write_tflite(graph: Graph) -> bytes:
+    """Stores a graph as a `.tflite` model.
+
+    The same graph gives the same bytes. Tensors keep their names and order; every activation's leading dimension
+    is left open.
+
+    Args:
+        graph: the integer graph.
+
+    Raises:
+        ValueError: when an operator is unknown, lacks an attribute or names a missing tensor, or when a constant
+            disagrees with its tensor.
+    """
+    index = {name: i for i, name in enumerate(graph.tensors)}
+    kinds = list(dict.fromkeys(op.kind for op in graph.ops))
+    for op in graph.ops:
+        _check_op(op, index)
+    buffers = [schema.BufferT()]
+    tensors = [_tensor(tensor, buffers) for tensor in graph.tensors.values()]
+    subgraph = schema.SubGraphT(
+        tensors=tensors,
+        inputs=[index[name] for name in graph.inputs],
+        outputs=[index[name] for name in graph.outputs],
+        operators=[_operator(op, kinds, index) for op in graph.ops],
+    )
+    codes = [_operator_code(kind) for kind in kinds]
+    return _pack(schema.ModelT(version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=buffers))
+
+
+def debug_copy(tflite: bytes) -> bytes:
+    """The same model with every operator's output also an output of the model, in execution order.
+
+    A delegate may skip or fuse tensors that nobody can see; here it has to compute each of them.
+    """
+    model = schema.ModelT.InitFromPackedBuf(tflite)
+    model.buffers = [_AlignedBuffer(b.data) for b in model.buffers or []]
+    for subgraph in model.subgraphs or []:
+        subgraph.outputs = [t for op in subgraph.operators or [] for t in op.outputs or []]
+    return _pack(model)
+
+
+def _pack(model: schema.ModelT) -> bytes:
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _check_op(op: Op, index: dict[str, int]) -> None:
+    if op.kind not in _OPERATORS:
+        raise ValueError(f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(_OPERATORS)}")
+    for name in (*op.inputs, *op.outputs):
+        if name not in index:
+            raise ValueError(f"{op.kind} {op.outputs}: add tensor {name!r} to the graph before its operator.")
+
+
+def _operator_code(kind: str) -> schema.OperatorCodeT:
+    code = getattr(schema.BuiltinOperator, kind)
+    return schema.OperatorCodeT(
+        deprecatedBuiltinCode=min(code, _LAST_ONE_BYTE_CODE), builtinCode=code, version=_OPERATORS[kind][0]
+    )
+
+
+def _operator(op: Op, kinds: list[str], index: dict[str, int]) -> schema.OperatorT:
+    options = _options(op)
+    name = type(options).__name__.removesuffix("T")
+    return schema.OperatorT(
+        opcodeIndex=kinds.index(op.kind),
+        inputs=[index[i] for i in op.inputs],
+        outputs=[index[o] for o in op.outputs],
+        builtinOptionsType=0 if options is None else getattr(schema.BuiltinOptions, name),
+        builtinOptions=options,
+    )
+
+
+def _options(op: Op) -> Any:
+    build = _OPERATORS[op.kind][1]
+    try:
+        return build and build(op.attributes)
+    except KeyError as error:
+        raise ValueError(
+            f"{op.kind} {op.outputs}: give it the attribute {error}, or a value TFLite has. "
+            f"Received: {op.attributes}"
+        ) from None
+
+
+def _tensor(tensor: Tensor, buffers: list[schema.BufferT]) -> schema.TensorT:
+    if tensor.dtype not in _TYPE:
+        raise ValueError(f"{tensor.name}: dtype is one of {', '.join(_TYPE)}. Received: dtype={tensor.dtype!r}")
+    packed = schema.TensorT(
+        name=tensor.name,
+        shape=list(tensor.shape),
+        type=_TYPE[tensor.dtype],
+        quantization=None if tensor.quantization is None else _quantization(tensor.quantization),
+    )
+    if tensor.data is None:
+        packed.shapeSignature = [-1, *tensor.shape[1:]]
+        return packed
+    if tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype:
+        raise ValueError(
+            f"{tensor.name}: the data must match the tensor, {tensor.dtype} {tensor.shape}. "
+            f"Received: {tensor.data.dtype} {tensor.data.shape}"
+        )
+    packed.buffer = len(buffers)
+    buffers.append(_AlignedBuffer(np.frombuffer(tensor.data.tobytes(), np.uint8)))
+    return packed
+
+
+def _quantization(quantization: Quantization) -> schema.QuantizationParametersT:
+    scale = quantization.scale
+    return schema.QuantizationParametersT(
+        scale=scale,
+        zeroPoint=np.full(scale.shape, quantization.zero_point, np.int64),
+        quantizedDimension=quantization.axis,
+    )

@@ -1,0 +1,36 @@
+"""The sliding windows that convolutions and pools share: padding as TFLite counts it, and a strided view."""
+
+import numpy as np
+
+Pair = tuple[int, int]
+
+
+def padding_before_after(size: int, window: int, stride: int, padding: str) -> Pair:
+    """Rows to add before and after one axis; with SAME the odd one goes after."""
+    if padding == "VALID":
+        return 0, 0
+    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    return total // 2, total - total // 2
+
+
+def windows(
+    x: np.ndarray, window: Pair, stride: Pair, padding: str, dilation: Pair = (1, 1), fill: float = 0
+) -> np.ndarray:
+    """Every window of a batch of images, as a view.
+
+    Args:
+        x: (n, h, w, c).
+        window, stride, dilation: (h, w).
+        padding: "SAME" or "VALID".
+        fill: the value of padded elements.
+
+    Returns:
+        (n, out_h, out_w, window_h, window_w, c).
+    """
+    reach = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
+    pads = [padding_before_after(x.shape[i + 1], reach[i], stride[i], padding) for i in (0, 1)]
+    if any(map(any, pads)):
+        x = np.pad(x, [(0, 0), *pads, (0, 0)], constant_values=fill)
+    view = np.lib.stride_tricks.sliding_window_view(x, reach, (1, 2))
+    view = view[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
+    return view.transpose(0, 1, 2, 4, 5, 3)

@@ -1,0 +1,154 @@
+"""The stages of training as one callback: prune, freeze the mask, quantize, settle."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfqreg.layers.kernel import QuantizedKernel, Stage
+from tfqreg.pruning.magnitude import exact_threshold, histogram_threshold
+from tfqreg.pruning.schedules import cubic, sparsity_at
+from tfqreg.wrap import quantized_layers
+
+Pair = tuple[QuantizedKernel, keras.Variable]
+
+
+class Stages(keras.callbacks.Callback):
+    """Walks a model through pruning and quantization; needed where rules prune, and good for all.
+
+    | share of training | what happens |
+    |---|---|
+    | 0 to `prune_until` | float weights; the pruned share rises cubically to its goal by `ramp_until` |
+    | at `prune_until` | weights under the threshold go to 0 and are masked; scales are fitted to the rest |
+    | to `settle_from` | quantized weights, the regularizer's coefficient learns |
+    | to the end | the coefficient stands at its cap |
+
+    A model that prunes nothing is quantized from its first step. The callback holds no state: where training stands is
+    read from the optimizer's step and the model's variables, so a saved run resumes exactly.
+
+    Args:
+        prune_until, ramp_until, settle_from: shares of the whole training; 0.45, 0.35 and 0.85 by default.
+        sparsity: callable of the step in place of the cubic ramp, for all that prune; it returns the share itself or
+            a (should_prune, share) pair, so a schedule of TensorFlow Model Optimization is accepted as it is.
+        total_steps: steps of the whole training; taken from `fit` by default.
+        refresh_steps: steps between new thresholds; 100 by default.
+
+    Raises:
+        ValueError: for shares out of order, or a `fit` that does not know its number of steps.
+    """
+
+    def __init__(
+        self,
+        prune_until: float = 0.45,
+        ramp_until: float = 0.35,
+        settle_from: float = 0.85,
+        sparsity: Callable[[Any], Any] | None = None,
+        total_steps: int | None = None,
+        refresh_steps: int = 100,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= ramp_until <= prune_until <= settle_from <= 1.0:
+            raise ValueError(
+                "Stages: shares must rise, 0 <= ramp_until <= prune_until <= settle_from <= 1. "
+                f"Received: {ramp_until}, {prune_until}, {settle_from}"
+            )
+        self.prune_until, self.ramp_until, self.settle_from = prune_until, ramp_until, settle_from
+        self.sparsity = sparsity
+        self.total_steps = total_steps
+        self.refresh_steps = refresh_steps
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Finds the kernels, and the steps at which stages end."""
+        self.pairs: list[Pair] = [pair for layer in quantized_layers(self.model) for pair in layer.kernel_pairs()]
+        self.pruned: dict[int, list[Pair]] = {}
+        for pair in self.pairs:
+            if pair[0].prune is not None and bool(ops.all(pair[0].mask)):  # a mask once frozen stays
+                self.pruned.setdefault(id(pair[0].prune), []).append(pair)
+        self.penalties = {id(p): p for kernel, _ in self.pairs for p in (kernel.prune, kernel.regularizer) if p}
+        steps = self.params.get("steps")
+        total = self.total_steps or (steps and steps * self.params["epochs"])
+        if not total:
+            raise ValueError(
+                "Stages: the length of the training is unknown, the data does not tell its number of batches. "
+                "Pass Stages(total_steps=...), or steps_per_epoch to fit."
+            )
+        prunes = any(kernel.prune is not None for kernel, _ in self.pairs)
+        self.ramp_end = self.ramp_until * total
+        self.prune_end = round(self.prune_until * total) if prunes else 0
+        self.settle_start = round(self.settle_from * total)
+        self.refresh = max(1, min(self.refresh_steps, total // 50))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Reads the step the optimizer is at."""
+        self._sync()
+        self.first_step = int(ops.convert_to_numpy(self.model.optimizer.iterations))
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Moves the stages forward, every `refresh_steps` and where one ends."""
+        step = self.first_step + batch
+        if step % self.refresh and step not in (self.prune_end, self.settle_start):
+            return
+        self._sync()
+        for penalty in self.penalties.values():
+            penalty.at_step(step)
+        if step < self.prune_end:
+            for group in self.pruned.values():
+                self._prune(group, step)
+            return
+        for group in self.pruned.values():
+            self._freeze(group, step)
+        self.pruned = {}
+        self._start_regularizers()
+        if step >= self.settle_start:
+            self._settle()
+
+    def _sync(self) -> None:
+        # Under JAX the training state lives outside the variables between epochs.
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+
+    def _share(self, group: list[Pair], step: int) -> tuple[bool, float]:
+        if self.sparsity is not None:
+            return sparsity_at(self.sparsity, step)
+        return True, group[0][0].prune.sparsity * cubic(step / max(self.ramp_end, 1.0))
+
+    def _prune(self, group: list[Pair], step: int) -> None:
+        penalty = group[0][0].prune
+        weights = [ops.convert_to_numpy(variable) for _, variable in group]
+        due, share = self._share(group, step)
+        threshold = histogram_threshold(weights, share) if due else None
+        for kernel, _ in group:
+            kernel.stage.assign(Stage.PRUNE)
+            if threshold is not None:
+                kernel.threshold.assign(threshold)
+        if not penalty.started:
+            goal = histogram_threshold(weights, penalty.sparsity)
+            squares = sum(float(np.square(w[np.abs(w) <= goal]).sum()) for w in weights)
+            penalty.start_from(squares / penalty.count)
+
+    def _freeze(self, group: list[Pair], step: int) -> None:
+        weights = [ops.convert_to_numpy(variable) for _, variable in group]
+        threshold = exact_threshold(weights, self._share(group, step)[1])
+        for (kernel, variable), w in zip(group, weights, strict=True):
+            kernel.threshold.assign(threshold)
+            kernel.mask.assign(np.abs(w) > threshold)
+            variable.assign(np.where(np.abs(w) > threshold, w, 0.0))
+            kernel.fit(variable)
+            kernel.stage.assign(Stage.QUANTIZE)
+
+    def _start_regularizers(self) -> None:
+        for penalty in self.penalties.values():
+            pairs = [pair for pair in self.pairs if pair[0].regularizer is penalty]
+            if pairs and not penalty.started:
+                squares = sum(float(ops.convert_to_numpy(kernel.grid_squares(w))) for kernel, w in pairs)
+                penalty.start_from(squares / penalty.count)
+
+    def _settle(self) -> None:
+        for kernel, _ in self.pairs:
+            kernel.stage.assign(Stage.SETTLE)
+        for penalty in {kernel.regularizer for kernel, _ in self.pairs if kernel.regularizer}:
+            if penalty.learned and penalty.started:
+                penalty.assign_omega(float(ops.convert_to_numpy(penalty.largest_omega)))
+        self.settle_start = np.inf

@@ -1,0 +1,154 @@
+r"""Uniform quantization of activations with a learned scale.
+
+    p = clip(round(x / s), low, low + 2^bits - 1),    x_hat = s * p
+
+with `low = 0` after a ReLU and `low = -2^(bits-1)` where the sign counts. Zero is always a level.
+
+Backward: `dE/dx = g * 1{low <= x / s <= high}`. The scale lowers the squared error `mean((x - s p)^2)`
+(`scale_from="msqe"`, Choi, El-Khamy and Lee 2018, arXiv 1809.00095) or the task loss (`scale_from="task"`, LSQ:
+Esser et al. 2020, arXiv 1902.08153).
+"""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfqreg.quantizers.base import check_bits
+from tfqreg.quantizers.uniform import grid_codes, least_squares_scale
+
+# Elements that the squared error is averaged over: the mean over a batch's first samples is an unbiased estimate, and
+# spares large activations several passes a step.
+SAMPLE_SIZE = 1 << 16
+
+
+def first_samples(x: Any) -> Any:
+    """Returns the first samples of a batch, about `SAMPLE_SIZE` elements of it and one sample at least."""
+    return x[: max(1, SAMPLE_SIZE // math.prod(n or 1 for n in x.shape[1:]))]
+
+
+def activation_error(x: Any, scale: Any, low: Any, high: Any) -> Any:
+    """Returns `mean((x - s p)^2)` with `x` and `p` constant: its gradient reaches the scale alone."""
+    x = ops.stop_gradient(first_samples(x))
+    codes = ops.stop_gradient(grid_codes(x, scale, low, high))
+    return ops.mean(ops.square(x - scale * codes))
+
+
+@keras.saving.register_keras_serializable(package="tfqreg")
+class QuantizedActivation(keras.layers.Layer):
+    """Rounds activations to a grid of `2^bits` levels whose scale is learned.
+
+    The scale starts from the first training batch, or from `tfqreg.calibrate(model, data)`; until then the layer
+    passes its input through. A layer that is called in several places is one grid for all of them.
+
+    Args:
+        bits: width of the codes, 1 to 8; 8 by default.
+        signed: False for what is never negative (after a ReLU), True for the rest; None lets the first data decide.
+        scale_from: "msqe" trains the scale to lower the squared error, "task" trains it by the loss (LSQ).
+
+    Raises:
+        ValueError: for bits out of range or an unknown `scale_from`.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = QuantizedActivation(bits=2, signed=False)
+        >>> layer.assign_grid(scale=0.5, low=0)
+        >>> np.asarray(layer(np.float32([[-1.0, 0.3, 0.6, 9.0]])))
+        array([[0. , 0.5, 0.5, 1.5]], dtype=float32)
+    """
+
+    def __init__(self, bits: int = 8, signed: bool | None = None, scale_from: str = "msqe", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bits = check_bits(bits, self.name)
+        if scale_from not in ("msqe", "task"):
+            raise ValueError(
+                f'{self.name}: `scale_from` must be "msqe" or "task". Received: scale_from={scale_from!r}'
+            )
+        self.signed = signed
+        self.scale_from = scale_from
+        self._observer: Any = None
+        # The trained part is relative: what the first batch finds is no gradient step, and belongs to the state.
+        self.base_scale = self.add_weight(shape=(), initializer="zeros", trainable=False, name="base_scale")
+        self.log2_scale = self.add_weight(shape=(), initializer="zeros", trainable=True, name="log2_scale")
+        self.low = self.add_weight(shape=(), initializer="zeros", trainable=False, name="low")
+        self.built = True
+
+    @property
+    def scale(self) -> Any:
+        """The spacing of the levels; 0 before any data was seen."""
+        return ops.convert_to_tensor(self.base_scale) * ops.power(2.0, ops.convert_to_tensor(self.log2_scale))
+
+    @property
+    def high(self) -> Any:
+        """The highest code."""
+        return ops.convert_to_tensor(self.low) + (2.0**self.bits - 1.0)
+
+    def fit(self, x: Any) -> tuple[Any, Any]:
+        """Returns the scale of least squared error on a sample of `x`, and the lowest code."""
+        x = first_samples(x)
+        negative = -(2.0 ** (self.bits - 1))
+        signed = ops.min(x) < 0 if self.signed is None else self.signed
+        low = ops.where(signed, negative, 0.0)
+        return ops.reshape(least_squares_scale(x, low, low + (2.0**self.bits - 1.0)), ()), low
+
+    def assign_grid(self, scale: float, low: float) -> None:
+        """Sets the spacing of the levels and the lowest code."""
+        self.base_scale.assign(scale)
+        self.log2_scale.assign(0.0)
+        self.low.assign(low)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Returns the quantized activations."""
+        if self._observer is not None:
+            return self._observer(self, inputs)
+        if not training:
+            return ops.where(self.base_scale > 0, self._quantize(inputs), inputs)
+        base_scale, low = ops.cond(
+            self.base_scale > 0,
+            lambda: (ops.convert_to_tensor(self.base_scale), ops.convert_to_tensor(self.low)),
+            lambda: self.fit(ops.stop_gradient(inputs)),
+        )
+        self.base_scale.assign(base_scale)
+        self.low.assign(low)
+        if self.scale_from == "msqe":
+            self.add_loss(activation_error(inputs, self.scale, self.low, self.high))
+        return self._quantize(inputs)
+
+    def _quantize(self, x: Any) -> Any:
+        scale = self.scale
+        if self.scale_from == "msqe":
+            scale = ops.stop_gradient(scale)
+        else:
+            count = math.prod(n or 1 for n in x.shape[1:])
+            factor = 1.0 / math.sqrt(count * 2.0 ** (self.bits - 1))
+            scale = ops.stop_gradient(scale) + factor * (scale - ops.stop_gradient(scale))
+        return grid_codes(x, scale, self.low, self.high) * scale
+
+    def encode(self) -> tuple[float, int]:
+        """Returns the spacing of the levels as float32, and the lowest code.
+
+        Raises:
+            ValueError: when no data has set the scale.
+        """
+        scale = np.float32(ops.convert_to_numpy(self.scale))
+        if not (np.isfinite(scale) and scale > 0):
+            raise ValueError(
+                f"{self.name}: the scale is not set. Train the model, or call tfqreg.calibrate(model, data). "
+                f"Received: scale={scale}"
+            )
+        return float(scale), int(ops.convert_to_numpy(self.low))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the input shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "bits": self.bits,
+            "signed": self.signed,
+            "scale_from": self.scale_from,
+        }

@@ -1,0 +1,119 @@
+"""What the wrapper keeps for one kernel: its quantizer's variables, its mask, its stage, its penalties."""
+
+import enum
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfqreg.quantizers import Quantizer
+from tfqreg.quantizers.base import Params
+from tfqreg.regularizers import LearnedPenalty, PartialL2
+from tfqreg.regularizers.msqe import squared_error
+from tfqreg.regularizers.partial_l2 import partial_squares
+
+
+class Stage(enum.IntEnum):
+    """Where a kernel stands in training: float weights pruned; quantized; quantized at the full coefficient."""
+
+    PRUNE = 0
+    QUANTIZE = 1
+    SETTLE = 2
+
+
+class QuantizedKernel(keras.layers.Layer):
+    """The variables that turn one float kernel into quantized weights; the wrapper calls `weights` and `penalty`.
+
+    Everything that changes in training is a variable here: `stage`, the quantizer's `state`, and, where the kernel
+    is pruned, `mask` and `threshold`.
+    """
+
+    def __init__(
+        self,
+        kernel: keras.Variable,
+        axes: tuple[int, ...],
+        quantizer: Quantizer,
+        regularizer: LearnedPenalty | None,
+        prune: PartialL2 | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.quantizer, self.regularizer, self.prune = quantizer, regularizer, prune
+        self.axes = axes
+        self.count = int(np.prod(kernel.shape))
+        self.stage = self.add_weight(
+            shape=(),
+            dtype="int32",
+            initializer=keras.initializers.Constant(Stage.QUANTIZE),
+            trainable=False,
+            name="stage",
+        )
+        if prune is not None:
+            prune.register(self.count)
+            self.mask = self.add_weight(
+                shape=kernel.shape, dtype="bool", initializer="ones", trainable=False, name="mask"
+            )
+            self.threshold = self.add_weight(shape=(), initializer="zeros", trainable=False, name="threshold")
+        else:
+            self.mask = self.threshold = None
+        self.state = {
+            name: self.add_weight(
+                shape=shape,
+                # Called when the variable gets its value, so that the kernel has its own by then.
+                initializer=lambda shape, dtype, name=name: self.fitted(kernel)[name],
+                trainable=name in quantizer.trainable,
+                name=name,
+            )
+            for name, shape in quantizer.state_shapes(tuple(kernel.shape), axes).items()
+        }
+        if regularizer is not None:
+            regularizer.register(self.count)
+        self.built = True
+
+    def fitted(self, kernel: Any) -> dict[str, Any]:
+        """Returns the quantizer's state that suits the surviving weights of `kernel` best."""
+        return self.quantizer.fit(ops.convert_to_tensor(kernel), self.axes, self.mask)
+
+    def fit(self, kernel: Any) -> None:
+        """Sets the quantizer's variables to what `fitted` returns."""
+        for name, value in self.fitted(kernel).items():
+            self.state[name].assign(value)
+
+    def surviving(self, kernel: Any) -> Any:
+        """Returns the kernel with its pruned weights at 0."""
+        kernel = ops.convert_to_tensor(kernel)
+        return kernel if self.mask is None else ops.where(self.mask, kernel, 0.0)
+
+    def quantized(self, kernel: Any) -> Any:
+        """Returns the quantized weights, pruned ones exactly 0, whatever the stage."""
+        w = self.quantizer(self.surviving(kernel), self.state)
+        return w if self.quantizer.has_zero or self.mask is None else ops.where(self.mask, w, 0.0)
+
+    def weights_in_use(self, kernel: Any) -> Any:
+        """Returns the weights the forward pass computes with: float while pruning, quantized afterwards."""
+        return ops.where(self.stage >= Stage.QUANTIZE, self.quantized(kernel), self.surviving(kernel))
+
+    def grid_squares(self, kernel: Any) -> Any:
+        """Returns the sum of squared distances of the surviving weights to their levels."""
+        w = self.surviving(kernel)
+        return squared_error(w, self.quantizer.assign(w, self.state), self.mask)
+
+    def penalty(self, kernel: Any) -> Any:
+        """Returns this kernel's share of the regularizers' cost in its present stage."""
+        cost = ops.zeros(())
+        if self.prune is not None:
+            pruning = self.prune.cost(partial_squares(ops.convert_to_tensor(kernel), self.threshold), self.count)
+            cost += ops.where(self.stage == Stage.PRUNE, pruning, 0.0)
+        if self.regularizer is not None:
+            error = self.regularizer.cost(self.grid_squares(kernel), self.count)
+            cost += ops.where(self.stage >= Stage.QUANTIZE, error, 0.0)
+        elif self.quantizer.fits_error:
+            # Weights are left alone here: they move by the loss, and the scale follows them.
+            cost += self.grid_squares(ops.stop_gradient(ops.convert_to_tensor(kernel))) / self.count
+        return cost
+
+    def encode(self, kernel: Any) -> tuple[np.ndarray, Params]:
+        """Returns the int8 codes of the kernel, pruned ones 0, and the parameters that decode them."""
+        codes, params = self.quantizer.encode(self.surviving(kernel), self.state)
+        return (codes if self.mask is None else codes * ops.convert_to_numpy(self.mask)), params

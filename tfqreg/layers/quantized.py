@@ -1,0 +1,211 @@
+"""The one weight wrapper: any Keras layer with a kernel computes with quantized, pruned, regularized weights."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfqreg.layers.kernel import QuantizedKernel
+from tfqreg.quantizers import Quantizer, Uniform
+from tfqreg.quantizers.base import Params
+from tfqreg.regularizers import LearnedPenalty, PartialL2
+
+KERNEL_NAMES = ("kernel", "depthwise_kernel", "pointwise_kernel")
+
+
+def kernel_names(layer: keras.layers.Layer) -> tuple[str, ...]:
+    """Returns the names of the layer's kernels; the layer need not be built."""
+    if isinstance(layer, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
+        return ("depthwise_kernel", "pointwise_kernel")
+    kinds = (
+        keras.layers.Dense,
+        keras.layers.EinsumDense,
+        keras.layers.Conv1D,
+        keras.layers.Conv2D,
+        keras.layers.Conv3D,
+        keras.layers.Conv1DTranspose,
+        keras.layers.Conv2DTranspose,
+        keras.layers.Conv3DTranspose,
+        keras.layers.DepthwiseConv1D,
+        keras.layers.DepthwiseConv2D,
+    )
+    if isinstance(layer, kinds):
+        return ("kernel",)
+    return tuple(name for name in KERNEL_NAMES if isinstance(getattr(layer, name, None), keras.Variable))
+
+
+def output_axes(layer: keras.layers.Layer, name: str) -> tuple[int, ...]:
+    """Returns the axes of a kernel that run over output channels."""
+    rank = len(getattr(layer, name).shape)
+    depthwise = keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D
+    transposed = keras.layers.Conv1DTranspose | keras.layers.Conv2DTranspose | keras.layers.Conv3DTranspose
+    if name == "depthwise_kernel" or isinstance(layer, depthwise):
+        return (rank - 2, rank - 1)
+    if isinstance(layer, transposed):
+        return (rank - 2,)
+    if isinstance(layer, keras.layers.EinsumDense):
+        operands, output = layer.equation.split("->")
+        return tuple(i for i, axis in enumerate(operands.split(",")[1]) if axis in output)
+    return (rank - 1,)
+
+
+def own(penalty: Any) -> Any:
+    """Returns the penalty, or a copy with variables of its own where its scope is one layer."""
+    return type(penalty).from_config(penalty.get_config()) if penalty and penalty.scope == "layer" else penalty
+
+
+@keras.saving.register_keras_serializable(package="tfqreg")
+class Quantized(keras.layers.Wrapper):
+    """Wraps a layer with a kernel so that it computes with quantized weights.
+
+    The inner layer keeps its float kernel, which the optimizer trains; its call sees `q(w)` in the kernel's place.
+    The layer is used as it is, none of its code is repeated. `SeparableConv2D` has two kernels, both quantized.
+
+    Args:
+        layer: a layer with a kernel: Dense, EinsumDense, a convolution, or one of your own that calls it `kernel`.
+        weights: quantizer of the kernel; `Uniform(bits=8)` by default.
+        regularizer: penalty towards the grid, such as `MSQE()`; none by default.
+        prune: penalty towards zero and mask, such as `PartialL2(0.8)`; none by default. It acts in the stages that
+            `tfqreg.callbacks_for(model)` steers.
+
+    Raises:
+        ValueError: for a layer that has no kernel.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> layer = Quantized(keras.layers.Dense(2, use_bias=False), weights=Uniform(bits=2))
+        >>> layer(np.ones((1, 3), "float32")).shape
+        TensorShape([1, 2])
+        >>> sorted(set(layer.encode()["kernel"][0].ravel().tolist()) - {-1, 0, 1})
+        []
+    """
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        weights: Quantizer | None = None,
+        regularizer: LearnedPenalty | None = None,
+        prune: PartialL2 | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("name", layer.name)
+        super().__init__(layer, **kwargs)
+        self.quantizer = weights if weights is not None else Uniform()
+        self.regularizer = own(regularizer)
+        self.prune = own(prune)
+        self.kernels: dict[str, QuantizedKernel] = {}
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds the inner layer, then one `QuantizedKernel` for each of its kernels."""
+        super().build(input_shape)
+        names = kernel_names(self.layer)
+        if not names:
+            raise ValueError(
+                f"{self.name}: {type(self.layer).__name__} has no kernel to quantize. Wrap a Dense or convolution "
+                f"layer, or leave this one out. Received: layer={self.layer}"
+            )
+        for name in names:
+            variable = getattr(self.layer, name)
+            kernel = QuantizedKernel(
+                variable,
+                output_axes(self.layer, name),
+                copy.copy(self.quantizer),
+                self.regularizer,
+                self.prune,
+                name=name,
+                dtype=variable.dtype,
+            )
+            self.kernels[name] = kernel
+            variable.regularizer = _sum_of(variable.regularizer, kernel)
+        self.built = True
+
+    def call(self, inputs: Any, **kwargs: Any) -> Any:
+        """Calls the inner layer with each kernel replaced by its weights in use."""
+        replaced = {id(variable): kernel for kernel, variable in self.kernel_pairs()}
+        # All variables of the layer are mapped: an inner scope hides the values of the one around it.
+        mapping = [
+            (v, replaced[id(v)].weights_in_use(v) if id(v) in replaced else ops.convert_to_tensor(v))
+            for v in self.layer.variables
+        ]
+        with keras.StatelessScope(state_mapping=mapping):
+            return self.layer(inputs, **kwargs)
+
+    def kernel_pairs(self) -> list[tuple[QuantizedKernel, keras.Variable]]:
+        """Returns what is kept for each kernel, with the float kernel itself."""
+        return [(kernel, getattr(self.layer, name)) for name, kernel in self.kernels.items()]
+
+    def fit_quantizers(self) -> None:
+        """Sets every quantizer's variables to suit the weights as they are."""
+        for kernel, variable in self.kernel_pairs():
+            kernel.fit(variable)
+
+    def encode(self) -> dict[str, tuple[np.ndarray, Params]]:
+        """Returns, by kernel name, the int8 codes that ship and the parameters that decode them.
+
+        Raises:
+            ValueError: for a kernel with NaN or infinity, or one whose codes are all zero.
+        """
+        encoded = {}
+        for kernel, variable in self.kernel_pairs():
+            check_kernel(ops.convert_to_numpy(variable), f"{self.name}/{kernel.name}")
+            codes, params = kernel.encode(variable)
+            if not codes.any():
+                raise ValueError(
+                    f"{self.name}/{kernel.name}: every code is 0, the layer computes nothing. Lower the sparsity of "
+                    f"its rule, add bits, or take the layer out. Received: bits={params['bits']}"
+                )
+            encoded[kernel.name] = codes, params
+        return encoded
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the inner layer's output shape."""
+        return self.layer.compute_output_shape(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "weights": serialize(self.quantizer),
+            "regularizer": _serialize_shared(self.regularizer),
+            "prune": _serialize_shared(self.prune),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Quantized":
+        """Returns a wrapper of the same configuration."""
+        config = {
+            key: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+            if key in ("layer", "weights", "regularizer", "prune")
+            else value
+            for key, value in config.items()
+        }
+        return cls(**config)
+
+
+def check_kernel(w: np.ndarray, name: str) -> None:
+    """Raises ValueError when a kernel holds NaN or infinity, or nothing but zeros."""
+    broken = w.size - int(np.isfinite(w).sum())
+    if broken:
+        raise ValueError(
+            f"{name}: the kernel holds NaN or infinity. Load sound weights, or lower the learning rate. "
+            f"Received: {broken} of {w.size} values not finite"
+        )
+    if not w.any():
+        raise ValueError(f"{name}: the kernel is all zeros. Load trained weights first. Received: shape={w.shape}")
+
+
+def _serialize_shared(penalty: LearnedPenalty | None) -> dict[str, Any] | None:
+    # Keras' own mark of a shared object is lost where configurations nest; written here, `load_model` restores one
+    # coefficient for all the wrappers that share it.
+    if penalty is None:
+        return None
+    return {**keras.saving.serialize_keras_object(penalty), "shared_object_id": id(penalty)}
+
+
+def _sum_of(regularizer: Callable[[Any], Any] | None, kernel: QuantizedKernel) -> Callable[[Any], Any]:
+    # Keras evaluates a variable's regularizer once a step, however often its layer is called.
+    return kernel.penalty if regularizer is None else lambda w: regularizer(w) + kernel.penalty(w)

@@ -1,0 +1,125 @@
+"""Where activation quantizers go: one for every tensor that an integer runtime will hold, shared where scales must be.
+
+A tensor that the next operation absorbs gets none: a convolution's output before its BatchNorm or ReLU exists only
+inside the accumulator. Operations that move values without computing (pooling by maximum, reshaping, padding) keep
+their input's grid; a concatenation asks one grid of all its inputs.
+"""
+
+from typing import Any
+
+import keras
+
+from tfqreg.graph import Edge, FlatGraph, Node
+from tfqreg.layers.quantized import kernel_names
+
+INFERENCE_IDENTITY = (
+    "ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise Identity RandomBrightness RandomContrast "
+    "RandomFlip RandomRotation RandomTranslation RandomZoom SpatialDropout1D SpatialDropout2D"
+).split()
+KEEPS_GRID = [
+    *INFERENCE_IDENTITY,
+    *"Flatten MaxPooling1D MaxPooling2D Reshape ZeroPadding1D ZeroPadding2D".split(),
+]
+AVERAGES = ("AveragePooling1D", "AveragePooling2D")
+
+
+def kind(operation: Any) -> str:
+    """Returns "linear", "norm", "relu", "softmax", "sum", "mean", "keep", "average", "concat" or "other"."""
+    name = type(operation).__name__
+    if kernel_names(operation) if isinstance(operation, keras.layers.Layer) else ():
+        return "linear"
+    by_name = {
+        "BatchNormalization": "norm",
+        "Add": "sum",
+        "GlobalAveragePooling1D": "mean",
+        "GlobalAveragePooling2D": "mean",
+        "Concatenate": "concat",
+        "Softmax": "softmax",
+        "ReLU": "relu",
+        "Relu": "relu",
+        "Relu6": "relu",
+        **dict.fromkeys(KEEPS_GRID, "keep"),
+        **dict.fromkeys(AVERAGES, "average"),
+    }
+    if name == "Activation":
+        return {"linear": "keep", "relu": "relu", "relu6": "relu", "softmax": "softmax"}.get(
+            activation_name(operation), "other"
+        )
+    return by_name.get(name, "other")
+
+
+def activation_name(layer: Any) -> str:
+    """Returns the name of a layer's activation function, "linear" where it has none."""
+    activation = getattr(layer, "activation", None)
+    return "linear" if activation is None else getattr(activation, "__name__", type(activation).__name__)
+
+
+class Groups:
+    """Union-find over edges: what is joined shares one grid."""
+
+    def __init__(self) -> None:
+        self.parent: dict[Edge, Edge] = {}
+
+    def find(self, edge: Edge) -> Edge:
+        """Returns the representative of an edge's group."""
+        while (above := self.parent.get(edge, edge)) is not edge:
+            edge = above
+        return edge
+
+    def join(self, first: Edge, second: Edge) -> None:
+        """Puts two edges on one grid."""
+        self.parent[self.find(second)] = self.find(first)
+
+
+def needs_quantizer(edge: Edge, skipped: set[Node]) -> bool:
+    """Returns whether an edge's values have to be rounded where they arise."""
+    consumers = [node for node in edge.consumers if node not in skipped]
+    producer = edge.producer
+    if producer is None or producer in skipped:
+        return bool(consumers)
+    producer_kind = kind(producer.operation)
+    if producer_kind in ("keep", "concat") or (producer_kind == "softmax" and edge.is_output):
+        return False
+    if edge.is_output or len(edge.consumers) != 1 or producer_kind in ("relu", "average", "softmax", "other"):
+        return True
+    if producer_kind == "linear" and activation_name(producer.operation) != "linear":
+        return True
+    following = kind(edge.consumers[0].operation)
+    absorbed = following == "relu" or (following == "norm" and producer_kind in ("linear", "norm"))
+    return edge.consumers[0] in skipped or not absorbed
+
+
+def is_signed(edge: Edge) -> bool | None:
+    """Returns whether an edge can be negative; None where only data tells."""
+    if edge.producer is None:
+        return None
+    operation = edge.producer.operation
+    if kind(operation) in ("relu", "softmax") or activation_name(operation) in ("relu", "relu6"):
+        return False
+    if kind(operation) in ("sum", "mean", "average", "concat", "keep"):
+        signs = {is_signed(source) for source in edge.producer.inputs}
+        return True if True in signs else None if None in signs else False
+    return None if kind(operation) == "other" else True
+
+
+def place(graph: FlatGraph, skipped: set[Node]) -> tuple[dict[int, Edge], dict[Edge, list[Edge]]]:
+    """Decides which tensors are quantized, and which share a quantizer.
+
+    Args:
+        graph: the flat graph of a float model.
+        skipped: nodes that stay in float.
+
+    Returns:
+        The representative edge for the id of every Keras tensor to quantize, and the edges each one stands for.
+    """
+    groups = Groups()
+    edges = [*graph.inputs, *(edge for node in graph.nodes for edge in node.outputs)]
+    for node in graph.nodes:
+        if node not in skipped and kind(node.operation) in ("keep", "average", "concat"):
+            for edge in node.inputs:
+                groups.join(node.outputs[0], edge)
+    chosen = [edge for edge in edges if needs_quantizer(edge, skipped)]
+    members: dict[Edge, list[Edge]] = {}
+    for edge in chosen:
+        members.setdefault(groups.find(edge), []).append(edge)
+    return {id(edge.keras_tensor): groups.find(edge) for edge in chosen}, members

@@ -1,0 +1,91 @@
+"""What every weight quantizer promises: three faces over one arithmetic.
+
+`quantizer(w, state)` runs in the forward pass, `encode` gives the integer codes that ship, `decode` gives back the
+floats, and `quantizer(w, state) == decode(*encode(w, state))` holds bit for bit in float32.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+State = dict[str, Any]
+Params = dict[str, Any]
+
+
+class Quantizer:
+    """Base of the weight quantizers: a plain configuration; what it learns lives in variables of the layer.
+
+    A subclass declares its variables in `state_shapes`, gives them values that suit some weights in `fit`, and
+    implements `assign`, `__call__` and `encode`. `state` maps the declared names to variables (or tensors).
+    """
+
+    bits: int
+    trainable: tuple[str, ...] = ()  # the variables that gradients reach
+    fits_error: bool = False  # whether its variables train on the squared error to the grid
+    has_zero: bool = True  # whether a pruned weight finds its 0 among the levels
+
+    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of every variable by name, for a kernel with output channels along `axes`."""
+        raise NotImplementedError
+
+    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+        """Returns the state that suits the weights `w`.
+
+        Args:
+            w: weights.
+            axes: their output-channel axes.
+            mask: boolean of the shape of `w`; weights outside it do not count.
+        """
+        raise NotImplementedError
+
+    def assign(self, w: Any, state: State) -> Any:
+        """Returns the level nearest to each weight; constant in `w`; its scale trains where `fits_error`."""
+        raise NotImplementedError
+
+    def __call__(self, w: Any, state: State) -> Any:
+        """Returns the quantized weights, differentiable in `w` by a straight-through estimator."""
+        raise NotImplementedError
+
+    def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
+        """Returns int8 codes in the shape of `w`, and the parameters that turn them back into floats."""
+        raise NotImplementedError
+
+    @staticmethod
+    def decode(codes: np.ndarray, params: Params) -> np.ndarray:
+        """Returns the float32 weights of `codes`: `codes * scale`."""
+        return codes.astype(np.float32) * params["scale"]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Quantizer":
+        """Returns a quantizer of the same configuration."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.get_config() == other.get_config()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(self.get_config())))
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+def check_bits(bits: int, owner: str, lowest: int = 1, highest: int = 8) -> int:
+    """Returns `bits`; raises ValueError when it is no whole number of `lowest` to `highest`."""
+    if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not lowest <= bits <= highest:
+        raise ValueError(f"{owner}: `bits` must be a whole number of {lowest} to {highest}. Received: bits={bits!r}")
+    return int(bits)
+
+
+def straight_through(rounded: Any, x: Any) -> Any:
+    """Returns `rounded` exactly, with the gradient of `x`.
+
+    The added difference is zero in every bit, which `x + stop_gradient(rounded - x)` is not.
+    """
+    return keras.ops.stop_gradient(rounded) + (x - keras.ops.stop_gradient(x))

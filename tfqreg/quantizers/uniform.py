@@ -1,0 +1,185 @@
+r"""Uniform symmetric quantization with a learned scale.
+
+Forward, for `bits >= 2` with `n = 2^(bits-1) - 1` (narrow range, as TFLite asks of weights):
+
+    q = clip(round(w / s), -n, n),    w_hat = s * q
+
+and `q = sign(w)`, `sign(0) = +1`, for one bit. Two bits are ternary: {-s, 0, s}. `round` is half to even.
+
+Backward: `dE/dw = g * 1{|w / s| <= n}`. The scale follows the squared error to the grid alone (`scale_from="msqe"`,
+Choi, El-Khamy and Lee 2018, arXiv 1809.00095), or the task loss (`scale_from="task"`): `dw_hat/ds = q - w/s` inside the
+range and `+-n` outside, times `1 / sqrt(N * n)` (LSQ: Esser et al. 2020, arXiv 1902.08153, equations 3 and 5).
+"""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straight_through
+
+
+def grid_codes(x: Any, scale: Any, low: Any, high: Any) -> Any:
+    """Returns `clip(round(x / scale), low, high)` as floats, straight-through inside the range."""
+    v = ops.clip(x / scale, low, high)
+    return straight_through(ops.round(v), v)
+
+
+def sign_codes(x: Any) -> Any:
+    """Returns +1 where `x >= 0` and -1 elsewhere, as floats."""
+    return ops.where(x >= 0, 1.0, -1.0)
+
+
+def least_squares_scale(
+    x: Any, low: Any, high: Any, axes: tuple[int, ...] | None = None, weights: Any = None, steps: int = 6
+) -> Any:
+    """Returns the scale of least squared error to the grid `scale * {low .. high}`.
+
+    From several starts, alternates `q = clip(round(x / s))` and `s = sum(x q) / sum(q^2)`; neither half-step ever
+    raises the error, and the best start wins.
+
+    Args:
+        x: values of any shape.
+        low, high: the range of the codes, zero included.
+        axes: axes that share one scale; all of them by default. The result keeps them as size 1.
+        weights: 0/1 of the shape of `x`; what is 0 does not count.
+        steps: alternations from each start.
+    """
+    axes = tuple(range(len(x.shape))) if axes is None else axes
+    weights = ops.ones_like(x) if weights is None else ops.cast(weights, x.dtype)
+    x = x * weights
+    top = ops.max(x, axes, keepdims=True) / ops.maximum(high, 1.0)
+    bottom = ops.where(low < 0, ops.max(-x, axes, keepdims=True) / ops.maximum(-low, 1.0), 0.0)
+    largest = ops.maximum(top, bottom)
+    largest = ops.where(largest > 0, largest, 1.0)
+    best, best_error = largest, ops.full_like(largest, np.inf)
+    for start in (1.0, 0.7, 0.4):
+        scale = largest * start
+        for _ in range(steps):
+            q = ops.clip(ops.round(x / scale), low, high)
+            power = ops.sum(q * q, axes, keepdims=True)
+            scale = ops.where(power > 0, ops.sum(x * q, axes, keepdims=True) / ops.maximum(power, 1.0), scale)
+        error = ops.sum(ops.square(x - scale * ops.clip(ops.round(x / scale), low, high)), axes, keepdims=True)
+        best = ops.where(error < best_error, scale, best)
+        best_error = ops.minimum(error, best_error)
+    return best
+
+
+@keras.saving.register_keras_serializable(package="tfqreg")
+class Uniform(Quantizer):
+    """Symmetric uniform grid with one learned scale a tensor or a channel.
+
+    Args:
+        bits: width of the codes, 1 to 8. One bit is binary (-s, s), two bits are ternary (-s, 0, s).
+        per_channel: one scale for each output channel instead of one for the kernel.
+        narrow: keeps the range symmetric, +-(2^(bits-1) - 1); False adds the code -2^(bits-1).
+        scale_from: "msqe" trains the scale to lower the squared error to the grid, "task" trains it by the
+            loss (LSQ).
+
+    Raises:
+        ValueError: for bits out of range or an unknown `scale_from`.
+
+    Example:
+        >>> import numpy as np
+        >>> state = {"log2_scale": np.float32([-2.0])}
+        >>> Uniform(bits=3).encode(np.float32([0.3, -0.6, 5.0]), state)[0]
+        array([ 1, -2,  3], dtype=int8)
+
+    Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095; Esser et al. 2020, arXiv 1902.08153.
+    """
+
+    def __init__(self, bits: int = 8, per_channel: bool = False, narrow: bool = True, scale_from: str = "msqe") -> None:
+        self.bits = check_bits(bits, "Uniform")
+        self.per_channel = per_channel
+        self.narrow = narrow
+        if scale_from not in ("msqe", "task"):
+            raise ValueError(f'Uniform: `scale_from` must be "msqe" or "task". Received: scale_from={scale_from!r}')
+        self.scale_from = scale_from
+
+    trainable = ("log2_scale",)
+
+    @property
+    def largest_code(self) -> int:
+        """The largest code, `2^(bits-1) - 1` (1 for one bit)."""
+        return max(1, 2 ** (self.bits - 1) - 1)
+
+    @property
+    def smallest_code(self) -> int:
+        """The smallest code: the largest's negative, or one less where the range is not narrow."""
+        return -self.largest_code - (not self.narrow and self.bits > 1)
+
+    @property
+    def fits_error(self) -> bool:  # type: ignore[override]
+        """Whether the scale trains on the squared error, and not on the loss."""
+        return self.scale_from == "msqe"
+
+    @property
+    def has_zero(self) -> bool:  # type: ignore[override]
+        """Whether 0 is a level: not so for one bit."""
+        return self.bits > 1
+
+    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of `log2_scale`: (1, .., channels), or (1, .., 1) for the whole kernel."""
+        kept = axes if self.per_channel else ()
+        return {"log2_scale": tuple(n if i in kept else 1 for i, n in enumerate(kernel_shape))}
+
+    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+        """Returns `log2_scale` by least squares: `s = sum(w q) / sum(q^2)`, alternated with `q`.
+
+        Args:
+            w: weights.
+            axes: their output-channel axes.
+            mask: boolean of the shape of `w`; weights outside it do not count.
+        """
+        shared = tuple(i for i in range(len(w.shape)) if not (self.per_channel and i in axes))
+        weights = ops.ones_like(w) if mask is None else ops.cast(mask, w.dtype)
+        if self.bits == 1:
+            count = ops.maximum(ops.sum(weights, shared, keepdims=True), 1.0)
+            scale = ops.sum(ops.abs(w) * weights, shared, keepdims=True) / count
+            scale = ops.where(scale > 0, scale, 1.0)
+        else:
+            scale = least_squares_scale(w, self.smallest_code, self.largest_code, shared, weights)
+        return {"log2_scale": ops.log2(scale)}
+
+    def scale(self, state: State) -> Any:
+        """Returns `2 ^ log2_scale`, positive by construction."""
+        return ops.power(2.0, ops.convert_to_tensor(state["log2_scale"]))
+
+    def codes(self, w: Any, scale: Any) -> Any:
+        """Returns the codes as floats, straight-through in `w` inside the range."""
+        if self.bits == 1:
+            return straight_through(sign_codes(w), ops.clip(w / scale, -1.0, 1.0))
+        return grid_codes(w, scale, self.smallest_code, self.largest_code)
+
+    def assign(self, w: Any, state: State) -> Any:
+        """Returns `s * q` with `q` held fixed; with `scale_from="task"`, `s` too."""
+        scale = self.scale(state)
+        levels = scale * ops.stop_gradient(self.codes(w, scale))
+        return levels if self.fits_error else ops.stop_gradient(levels)
+
+    def __call__(self, w: Any, state: State) -> Any:
+        """Returns `s * q`, with the gradients the module's first lines state."""
+        scale = self.scale(state)
+        if self.scale_from == "msqe":
+            scale = ops.stop_gradient(scale)
+        else:
+            factor = 1.0 / math.sqrt(math.prod(w.shape) / math.prod(scale.shape) * self.largest_code)
+            scale = ops.stop_gradient(scale) + factor * (scale - ops.stop_gradient(scale))
+        return self.codes(w, scale) * scale
+
+    def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
+        """Returns int8 codes and `{"scale": float32, "bits": int}`; the scale broadcasts over the codes."""
+        scale = self.scale(state)
+        codes = ops.convert_to_numpy(self.codes(ops.convert_to_tensor(w), scale))
+        return codes.astype(np.int8), {"scale": ops.convert_to_numpy(scale), "bits": self.bits}
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {
+            "bits": self.bits,
+            "per_channel": self.per_channel,
+            "narrow": self.narrow,
+            "scale_from": self.scale_from,
+        }

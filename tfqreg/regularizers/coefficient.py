@@ -1,0 +1,136 @@
+r"""The learnable coefficient: a penalty that sharpens itself.
+
+    cost = exp(omega) * R - alpha * omega
+
+Its gradient in omega, `exp(omega) * R - alpha`, vanishes at `exp(omega) = alpha / R`: as the penalty R falls, its
+coefficient grows. With omega eliminated the cost is `alpha * ln R` up to a constant, so the normaliser of R is
+immaterial (Choi, El-Khamy and Lee 2018, arXiv 1809.00095).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+Schedule = Callable[[Any], Any]
+
+# Adam moves every variable by about its learning rate a step; omega has to cover several units within one training.
+OMEGA_PER_UNIT = 10.0
+
+
+class LearnedPenalty(keras.layers.Layer):
+    """Base of the penalties: owns omega and weighs a sum of squares by exp(omega), a constant or a schedule.
+
+    One object given to several layers is one coefficient for all of them; `scope="layer"` gives each its own.
+
+    Args:
+        alpha: pull on a learned coefficient, in units of the loss; the penalty tends to `alpha * ln R`.
+        coefficient: "learned", a constant, or a callable of the training step that a callback evaluates.
+        scope: "global" or "layer".
+    """
+
+    def __init__(
+        self, alpha: float, coefficient: str | float | Schedule = "learned", scope: str = "global", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        owner = type(self).__name__
+        if not (isinstance(alpha, int | float) and math.isfinite(alpha) and alpha > 0):
+            raise ValueError(f"{owner}: `alpha` must be a positive number. Received: alpha={alpha!r}")
+        constant = isinstance(coefficient, int | float) and coefficient > 0
+        if coefficient != "learned" and not callable(coefficient) and not constant:
+            raise ValueError(
+                f'{owner}: `coefficient` must be "learned", a positive number or a callable of the step. '
+                f"Received: coefficient={coefficient!r}"
+            )
+        if scope not in ("global", "layer"):
+            raise ValueError(f'{owner}: `scope` must be "global" or "layer". Received: scope={scope!r}')
+        self.alpha = float(alpha)
+        self.coefficient = coefficient
+        self.scope = scope
+        self.count = 0
+        start = math.log(coefficient) if isinstance(coefficient, int | float) else 0.0
+        self.omega_unit = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(start / OMEGA_PER_UNIT),
+            trainable=coefficient == "learned",
+            name="omega_unit",
+        )
+        self.largest_omega = self.add_weight(
+            shape=(), initializer=keras.initializers.Constant(math.inf), trainable=False, name="largest_omega"
+        )
+        self.built = True
+
+    @property
+    def learned(self) -> bool:
+        """Whether the coefficient is trained."""
+        return self.coefficient == "learned"
+
+    @property
+    def omega(self) -> Any:
+        """The logarithm of the coefficient, at most `largest_omega`."""
+        return ops.minimum(OMEGA_PER_UNIT * self.omega_unit, self.largest_omega)
+
+    def register(self, count: int) -> None:
+        """Adds `count` weights to N, the number of weights this penalty averages over."""
+        self.count += count
+
+    def cost(self, squares: Any, count: int) -> Any:
+        """Returns `exp(omega) * squares / N - alpha * omega * count / N`, one layer's share of the cost.
+
+        Args:
+            squares: sum of the squared errors of the layer.
+            count: weights of the layer; the shares of all layers add up to N.
+        """
+        cost = ops.exp(self.omega) * squares / self.count
+        return cost - self.alpha * self.omega * (count / self.count) if self.learned else cost
+
+    @property
+    def started(self) -> bool:
+        """Whether `start_from` has set a learned omega."""
+        return bool(np.isfinite(ops.convert_to_numpy(self.largest_omega)))
+
+    def assign_omega(self, omega: float) -> None:
+        """Sets omega."""
+        self.omega_unit.assign(omega / OMEGA_PER_UNIT)
+
+    def start_from(self, penalty: float, head_start: float = 3.0, growth: float = 4.6) -> None:
+        """Sets a learned omega `head_start` under its equilibrium `ln(alpha / R)`, so that the loss leads at first.
+
+        Args:
+            penalty: R as it is now.
+            head_start: how far under the equilibrium to begin.
+            growth: how far over the equilibrium omega may grow; 4.6 stands for an R fallen a hundredfold.
+        """
+        if self.learned and penalty > 0:
+            equilibrium = math.log(self.alpha / penalty)
+            self.largest_omega.assign(equilibrium + growth)
+            self.assign_omega(equilibrium - head_start)
+
+    def at_step(self, step: int) -> None:
+        """Evaluates a scheduled coefficient at a training step."""
+        if callable(self.coefficient):
+            value = float(ops.convert_to_numpy(self.coefficient(step)))
+            self.assign_omega(math.log(max(value, 1e-30)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        coefficient = self.coefficient
+        if callable(coefficient):
+            coefficient = keras.saving.serialize_keras_object(coefficient)
+        return {
+            "name": self.name,
+            "alpha": self.alpha,
+            "coefficient": coefficient,
+            "scope": self.scope,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "LearnedPenalty":
+        """Returns a penalty of the same configuration, with variables of its own."""
+        config = dict(config)
+        if isinstance(config["coefficient"], dict):
+            config["coefficient"] = keras.saving.deserialize_keras_object(config["coefficient"])
+        return cls(**config)

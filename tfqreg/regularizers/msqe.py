@@ -1,0 +1,58 @@
+r"""Mean squared quantization error as a regularizer, with a learned coefficient.
+
+    R = (1/N) sum_l sum_{w in W_l} (w - Q(w; s_l))^2,    cost = exp(omega) R - alpha omega
+
+    dR/dw = (2/N) (w - Q(w)),    dR/ds = -(2/N) sum (w - s q) q,    dcost/domega = exp(omega) R - alpha
+
+with the assignment q held fixed.
+
+Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfqreg.regularizers.coefficient import LearnedPenalty, Schedule
+
+
+def squared_error(w: Any, levels: Any, mask: Any = None) -> Any:
+    """Returns `sum mask * (w - levels)^2`; differentiable in both.
+
+    Args:
+        w: weights.
+        levels: the level each weight is assigned to, same shape.
+        mask: 0/1 of the same shape; pruned weights do not count.
+    """
+    error = w - levels
+    return ops.sum(ops.square(error if mask is None else ops.where(mask, error, 0.0)))
+
+
+@keras.saving.register_keras_serializable(package="tfqreg")
+class MSQE(LearnedPenalty):
+    """Pulls weights to the grid of their quantizer, harder as they come near.
+
+    Args:
+        alpha: pull on the learned coefficient, in units of the loss; 0.01 by default.
+        coefficient: "learned", a constant, or a callable of the training step.
+        scope: "global" for one coefficient (and one N) over all layers that share the object, "layer" for one each.
+
+    Raises:
+        ValueError: for an alpha that is no positive number, an unknown coefficient or scope.
+
+    Example:
+        >>> MSQE(alpha=0.02).get_config()["coefficient"]
+        'learned'
+
+    Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.01,
+        coefficient: str | float | Schedule = "learned",
+        scope: str = "global",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(alpha, coefficient, scope, **kwargs)

@@ -1,0 +1,317 @@
+"""`quantize`, `strip` and `calibrate`: a float Keras model in, a model that trains quantized out, and back."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfqreg.graph import FlatGraph, Node, clone, flatten, rebuild, set_weights_of
+from tfqreg.layers import Quantized, QuantizedActivation
+from tfqreg.layers.quantized import check_kernel, kernel_names
+from tfqreg.placement import activation_name, is_signed, kind, place
+from tfqreg.quantizers import Quantizer, Uniform
+from tfqreg.regularizers import LearnedPenalty, PartialL2
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What happens to the layers whose path matches a pattern; the first rule that matches a layer decides.
+
+    Args:
+        pattern: regular expression, searched for in the path "nested_model/layer".
+        weights: quantizer of the kernels; `Uniform(bits=8)` by default.
+        regularizer: penalty towards the grid; none by default. Rules that hold the same object share its coefficient.
+        prune: penalty towards zero and mask; none by default.
+        activations: bits of the matched layers' outputs, where they differ from the rest of the model.
+        skip: leaves the matched layers in float.
+        optional: lets the rule match nothing, which is an error otherwise.
+
+    Example:
+        >>> Rule(r"block_\\d+/conv", weights=Uniform(bits=4)).matches("block_3/conv")
+        True
+    """
+
+    pattern: str
+    weights: Quantizer | None = None
+    regularizer: LearnedPenalty | None = None
+    prune: PartialL2 | None = None
+    activations: int | None = None
+    skip: bool = False
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise ValueError(
+                f"Rule: the pattern is no regular expression: {error}. Received: {self.pattern!r}"
+            ) from None
+
+    def matches(self, path: str) -> bool:
+        """Returns whether the pattern occurs in a path."""
+        return re.search(self.pattern, path) is not None
+
+
+def quantize(model: keras.Model, rules: Sequence[Rule] | None = None, activations: int | None = 8) -> keras.Model:
+    """Returns a copy of a float model with its kernels wrapped and its activations quantized.
+
+    Weights are copied. Activation quantizers stand at the inputs, after activations and after additions, never between
+    a convolution and its BatchNorm; where TFLite needs one scale for several tensors, they share one. A
+    SeparableConv2D becomes its two convolutions, and an activation that no integer kernel absorbs (softmax, say)
+    becomes a layer of its own.
+
+    Args:
+        model: Functional or Sequential, nested models included.
+        rules: what happens to which layer; every kernel to 8 bits a channel by default. A layer with a kernel that no
+            rule matches is an error.
+        activations: bits of the activations; None leaves them in float, which cannot be exported.
+
+    Raises:
+        TypeError: for a subclassed model.
+        ValueError: for rules and layers that do not match, an unknown input shape, or a kernel of NaN or zeros.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")])
+        >>> quantize(model, [Rule("head", weights=Uniform(bits=4))]).get_layer("head").quantizer.bits
+        4
+    """
+    rules = list(rules) if rules is not None else [Rule(".*", weights=Uniform(8, per_channel=True))]
+    float_model = _canonical(model)
+    graph = flatten(float_model)
+    chosen = _match(graph, rules)
+    _check_kernels(graph, chosen)
+    skipped = {node for node in graph.nodes if (rule := chosen.get(node.path)) and rule.skip}
+    replaced: list[tuple[Any, Any]] = []
+    penalties: dict[int, Any] = {}
+
+    def own_copy(penalty: Any) -> Any:
+        # The rules stay the caller's: each quantized model learns coefficients of its own.
+        if penalty is None:
+            return None
+        return penalties.setdefault(id(penalty), type(penalty).from_config(penalty.get_config()))
+
+    def replace(path: str, operation: Any) -> Any:
+        new, rule = clone(operation), chosen.get(path)
+        replaced.append((operation, new))
+        if rule is None or rule.skip or kind(operation) != "linear":
+            return new
+        return Quantized(new, rule.weights, own_copy(rule.regularizer), own_copy(rule.prune))
+
+    representatives, quantizers = _activation_quantizers(graph, skipped, chosen, activations)
+
+    def after(old: Any, new: Any) -> Any:
+        edge = representatives.get(id(old))
+        return new if edge is None else quantizers[edge](new)
+
+    quantized = rebuild(float_model, replace, after)
+    set_weights_of(replaced)
+    for layer in quantized_layers(quantized):
+        layer.fit_quantizers()
+    return quantized
+
+
+def _canonical(model: keras.Model) -> keras.Model:
+    """Returns a copy in which separable convolutions and activations that do not fuse are layers of their own."""
+    copies: list[tuple[Any, Any]] = []
+    separable: list[tuple[Any, Any, Any]] = []
+
+    def replace(path: str, operation: Any) -> Any:
+        if isinstance(operation, keras.layers.SeparableConv2D):
+            depthwise, pointwise = _split_separable(operation)
+            separable.append((operation, depthwise, pointwise))
+            return lambda x, **_: pointwise(depthwise(x))
+        new = clone(operation)
+        copies.append((operation, new))
+        name = activation_name(operation)
+        if kind(operation) == "linear" and name not in ("linear", "relu", "relu6"):
+            activation = keras.layers.Activation(new.activation, name=f"{operation.name}_{name}")
+            new.activation = keras.activations.linear
+            return lambda x, **_: activation(new(x))
+        return new
+
+    canonical = rebuild(model, replace)
+    set_weights_of(copies)
+    for old, depthwise, pointwise in separable:
+        depthwise.set_weights([ops.convert_to_numpy(old.depthwise_kernel)])
+        bias = [ops.convert_to_numpy(old.bias)] if old.use_bias else []
+        pointwise.set_weights([ops.convert_to_numpy(old.pointwise_kernel), *bias])
+    return canonical
+
+
+def _split_separable(layer: Any) -> tuple[keras.layers.Layer, keras.layers.Layer]:
+    depthwise = keras.layers.DepthwiseConv2D(
+        layer.kernel_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        depth_multiplier=layer.depth_multiplier,
+        data_format=layer.data_format,
+        dilation_rate=layer.dilation_rate,
+        use_bias=False,
+        name=f"{layer.name}_depthwise",
+    )
+    pointwise = keras.layers.Conv2D(
+        layer.filters,
+        1,
+        data_format=layer.data_format,
+        use_bias=layer.use_bias,
+        activation=layer.activation,
+        name=f"{layer.name}_pointwise",
+    )
+    return depthwise, pointwise
+
+
+def _match(graph: FlatGraph, rules: list[Rule]) -> dict[str, Rule]:
+    """Returns the first matching rule of every path; raises where a kernel or a rule is left without a partner."""
+    paths = list(dict.fromkeys(node.path for node in graph.nodes))
+    chosen = {path: rule for path in paths for rule in reversed(rules) if rule.matches(path)}
+    for rule in rules:
+        if not rule.optional and not any(rule.matches(path) for path in paths):
+            raise ValueError(
+                f"Rule {rule.pattern!r} matches no layer. Correct the pattern, or allow it with optional=True. "
+                f"Received a model with the layers: {', '.join(paths)}"
+            )
+    bare = {node.path for node in graph.nodes if kind(node.operation) == "linear"} - set(chosen)
+    if bare:
+        raise ValueError(
+            f"No rule matches {', '.join(sorted(bare))}. Add a rule for them, Rule('.*') for all the rest, or "
+            f"skip=True to leave them in float. Received: rules={[rule.pattern for rule in rules]}"
+        )
+    return chosen
+
+
+def _check_kernels(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
+    for node in graph.nodes:
+        if kind(node.operation) == "linear" and not chosen[node.path].skip:
+            for name in kernel_names(node.operation):
+                check_kernel(ops.convert_to_numpy(getattr(node.operation, name)), f"{node.path}/{name}")
+
+
+def _activation_quantizers(
+    graph: FlatGraph, skipped: set[Node], chosen: dict[str, Rule], bits: int | None
+) -> tuple[dict[int, Any], dict[Any, QuantizedActivation]]:
+    if bits is None:
+        return {}, {}
+    representatives, members = place(graph, skipped)
+    quantizers = {}
+    for edge, edges in members.items():
+        producers = [e.producer for e in edges]
+        wanted = {
+            rule.activations
+            for producer in producers
+            if producer and (rule := chosen.get(producer.path)) and rule.activations
+        }
+        signs = {is_signed(e) for e in edges}
+        name = producers[0].operation.name if producers[0] else edges[0].keras_tensor.name
+        quantizers[edge] = QuantizedActivation(
+            bits=min(wanted, default=bits),
+            signed=True if True in signs else None if None in signs else False,
+            name=f"{name}_quantizer",
+        )
+    return representatives, quantizers
+
+
+def quantized_layers(model: keras.Model) -> list[Quantized]:
+    """Returns the weight wrappers of a model, nested and subclassed models included."""
+    return _layers_of(model, Quantized)
+
+
+def activation_layers(model: keras.Model) -> list[QuantizedActivation]:
+    """Returns the activation quantizers of a model, nested and subclassed models included."""
+    return _layers_of(model, QuantizedActivation)
+
+
+def _layers_of(model: keras.Model, cls: type) -> list[Any]:
+    return list(dict.fromkeys(layer for layer in model._flatten_layers() if isinstance(layer, cls)))
+
+
+def strip(model: keras.Model) -> keras.Model:
+    """Returns the plain float model: the wrapped layers themselves with the quantized weights, no quantizers.
+
+    Args:
+        model: what `quantize` returned, trained or not, or any Functional or Sequential model with wrappers.
+
+    Raises:
+        TypeError, ValueError: as `quantize`.
+    """
+    pairs: list[tuple[Any, Any]] = []
+    wrappers: list[tuple[Quantized, Any]] = []
+
+    def replace(path: str, operation: Any) -> Any:
+        if isinstance(operation, QuantizedActivation):
+            return lambda x, **_: x
+        if isinstance(operation, Quantized):
+            new = clone(operation.layer)
+            wrappers.append((operation, new))
+            return new
+        new = clone(operation)
+        pairs.append((operation, new))
+        return new
+
+    plain = rebuild(model, replace)
+    set_weights_of(pairs + [(wrapper.layer, new) for wrapper, new in wrappers])
+    for wrapper, new in wrappers:
+        for name, (codes, params) in wrapper.encode().items():
+            getattr(new, name).assign(wrapper.quantizer.decode(codes, params))
+    return plain
+
+
+def calibrate(model: keras.Model, data: Any, batch_size: int = 64, verbose: int | str = "auto") -> keras.Model:
+    """Sets the scales of weights and activations from data, without training; returns the model.
+
+    With `quantize` at 8 bits this is plain post-training quantization.
+
+    Args:
+        model: a model with quantizers.
+        data: an array of inputs, or an iterable of batches (a tf.data.Dataset, say), of which labels are ignored.
+        batch_size: samples a batch where `data` is an array; 64 by default.
+        verbose: 0 for no progress bar.
+
+    Raises:
+        ValueError: for a model without activation quantizers, no data, or data with NaN.
+    """
+    layers = activation_layers(model)
+    if not layers:
+        raise ValueError(f"{model.name}: no activation quantizers to calibrate. Call tfqreg.quantize(model) first.")
+    seen: dict[QuantizedActivation, list[np.ndarray]] = {layer: [] for layer in layers}
+    random = np.random.default_rng(0)
+
+    def observe(layer: QuantizedActivation, x: Any) -> Any:
+        values = ops.convert_to_numpy(x).ravel()
+        seen[layer].append(values[random.integers(0, values.size, min(values.size, 1 << 14))])
+        return x
+
+    batches = _batches(data, batch_size)
+    progress = keras.utils.Progbar(None, verbose=0 if verbose == 0 else 1, unit_name="batch")
+    try:
+        for layer in layers:
+            layer._observer = observe
+        for count, batch in enumerate(batches, 1):
+            model(keras.utils.unpack_x_y_sample_weight(batch)[0], training=False)
+            progress.update(count)
+        progress.update(None, finalize=True) if verbose else None
+    finally:
+        for layer in layers:
+            layer._observer = None
+    for layer, values in seen.items():
+        sample = np.concatenate(values) if values else np.zeros(0, np.float32)
+        if not sample.size or not np.isfinite(sample).all():
+            raise ValueError(
+                f"{layer.name}: calibration saw {'NaN or infinity' if sample.size else 'no data'}. Give sound inputs "
+                f"that reach this layer. Received: {sample.size} values"
+            )
+        scale, low = layer.fit(ops.convert_to_tensor(sample[None]))
+        layer.assign_grid(scale, low)
+    for wrapper in quantized_layers(model):
+        wrapper.fit_quantizers()
+    return model
+
+
+def _batches(data: Any, batch_size: int) -> Iterable[Any]:
+    if isinstance(data, np.ndarray):
+        return (data[i : i + batch_size] for i in range(0, len(data), batch_size))
+    return data
