@@ -1,0 +1,23 @@
+"""From a quantized Keras model to a phone: integer graph, `.tflite`, container, and the proof that they agree."""
+
+from .container import ContainerError, inspect, pack, pack_file, unpack, unpack_file
+from .lower import lower
+from .model import export_tflite, verify
+from .simulate import simulate
+from .tflite import write_tflite
+from .verify import Report
+
+__all__ = [
+    "ContainerError",
+    "Report",
+    "export_tflite",
+    "inspect",
+    "lower",
+    "pack",
+    "pack_file",
+    "simulate",
+    "unpack",
+    "unpack_file",
+    "verify",
+    "write_tflite",
+]

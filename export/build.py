@@ -34,7 +34,9 @@ class Builder:
         self.graph = Graph()
         self.values: dict[Edge, Value] = {}
 
-    def tensor(self, name: str, shape: tuple[int, ...], grid: Quantization | None, dtype: str = "int8") -> str:
+    def tensor(
+        self, name: str, shape: tuple[int, ...], grid: Quantization | None, dtype: str = "int8"
+    ) -> str:
         """Adds an activation, under a name of its own."""
         taken = self.graph.tensors
         count = 1

@@ -50,5 +50,5 @@ class Call:
 
 def _quantization(op: Op, tensor: Tensor) -> Quantization:
     if tensor.quantization is None:
-        raise ValueError(f"{op.kind} {op.outputs}: tensor {tensor.name!r} needs a quantization. Received: None")
+        raise ValueError(f"{op.kind} {op.outputs}: tensor {tensor.name!r} needs a quantization.")
     return tensor.quantization

@@ -12,6 +12,8 @@ from .arithmetic import (
 from .call import Call
 
 _LEFT_SHIFT = 20
+_LARGEST_RATIO = 256
+_SMALLEST_RATIO = 1 / 256
 
 
 def add(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -23,6 +25,11 @@ def _add_f32(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """XNNPACK's qs8-vadd: both factors as integers of 21 bits under one shift, rounded half up."""
     first, second, target = call.source(0), call.source(1), call.target
     ratios = [float(first.scale[0] / target.scale[0]), float(second.scale[0] / target.scale[0])]
+    if max(ratios) >= _LARGEST_RATIO:
+        raise ValueError(
+            f"ADD {call.op.outputs}: XNNPACK needs an output scale above 1/256 of each input's; enlarge it. "
+            f"Received: input scale / output scale = {max(ratios):g}"
+        )
     shift = _LEFT_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
     factor_a, factor_b = (round(ratio * 2.0**shift) for ratio in ratios)
     total = (a.astype(np.int32) - first.zero_point) * factor_a + (
@@ -68,7 +75,8 @@ def _activation(call: Call, x: np.ndarray, activation: str) -> np.ndarray:
 def _requantize(call: Call, x: np.ndarray) -> np.ndarray:
     source, target = call.source(), call.target
     factor = quantize_multiplier(float(source.scale[0]) / float(target.scale[0]))
-    return multiply_by_quantized_multiplier(x.astype(np.int64) - source.zero_point, *factor) + target.zero_point
+    centred = x.astype(np.int64) - source.zero_point
+    return multiply_by_quantized_multiplier(centred, *factor) + target.zero_point
 
 
 def quantize(call: Call, x: np.ndarray) -> np.ndarray:
@@ -90,6 +98,11 @@ def _convert_f32(call: Call, x: np.ndarray) -> np.ndarray:
     """XNNPACK's qs8-vcvt: a factor of 8 fractional bits, rounded half up."""
     source, target = call.source(), call.target
     ratio = source.scale[0] / target.scale[0]
+    if ratio < _SMALLEST_RATIO:
+        raise ValueError(
+            f"QUANTIZE {call.op.outputs}: an output scale above 256 times the input's leaves three codes at most; "
+            f"make it smaller. Received: input scale / output scale = {ratio:g}"
+        )
     factor = int(np.rint(np.float32(256) * ratio))
     return (((x.astype(np.int32) - source.zero_point) * factor + 128) >> 8) + target.zero_point
 

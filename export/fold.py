@@ -1,7 +1,7 @@
 """Integer weights: codes as trained, BatchNorm folded into their scales, a bias in int32.
 
-    scale_c = s_w * |gamma_c| / sqrt(var_c + eps)        codes of channel c times sign(gamma_c)
-    bias_c  = round(b_c / (s_x * scale_c))               b_c with the BatchNorm's shift folded in
+scale_c = s_w * |gamma_c| / sqrt(var_c + eps)        codes of channel c times sign(gamma_c)
+bias_c  = round(b_c / (s_x * scale_c))               b_c with the BatchNorm's shift folded in
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,9 @@ import tfqreg
 
 LARGEST_CODE = 127
 LARGEST_BIAS = 2.0**30  # leaves the accumulator as much room again below 2^31
-SMALLEST_MULTIPLIER = 2.0**-24  # XNNPACK takes no less than 2^-32; what is under this moves no output by one step
+SMALLEST_MULTIPLIER = (
+    2.0**-24
+)  # XNNPACK takes no less than 2^-32; what is under this moves no output by one step
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ def weights_of(wrapper: tfqreg.Quantized, depthwise: bool, path: str) -> FoldedW
     """
     codes, params = wrapper.encode()["kernel"]
     if codes.min() < -LARGEST_CODE:
-        raise ValueError(f"{path}: TFLite takes weights of -127 to 127. Use Uniform(narrow=True). Received: code -128")
+        raise ValueError(
+            f"{path}: TFLite takes weights of -127 to 127. Use Uniform(narrow=True). Received: code -128"
+        )
     codes = codes.astype(np.int16)
     codes = codes.reshape(1, *codes.shape[:2], -1) if depthwise else np.moveaxis(codes, -1, 0)
     channel_axis = 3 if depthwise else 0
@@ -57,7 +61,9 @@ def identity_weights(channels: int) -> FoldedWeights:
 
 def fold_norm(weights: FoldedWeights, norm: Any) -> FoldedWeights:
     """Returns the weights with a BatchNormalization behind them folded in."""
-    mean, variance = (ops.convert_to_numpy(v).astype(np.float64) for v in (norm.moving_mean, norm.moving_variance))
+    mean, variance = (
+        ops.convert_to_numpy(v).astype(np.float64) for v in (norm.moving_mean, norm.moving_variance)
+    )
     gamma = ops.convert_to_numpy(norm.gamma).astype(np.float64) if norm.scale else np.ones_like(mean)
     beta = ops.convert_to_numpy(norm.beta).astype(np.float64) if norm.center else np.zeros_like(mean)
     gain = gamma / np.sqrt(variance + norm.epsilon)
@@ -94,7 +100,9 @@ def integer_weights(
         codes, scale = np.rint(codes * _along(ratio, weights)), np.where(tiny, smallest, scale)
         shift = 0 if np.any(codes.astype(np.int64) & ((1 << shift) - 1)) else shift
     stored = scale.astype(np.float32)
-    product = (np.float32(input_scale) * stored).astype(np.float64)  # the float32 scale the runtimes give the bias
+    product = (np.float32(input_scale) * stored).astype(
+        np.float64
+    )  # the float32 scale the runtimes give the bias
     bias = np.clip(np.rint(weights.bias / product), -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
     if (stored == stored[0]).all():
         stored = stored[:1]

@@ -48,7 +48,9 @@ def _convolution(builder: Builder, node: Node, wrapper: tfqreg.Quantized) -> Ope
     _channels_last(layer, node.path)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     if not depthwise and layer.groups != 1:
-        raise ValueError(f"{node.path}: grouped convolutions have no integer form yet. Received: groups={layer.groups}")
+        raise ValueError(
+            f"{node.path}: grouped convolutions have no integer form yet. Received: groups={layer.groups}"
+        )
     attributes: dict[str, Attribute] = {
         "padding": layer.padding.upper(),
         "stride": tuple(layer.strides),
@@ -81,7 +83,9 @@ def _norm(builder: Builder, node: Node) -> Value:
     norm, value = node.operation, builder.values[node.inputs[0]]
     shape = static_shape(node.outputs[0], node.path)
     if norm.axis not in (-1, len(shape) - 1):
-        raise ValueError(f"{node.path}: BatchNormalization must be over the last axis. Received: axis={norm.axis}")
+        raise ValueError(
+            f"{node.path}: BatchNormalization must be over the last axis. Received: axis={norm.axis}"
+        )
     if isinstance(value, Open) and value.weights is not None and value.activation == "NONE":
         return replace(value, weights=fold_norm(value.weights, norm))
     if len(shape) != 4:
@@ -129,12 +133,16 @@ def _activation(builder: Builder, node: Node) -> Value:
         return _relu(builder, node)
     if name == "softmax":
         return _softmax(builder, node)
-    raise ValueError(f"{node.path}: the activation {name!r} has no integer form yet. Use relu, relu6 or softmax.")
+    raise ValueError(
+        f"{node.path}: the activation {name!r} has no integer form yet. Use relu, relu6 or softmax."
+    )
 
 
 def _softmax(builder: Builder, node: Node) -> Value:
     if getattr(node.operation, "axis", -1) not in (-1, len(node.inputs[0].shape) - 1):
-        raise ValueError(f"{node.path}: Softmax must be over the last axis. Received: axis={node.operation.axis}")
+        raise ValueError(
+            f"{node.path}: Softmax must be over the last axis. Received: axis={node.operation.axis}"
+        )
     source = builder.integer(node.inputs[0], node.path)
     output = builder.tensor(node.path, static_shape(node.outputs[0], node.path), SOFTMAX_GRID)
     return builder.emit("SOFTMAX", (source,), output, beta=1.0)
@@ -153,9 +161,7 @@ def _add(builder: Builder, node: Node) -> Value:
 def _concatenation(builder: Builder, node: Node) -> Value:
     sources = tuple(builder.integer(edge, node.path) for edge in node.inputs)
     shape = static_shape(node.outputs[0], node.path)
-    opened = Open(
-        "CONCATENATION", sources, shape, node.path, {"axis": node.operation.axis % len(shape)}
-    )
+    opened = Open("CONCATENATION", sources, shape, node.path, {"axis": node.operation.axis % len(shape)})
     grids = {(builder.grid(name).zero_point, float(builder.grid(name).scale[0])) for name in sources}
     # Inputs on one grid leave nothing to wait for.
     return builder.close(opened, builder.grid(sources[0])) if len(grids) == 1 else opened

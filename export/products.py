@@ -1,6 +1,6 @@
 """The operators that multiply by weights: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED.
 
-Sums of products of integers are exact in float32 below 2**24 and in float64 below 2**53, so BLAS computes them.
+Sums of integers are exact in float32 below 2**24 and in float64 below 2**53, so BLAS computes the products.
 """
 
 import numpy as np
@@ -17,8 +17,8 @@ from .windows import windows
 _LARGEST_INPUT = 255
 
 
-def conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """x (n, h, w, c), weights (o, kh, kw, c), bias (o,) or none."""
+def conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """x (n, h, w, c), weights (o, kh, kw, c), bias (o,)."""
     channels, high, wide, _ = weights.shape
     rows = weights.reshape(channels, -1)
     centred = _centre(call, x, rows, bias)
@@ -27,10 +27,8 @@ def conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray | N
     return _finish(call, (patches @ rows.T.astype(patches.dtype)).reshape(*view.shape[:3], channels), bias)
 
 
-def depthwise_conv_2d(
-    call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None = None
-) -> np.ndarray:
-    """x (n, h, w, c), weights (1, kh, kw, c * multiplier), bias (c * multiplier,) or none."""
+def depthwise_conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """x (n, h, w, c), weights (1, kh, kw, c * multiplier), bias (c * multiplier,)."""
     _, high, wide, channels = weights.shape
     taps = weights.reshape(high * wide, -1)
     centred = _centre(call, x, taps.T, bias)
@@ -72,17 +70,20 @@ def _finish(call: Call, total: np.ndarray, bias: np.ndarray | None) -> np.ndarra
     """Adds the bias and brings the sums to the output's scale."""
     if bias is not None:
         total += bias.astype(total.dtype)
+    if total.dtype == np.float64:
+        # The runtimes' accumulators are int32.
+        total = wrap_int32(total.astype(np.int64))
     if not call.reference:
         scale = call.source().scale * call.source(1).scale / call.target.scale
         return call.clamp(requantize_f32(total, scale, call.target.zero_point))
     multiplier, shift = quantize_multipliers(_real_scale(call))
-    product = multiply_by_quantized_multiplier(wrap_int32(total.astype(np.int64)), multiplier, shift)
+    product = multiply_by_quantized_multiplier(total.astype(np.int64), multiplier, shift)
     return call.clamp(product + call.target.zero_point)
 
 
 def _real_scale(call: Call) -> np.ndarray:
     source, weights, target = call.source().scale, call.source(1).scale, call.target.scale.astype(np.float64)
-    # GetQuantizedConvolutionMultipler, which per-tensor FULLY_CONNECTED uses, multiplies the scales in float32.
+    # Per-tensor FULLY_CONNECTED has GetQuantizedConvolutionMultipler, which multiplies the scales in float32.
     if call.op.kind == "FULLY_CONNECTED" and weights.size == 1:
         return (source * weights).astype(np.float64) / target
     return source.astype(np.float64) * weights.astype(np.float64) / target

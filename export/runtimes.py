@@ -55,6 +55,8 @@ def run(
 
 
 def _interpreter(tflite: bytes, runtime: str) -> Any:
+    interpreter: Any
+    resolver: Any
     if runtime.startswith("tensorflow"):
         import tensorflow as tf
 
@@ -99,20 +101,28 @@ def _run_apart(
     with tempfile.TemporaryDirectory() as folder:
         model, given, results = (Path(folder, name) for name in ("model.tflite", "inputs.npz", "results.npz"))
         model.write_bytes(tflite)
-        np.savez(given, **inputs)
+        _save(given, inputs)
         # -P keeps this folder's modules from hiding the standard library's.
         command = [sys.executable, "-P", __file__, runtime, str(batch), str(model), str(given), str(results)]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         if process.returncode:
             raise RuntimeError(f"{runtime} failed on the model: {process.stderr.strip()[-2000:]}")
-        with np.load(results) as arrays:
-            return dict(arrays)
+        return _load(results)
+
+
+def _save(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    # Names travel as data: a tensor may be called "file", which savez takes for its own argument.
+    np.savez(path, *arrays.values(), names=np.array(list(arrays)))
+
+
+def _load(path: str | Path) -> dict[str, np.ndarray]:
+    with np.load(path) as stored:
+        return {str(name): stored[f"arr_{i}"] for i, name in enumerate(stored["names"])}
 
 
 def _main(runtime: str, batch: str, model: str, given: str, results: str) -> None:
-    with np.load(given) as inputs:
-        arrays = _invoke(_interpreter(Path(model).read_bytes(), runtime), dict(inputs), int(batch))
-    np.savez(results, **arrays)
+    arrays = _invoke(_interpreter(Path(model).read_bytes(), runtime), _load(given), int(batch))
+    _save(results, arrays)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Runs an integer graph in numpy, bit for bit as a runtime does.
 
-The modes follow the arithmetic in use. "f32" is what LiteRT runs by default: XNNPACK, and built-in kernels for what
-it declines. "f32-tf" is TensorFlow's default, which rounds MEAN the other way at ties and agrees elsewhere. "ref" is
-the reference kernels of tflite-runtime and of TensorFlow Lite for Microcontrollers.
+The modes follow the arithmetic in use. "f32" is what LiteRT runs by default: XNNPACK, and built-in kernels
+for what it declines. "f32-tf" is TensorFlow's default, which rounds MEAN the other way at ties and agrees
+elsewhere. "ref" is the reference kernels of tflite-runtime and of TensorFlow Lite for Microcontrollers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +53,8 @@ def simulate(
         Tensor name -> array (batch, ...), in execution order.
 
     Raises:
-        ValueError: on an unknown mode, operator or tensor, or inputs whose names, shapes or dtypes do not fit.
+        ValueError: on an unknown mode, operator or tensor, or inputs whose names, shapes or dtypes do not
+            fit.
     """
     if mode not in MODES:
         raise ValueError(f"A simulator's mode is one of {', '.join(MODES)}. Received: mode={mode!r}")
@@ -81,7 +82,11 @@ def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
         raise ValueError(f"Give the inputs {graph.inputs}. Received: {list(inputs)}")
     for name in graph.inputs:
         tensor, array = graph.tensors[name], inputs[name]
-        if array.shape[1:] != tensor.shape[1:] or array.ndim != len(tensor.shape) or array.dtype != tensor.dtype:
+        if (
+            array.shape[1:] != tensor.shape[1:]
+            or array.ndim != len(tensor.shape)
+            or array.dtype != tensor.dtype
+        ):
             raise ValueError(
                 f"{name}: samples must be {tensor.dtype} of shape (batch, {str(tensor.shape[1:])[1:]}. "
                 f"Received: {array.dtype} of shape {array.shape}"
@@ -111,7 +116,9 @@ def chunk_size(graph: Graph) -> int:
 
 def _kernel(op: Op) -> Kernel:
     if op.kind not in KERNELS:
-        raise ValueError(f"{op.outputs}: no operator {op.kind!r} can be simulated. Known: {', '.join(KERNELS)}")
+        raise ValueError(
+            f"{op.outputs}: no operator {op.kind!r} can be simulated. Known: {', '.join(KERNELS)}"
+        )
     return KERNELS[op.kind]
 
 

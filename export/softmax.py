@@ -1,6 +1,8 @@
-"""SOFTMAX, int8 to int8, in its two forms: a float table by default, gemmlowp's fixed point in the reference kernels.
+"""SOFTMAX, int8 to int8: a float table by default, gemmlowp's fixed point in the reference kernels.
 
-Both depend on an element's distance below the row's maximum alone, 0 to 255, so both are a table of 256 entries.
+Both depend on an element's distance below its row's maximum, 0 to 255, so both are tables of 256 entries.
+Where a row's exponentials sum to more than 512 (hundreds of equal scores) the reference kernel shifts by more
+than 31 bits, which C leaves undefined; here the result is the intended one.
 """
 
 import numpy as np
@@ -42,7 +44,7 @@ def _float_table(distance: np.ndarray, scale: np.float32, call: Call) -> np.ndar
 def _fixed_point(distance: np.ndarray, scale: float) -> np.ndarray:
     multiplier, shift = quantize_multiplier(min(scale * 2.0 ** (31 - _INPUT_BITS), 2.0**31 - 1))
     farthest = ((2**_INPUT_BITS - 1) << (31 - _INPUT_BITS)) >> shift
-    near = _DISTANCES <= farthest
+    near = farthest >= _DISTANCES
     arguments = multiply_by_quantized_multiplier(-_DISTANCES * near, multiplier, shift)
     powers = np.where(near, _exp_on_negative(arguments), 0)
     total = np.where(near, rounding_divide_by_pot(powers, _SUM_BITS), 0)[distance].sum(-1, keepdims=True)

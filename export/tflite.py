@@ -1,8 +1,8 @@
 """Stores an integer graph as a `.tflite` flatbuffer, with nothing in it that no runtime reads.
 
-The schema's object API does the packing. Two things are added to it: constant data starts on a 16-byte boundary
-(`force_align` of the schema, which the generated Python leaves out and microcontrollers rely on), and the batch
-dimension is open (`shape_signature` -1 where `shape` says 1).
+The schema's object API does the packing. Added to it: constant data starts on a 16-byte boundary (the
+schema's `force_align`, which the generated Python leaves out and microcontrollers rely on); equal vectors are stored
+once; the batch dimension is open (`shape_signature` -1 where `shape` says 1).
 """
 
 from collections.abc import Callable, Mapping
@@ -24,17 +24,26 @@ _TYPE = {
     "float32": schema.TensorType.FLOAT32,
 }
 _LAST_ONE_BYTE_CODE = 127
+_NEEDS_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 Attributes = Mapping[str, Attribute]
 
 
-class _AlignedBuffer(schema.BufferT):
-    """A buffer whose data starts on a 16-byte boundary of the file."""
+class _Builder(flatbuffers.Builder):
+    """Starts constant data on a 16-byte boundary and stores equal vectors once, which FlatBuffers allows."""
 
-    def Pack(self, builder: flatbuffers.Builder) -> int:
-        if self.data is not None:
-            builder.Prep(_ALIGNMENT, len(self.data))
-        return super().Pack(builder)
+    def __init__(self) -> None:
+        super().__init__(1024)
+        self._stored: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        key = x.dtype.str, x.tobytes()
+        if key not in self._stored:
+            # Bytes are buffer data; every other vector keeps the alignment of its elements.
+            if x.dtype == np.uint8:
+                self.Prep(_ALIGNMENT, x.size)
+            self._stored[key] = super().CreateNumpyVector(x)
+        return self._stored[key]
 
 
 def _window(a: Any) -> dict[str, Any]:
@@ -60,7 +69,7 @@ def _pool(a: Any) -> Any:
 _OPERATORS: dict[str, tuple[int, Callable[[Any], Any] | None]] = {
     "ADD": (2, lambda a: schema.AddOptionsT(**_fused(a))),
     "AVERAGE_POOL_2D": (2, _pool),
-    "CONCATENATION": (2, lambda a: schema.ConcatenationOptionsT(axis=a["axis"], **_fused(a))),
+    "CONCATENATION": (2, lambda a: schema.ConcatenationOptionsT(axis=a["axis"])),
     "CONV_2D": (3, lambda a: schema.Conv2DOptionsT(**_window(a), **_fused(a), **_dilation(a))),
     "DEPTHWISE_CONV_2D": (
         3,
@@ -88,15 +97,15 @@ _OPERATORS: dict[str, tuple[int, Callable[[Any], Any] | None]] = {
 def write_tflite(graph: Graph) -> bytes:
     """Stores a graph as a `.tflite` model.
 
-    The same graph gives the same bytes. Tensors keep their names and order; every activation's leading dimension
-    is left open.
+    The same graph gives the same bytes. Tensors keep their names and order; every activation's leading
+    dimension is left open.
 
     Args:
         graph: the integer graph.
 
     Raises:
-        ValueError: when an operator is unknown, lacks an attribute or names a missing tensor, or when a constant
-            disagrees with its tensor.
+        ValueError: when an operator is unknown, lacks an attribute or a bias or names a missing tensor, or
+            when a constant disagrees with its tensor.
     """
     index = {name: i for i, name in enumerate(graph.tensors)}
     kinds = list(dict.fromkeys(op.kind for op in graph.ops))
@@ -120,24 +129,27 @@ def debug_copy(tflite: bytes) -> bytes:
     A delegate may skip or fuse tensors that nobody can see; here it has to compute each of them.
     """
     model = schema.ModelT.InitFromPackedBuf(tflite)
-    model.buffers = [_AlignedBuffer(b.data) for b in model.buffers or []]
     for subgraph in model.subgraphs or []:
         subgraph.outputs = [t for op in subgraph.operators or [] for t in op.outputs or []]
     return _pack(model)
 
 
 def _pack(model: schema.ModelT) -> bytes:
-    builder = flatbuffers.Builder(1024)
+    builder = _Builder()
     builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
     return bytes(builder.Output())
 
 
 def _check_op(op: Op, index: dict[str, int]) -> None:
     if op.kind not in _OPERATORS:
-        raise ValueError(f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(_OPERATORS)}")
+        raise ValueError(
+            f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(_OPERATORS)}"
+        )
     for name in (*op.inputs, *op.outputs):
         if name not in index:
             raise ValueError(f"{op.kind} {op.outputs}: add tensor {name!r} to the graph before its operator.")
+    if op.kind in _NEEDS_BIAS and len(op.inputs) < 3:
+        raise ValueError(f"{op.kind} {op.outputs}: the int8 kernels refuse it without a bias; give it zeros.")
 
 
 def _operator_code(kind: str) -> schema.OperatorCodeT:
@@ -172,15 +184,17 @@ def _options(op: Op) -> Any:
 
 def _tensor(tensor: Tensor, buffers: list[schema.BufferT]) -> schema.TensorT:
     if tensor.dtype not in _TYPE:
-        raise ValueError(f"{tensor.name}: dtype is one of {', '.join(_TYPE)}. Received: dtype={tensor.dtype!r}")
+        raise ValueError(
+            f"{tensor.name}: dtype is one of {', '.join(_TYPE)}. Received: dtype={tensor.dtype!r}"
+        )
     packed = schema.TensorT(
         name=tensor.name,
-        shape=list(tensor.shape),
+        shape=np.array(tensor.shape, np.int32),
+        shapeSignature=None if tensor.data is not None else np.array([-1, *tensor.shape[1:]], np.int32),
         type=_TYPE[tensor.dtype],
         quantization=None if tensor.quantization is None else _quantization(tensor.quantization),
     )
     if tensor.data is None:
-        packed.shapeSignature = [-1, *tensor.shape[1:]]
         return packed
     if tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype:
         raise ValueError(
@@ -188,7 +202,7 @@ def _tensor(tensor: Tensor, buffers: list[schema.BufferT]) -> schema.TensorT:
             f"Received: {tensor.data.dtype} {tensor.data.shape}"
         )
     packed.buffer = len(buffers)
-    buffers.append(_AlignedBuffer(np.frombuffer(tensor.data.tobytes(), np.uint8)))
+    buffers.append(schema.BufferT(np.frombuffer(tensor.data.tobytes(), np.uint8)))
     return packed
 
 

@@ -31,6 +31,11 @@ def windows(
     pads = [padding_before_after(x.shape[i + 1], reach[i], stride[i], padding) for i in (0, 1)]
     if any(map(any, pads)):
         x = np.pad(x, [(0, 0), *pads, (0, 0)], constant_values=fill)
-    view = np.lib.stride_tricks.sliding_window_view(x, reach, (1, 2))
-    view = view[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
-    return view.transpose(0, 1, 2, 4, 5, 3)
+    high, wide = ((x.shape[i + 1] - reach[i]) // stride[i] + 1 for i in (0, 1))
+    batch, row, column, channel = x.strides
+    return np.lib.stride_tricks.as_strided(
+        x,
+        (x.shape[0], high, wide, *window, x.shape[3]),
+        (batch, row * stride[0], column * stride[1], row * dilation[0], column * dilation[1], channel),
+        writeable=False,
+    )

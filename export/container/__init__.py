@@ -1,0 +1,21 @@
+"""The `.tqw` container: a `.tflite` with its weights entropy-coded, restored byte for byte. See SPEC.md."""
+
+from .decode import unpack
+from .encode import pack
+from .errors import ContainerError
+from .files import pack_file, unpack_file
+from .info import ContainerInfo, SpanInfo, TensorInfo, inspect
+from .limits import Limits
+
+__all__ = [
+    "ContainerError",
+    "ContainerInfo",
+    "Limits",
+    "SpanInfo",
+    "TensorInfo",
+    "inspect",
+    "pack",
+    "pack_file",
+    "unpack",
+    "unpack_file",
+]

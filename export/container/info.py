@@ -1,0 +1,161 @@
+"""`inspect`: where the bytes of a container go."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .decode import decode_tensors, fill, read_layout
+from .elements import common_shift, to_codes
+from .index import Codec, Entry, write_entry
+from .limits import DEFAULT_LIMITS, Limits
+from .locate import locate
+from .sections import SectionType
+from .spans import SpanKind, write_span
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One coded tensor.
+
+    `bits` is the width of its codes once the common shift is taken out, and `entropy_bytes` their zero-order
+    entropy, the least that a coder without contexts can reach. `table_bytes` is 0 where an earlier tensor's
+    table is used again.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    codec: str
+    bits: int
+    shift: int
+    weights: int
+    nonzeros: int
+    entropy_bytes: float
+    raw_bytes: int
+    coded_bytes: int
+    table_bytes: int
+    index_bytes: int
+    is_weight: bool
+
+
+@dataclass(frozen=True)
+class SpanInfo:
+    """All spans of one kind: how many, the output bytes they cover, and what they cost in the container.
+
+    The cost of LITERAL includes the deflate stream, that of TENSOR only the span; its data counts elsewhere.
+    """
+
+    count: int
+    output_bytes: int
+    coded_bytes: int
+
+
+@dataclass(frozen=True)
+class ContainerInfo:
+    """All bytes of a container: `header + pool + index + skeleton + chunks = container`."""
+
+    container_bytes: int
+    output_bytes: int
+    header_bytes: int
+    pool_bytes: int
+    index_bytes: int
+    skeleton_bytes: int
+    chunk_bytes: int
+    spans: dict[str, SpanInfo]
+    tensors: tuple[TensorInfo, ...]
+
+    @property
+    def weight_stream_bytes(self) -> int:
+        """Coded bytes and tables of the weight tensors: rank 2 or more, or elements of at most 8 bits."""
+        return sum(tensor.coded_bytes + tensor.table_bytes for tensor in self.tensors if tensor.is_weight)
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Everything but `weight_stream_bytes`."""
+        return self.container_bytes - self.weight_stream_bytes
+
+
+def inspect(container: bytes, limits: Limits = DEFAULT_LIMITS) -> ContainerInfo:
+    """Returns the size of every part of `container`, which it unpacks and checks.
+
+    Args:
+        container: the whole `.tqw`.
+        limits: sizes to refuse. Default 2 GiB of output and 65,536 tensors.
+
+    Raises:
+        ContainerError: as `unpack` does.
+
+    Example:
+        >>> inspect(pack(model)).weight_stream_bytes
+        16384
+    """
+    layout = read_layout(container, limits)
+    data = decode_tensors(layout)
+    output = bytearray(layout.header.output_bytes)
+    fill(output, layout, data)
+    constants = {constant.start: constant for constant in locate(bytes(output))[0]}
+    tensors: list[TensorInfo] = []
+    tables: set[int] = set()
+    offset = 0
+    for span in layout.spans:
+        if span.kind == SpanKind.TENSOR:
+            number = len(tensors)
+            entry = layout.entries[number]
+            constant = constants.get(offset)
+            table_bytes = 0
+            if entry.codec == Codec.TANS and entry.table not in tables:
+                tables.add(entry.table)
+                table_bytes = layout.table_bytes[entry.table]
+            name, signed = (constant.name, constant.signed) if constant else ("", True)
+            tensors.append(_tensor_info(number, name, entry, data[number], signed, table_bytes))
+        offset += span.length
+    sizes = {kind: len(layout.header.section(kind).data) for kind in SectionType}
+    return ContainerInfo(
+        container_bytes=len(container),
+        output_bytes=len(output),
+        header_bytes=layout.header.header_bytes,
+        pool_bytes=sizes[SectionType.POOL],
+        index_bytes=sizes[SectionType.INDEX],
+        skeleton_bytes=sizes[SectionType.SKELETON],
+        chunk_bytes=sizes[SectionType.CHUNKS],
+        spans=_span_info(layout.spans, sizes[SectionType.SKELETON]),
+        tensors=tuple(tensors),
+    )
+
+
+def _tensor_info(
+    number: int, name: str, entry: Entry, data: bytes, signed: bool, table_bytes: int
+) -> TensorInfo:
+    if entry.width == 64:
+        codes = np.frombuffer(data, "<i8")
+    else:
+        codes = to_codes(data, entry.weights, entry.width, signed)
+    counts = np.unique(codes, return_counts=True)[1]
+    return TensorInfo(
+        index=number,
+        name=name,
+        shape=entry.shape,
+        codec=entry.codec.name,
+        bits=entry.width - common_shift(codes),
+        shift=entry.shift,
+        weights=entry.weights,
+        nonzeros=int(np.count_nonzero(codes)),
+        entropy_bytes=float(-(counts * np.log2(counts / counts.sum())).sum() / 8),
+        raw_bytes=entry.output_bytes,
+        coded_bytes=entry.coded_bytes,
+        table_bytes=table_bytes,
+        index_bytes=len(write_entry(entry)),
+        is_weight=entry.width <= 8 or len(entry.shape) > 1,
+    )
+
+
+def _span_info(spans: list, skeleton_bytes: int) -> dict[str, SpanInfo]:
+    counts = dict.fromkeys(SpanKind, 0)
+    covered = dict.fromkeys(SpanKind, 0)
+    costs = dict.fromkeys(SpanKind, 0)
+    for span in spans:
+        counts[span.kind] += 1
+        covered[span.kind] += span.length
+        costs[span.kind] += len(write_span(span))
+    costs[SpanKind.LITERAL] += skeleton_bytes - sum(costs.values())
+    return {kind.name: SpanInfo(counts[kind], covered[kind], costs[kind]) for kind in SpanKind}

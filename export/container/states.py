@@ -1,0 +1,113 @@
+"""The tANS automaton of a table: which symbol each state stands for, and where it leads.
+
+States 0 to M-1, M = 2**bits, stand for the numbers M to 2M-1. Symbols are spread over them by walking in
+steps of M/2 + M/8 + 3, odd and so coprime to M. The states of a symbol of frequency f, in ascending order,
+get the numbers x = f, f+1, ..., 2f-1: a decoder that meets state s emits its symbol, reads `bits - floor(log2
+x)` bits, and goes to state `(x << that many bits) - M + bits read`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .table import Table
+
+MAX_LANES = 8
+LANES_FROM = 2048
+GROUP_SYMBOLS = 1 << 23
+
+
+@dataclass(frozen=True)
+class Automaton:
+    """All int64 (M,) but `order`'s use: `order[k]` is the k-th state when states are sorted by symbol.
+
+    >>> automaton(Table(0, (0,), (4096,), 0)).lengths.max()
+    0
+    """
+
+    symbols: np.ndarray
+    lengths: np.ndarray
+    bases: np.ndarray
+    order: np.ndarray
+
+
+def automaton(table: Table) -> Automaton:
+    """Builds the automaton of `table`."""
+    size = 1 << table.bits
+    frequencies = np.array(table.frequencies, np.int64)
+    step = size // 2 + size // 8 + 3
+    symbols = np.empty(size, np.int64)
+    symbols[np.arange(size) * step % size] = np.repeat(np.arange(len(frequencies)), frequencies)
+    order = np.argsort(symbols, kind="stable")
+    firsts = np.cumsum(frequencies) - frequencies
+    numbers = np.empty(size, np.int64)
+    numbers[order] = np.arange(size) - np.repeat(firsts - frequencies, frequencies)
+    # frexp gives the bit length exactly: numbers are far below 2**53.
+    lengths = table.bits + 1 - np.frexp(numbers)[1].astype(np.int64)
+    return Automaton(symbols, lengths, (numbers << lengths) - size, order)
+
+
+def lanes(weights: int) -> int:
+    """Returns how many states a chunk of `weights` symbols interleaves: symbol j uses state `j % lanes`.
+
+    Eight keep a processor busy, but each costs its 11 or 12 bits a chunk, which a small one cannot afford.
+
+    >>> lanes(500), lanes(65536)
+    (1, 8)
+    """
+    return MAX_LANES if weights >= LANES_FROM else 1
+
+
+def groups(counts: Sequence[int]) -> Iterator[list[int]]:
+    """Splits chunks of `counts` symbols into groups that run in lock-step, as lists of indices.
+
+    A group has one number of lanes and a bounded size, and lists the longest chunk first, so that those still
+    running are always its first ones.
+
+    >>> list(groups([10, 4096, 20]))
+    [[2, 0], [1]]
+    """
+    longest_first = sorted(range(len(counts)), key=lambda index: -counts[index])
+    for width in (1, MAX_LANES):
+        group: list[int] = []
+        size = 0
+        for index in longest_first:
+            if lanes(counts[index]) != width:
+                continue
+            if group and size + counts[index] > GROUP_SYMBOLS:
+                yield group
+                group, size = [], 0
+            group.append(index)
+            size += counts[index]
+        if group:
+            yield group
+
+
+class Schedule:
+    """The order of work on a group: step k moves all lanes of every chunk that has a full row of symbols left.
+
+    With a row for every step of every chunk, step by step, step k is the slice `steps[k]` of the rows, and
+    chunk c has the rows `places(c)`. The `tails[c]` symbols left over are one more, partial step.
+
+    Args:
+        counts: symbols of each chunk, longest first.
+        width: lanes of each.
+
+    >>> plan = Schedule([17, 8], 8)
+    >>> plan.steps, plan.places(0).tolist(), plan.tails
+    ([slice(0, 2, None), slice(2, 3, None)], [0, 2], [1, 0])
+    """
+
+    def __init__(self, counts: Sequence[int], width: int) -> None:
+        self.full = [count // width for count in counts]
+        self.tails = [count % width for count in counts]
+        self.rows = sum(self.full)
+        live = np.searchsorted(-np.array(self.full), -np.arange(self.full[0]), side="left")
+        ends = np.cumsum(live)
+        self._starts = ends - live
+        self.steps = [slice(a, b) for a, b in zip(self._starts.tolist(), ends.tolist(), strict=True)]
+
+    def places(self, chunk: int) -> np.ndarray:
+        """The rows of one chunk, in order, int64 (full steps,)."""
+        return self._starts[: self.full[chunk]] + chunk
