@@ -22,6 +22,16 @@ class Open:
     attributes: dict[str, Attribute] = field(default_factory=dict)
     weights: FoldedWeights | None = None
     activation: str = "NONE"
+    pools: tuple["Pool", ...] = ()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A maximum pool behind an open operator: it keeps the grid, and rounding commutes with it."""
+
+    name: str
+    shape: tuple[int, ...]
+    attributes: dict[str, Attribute]
 
 
 Value = str | Open  # the name of an int8 tensor, or an operator still open
@@ -108,7 +118,7 @@ class Builder:
         return self.emit("MAXIMUM", (name, lowest), self.tensor(name, self.graph.tensors[name].shape, grid))
 
     def close(self, value: Open, grid: Quantization) -> str:
-        """Emits an open operator, with its output on a grid."""
+        """Emits an open operator, with its output on a grid, and the pools behind it."""
         inputs, attributes = value.inputs, dict(value.attributes)
         if value.kind == "CONCATENATION":
             inputs = tuple(self.requantized(name, grid) for name in inputs)
@@ -118,9 +128,13 @@ class Builder:
         if fuses:
             attributes["activation"] = value.activation
         name = self.emit(value.kind, inputs, self.tensor(value.name, value.shape, grid), **attributes)
-        if fuses or value.activation == "NONE" or value.kind == value.activation:
-            return name
-        return self.emit(value.activation, (name,), self.tensor(value.name, value.shape, grid))
+        if not fuses and value.activation not in ("NONE", value.kind):
+            name = self.emit(value.activation, (name,), self.tensor(value.name, value.shape, grid))
+        for pool in value.pools:
+            name = self.emit(
+                "MAX_POOL_2D", (name,), self.tensor(pool.name, pool.shape, grid), **pool.attributes
+            )
+        return name
 
     def _weights(self, value: Open, weights: FoldedWeights, grid: Quantization) -> tuple[str, str]:
         source = self.grid(value.inputs[0])

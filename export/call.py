@@ -8,8 +8,9 @@ import numpy as np
 from .arithmetic import activation_bounds, clamp_int8
 from .ir import Op, Quantization, Tensor
 
-# LiteRT's default, TensorFlow's default (an older XNNPACK), the reference kernels.
-MODES = ("f32", "f32-tf", "ref")
+# LiteRT's default, TensorFlow's default (an older XNNPACK), the reference kernels of tflite-runtime and of
+# TensorFlow Lite for Microcontrollers, and the newer ones of LiteRT and TensorFlow.
+MODES = ("f32", "f32-tf", "ref", "ref-new")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Call:
     @property
     def reference(self) -> bool:
         """Whether to imitate the reference kernels; if not, XNNPACK runs what it accepts."""
-        return self.mode == "ref"
+        return self.mode.startswith("ref")
 
     def clamp(self, x: np.ndarray, xnnpack: bool = True) -> np.ndarray:
         """Clips to what the fused activation leaves of int8, and stores as int8.

@@ -100,8 +100,8 @@ def _convert_f32(call: Call, x: np.ndarray) -> np.ndarray:
     ratio = source.scale[0] / target.scale[0]
     if ratio < _SMALLEST_RATIO:
         raise ValueError(
-            f"QUANTIZE {call.op.outputs}: an output scale above 256 times the input's leaves three codes at most; "
-            f"make it smaller. Received: input scale / output scale = {ratio:g}"
+            f"QUANTIZE {call.op.outputs}: make the output scale smaller, at most 256 times the input's. "
+            f"Received: input scale / output scale = {ratio:g}"
         )
     factor = int(np.rint(np.float32(256) * ratio))
     return (((x.astype(np.int32) - source.zero_point) * factor + 128) >> 8) + target.zero_point

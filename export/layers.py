@@ -15,7 +15,7 @@ import tfqreg
 from tfqreg.graph import Node
 from tfqreg.placement import activation_name
 
-from .build import Builder, Open, Value, static_shape
+from .build import Builder, Open, Pool, Value, static_shape
 from .fold import fold_norm, identity_weights, weights_of
 from .ir import Attribute, Quantization
 
@@ -86,7 +86,7 @@ def _norm(builder: Builder, node: Node) -> Value:
         raise ValueError(
             f"{node.path}: BatchNormalization must be over the last axis. Received: axis={norm.axis}"
         )
-    if isinstance(value, Open) and value.weights is not None and value.activation == "NONE":
+    if isinstance(value, Open) and value.weights is not None and value.activation == "NONE" and not value.pools:
         return replace(value, weights=fold_norm(value.weights, norm))
     if len(shape) != 4:
         raise ValueError(
@@ -107,7 +107,7 @@ def _norm(builder: Builder, node: Node) -> Value:
 def _relu(builder: Builder, node: Node) -> Value:
     kind = _relu_kind(node)
     value = builder.values[node.inputs[0]]
-    if isinstance(value, Open) and value.activation == "NONE" and value.kind != "CONCATENATION":
+    if isinstance(value, Open) and value.activation == "NONE" and value.kind != "CONCATENATION" and not value.pools:
         return replace(value, activation=kind)
     source = builder.integer(node.inputs[0], node.path)
     return Open(kind, (source,), static_shape(node.outputs[0], node.path), node.path, activation=kind)
@@ -167,18 +167,27 @@ def _concatenation(builder: Builder, node: Node) -> Value:
     return builder.close(opened, builder.grid(sources[0])) if len(grids) == 1 else opened
 
 
-def _pool(builder: Builder, node: Node) -> Value:
+def _max_pool(builder: Builder, node: Node) -> Value:
+    value, attributes = builder.values[node.inputs[0]], _pool_attributes(node)
+    if isinstance(value, Open):
+        pool = Pool(node.path, static_shape(node.outputs[0], node.path), attributes)
+        return replace(value, pools=(*value.pools, pool))
+    return builder.same_grid(node, "MAX_POOL_2D", **attributes)
+
+
+def _average_pool(builder: Builder, node: Node) -> Value:
+    return builder.same_grid(node, "AVERAGE_POOL_2D", **_pool_attributes(node))
+
+
+def _pool_attributes(node: Node) -> dict[str, Attribute]:
     layer = node.operation
     _channels_last(layer, node.path)
-    kind = "MAX_POOL_2D" if isinstance(layer, keras.layers.MaxPooling2D) else "AVERAGE_POOL_2D"
-    return builder.same_grid(
-        node,
-        kind,
-        filter=tuple(layer.pool_size),
-        stride=tuple(layer.strides),
-        padding=layer.padding.upper(),
-        activation="NONE",
-    )
+    return {
+        "filter": tuple(layer.pool_size),
+        "stride": tuple(layer.strides),
+        "padding": layer.padding.upper(),
+        "activation": "NONE",
+    }
 
 
 def _global_average(builder: Builder, node: Node) -> Value:
@@ -221,12 +230,12 @@ _WRAPPED: dict[type, Callable[[Builder, Node, tfqreg.Quantized], Open]] = {
 LOWERINGS: dict[str, Lowering] = {
     "Activation": _activation,
     "Add": _add,
-    "AveragePooling2D": _pool,
+    "AveragePooling2D": _average_pool,
     "BatchNormalization": _norm,
     "Concatenate": _concatenation,
     "Flatten": _reshape,
     "GlobalAveragePooling2D": _global_average,
-    "MaxPooling2D": _pool,
+    "MaxPooling2D": _max_pool,
     "Quantized": _quantized,
     "QuantizedActivation": _quantizer,
     "ReLU": _relu,

@@ -9,6 +9,7 @@ from .arithmetic import (
     multiply_by_quantized_multiplier,
     quantize_multipliers,
     requantize_f32,
+    round_half_away,
     wrap_int32,
 )
 from .call import Call
@@ -76,14 +77,23 @@ def _finish(call: Call, total: np.ndarray, bias: np.ndarray | None) -> np.ndarra
     if not call.reference:
         scale = call.source().scale * call.source(1).scale / call.target.scale
         return call.clamp(requantize_f32(total, scale, call.target.zero_point))
+    if call.mode == "ref-new" and call.op.kind == "FULLY_CONNECTED":
+        return call.clamp(round_half_away(total * _double_scale(call)) + call.target.zero_point)
     multiplier, shift = quantize_multipliers(_real_scale(call))
     product = multiply_by_quantized_multiplier(total.astype(np.int64), multiplier, shift)
     return call.clamp(product + call.target.zero_point)
 
 
 def _real_scale(call: Call) -> np.ndarray:
-    source, weights, target = call.source().scale, call.source(1).scale, call.target.scale.astype(np.float64)
+    source, weights = call.source().scale, call.source(1).scale
     # Per-tensor FULLY_CONNECTED has GetQuantizedConvolutionMultipler, which multiplies the scales in float32.
     if call.op.kind == "FULLY_CONNECTED" and weights.size == 1:
-        return (source * weights).astype(np.float64) / target
-    return source.astype(np.float64) * weights.astype(np.float64) / target
+        return (source * weights).astype(np.float64) / call.target.scale.astype(np.float64)
+    return _double_scale(call)
+
+
+def _double_scale(call: Call) -> np.ndarray:
+    source, weights, target = (
+        q.scale.astype(np.float64) for q in (call.source(), call.source(1), call.target)
+    )
+    return source * weights / target

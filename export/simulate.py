@@ -2,7 +2,8 @@
 
 The modes follow the arithmetic in use. "f32" is what LiteRT runs by default: XNNPACK, and built-in kernels
 for what it declines. "f32-tf" is TensorFlow's default, which rounds MEAN the other way at ties and agrees
-elsewhere. "ref" is the reference kernels of tflite-runtime and of TensorFlow Lite for Microcontrollers.
+elsewhere. "ref" is the reference kernels of tflite-runtime and of TensorFlow Lite for Microcontrollers;
+"ref-new" those of LiteRT and TensorFlow, where FULLY_CONNECTED has become float64.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +47,7 @@ def simulate(
     Args:
         graph: the integer graph.
         inputs: one array (batch, ...) per graph input, by name or in the graph's order.
-        mode: "f32" for LiteRT's default, "f32-tf" for TensorFlow's, "ref" for reference kernels.
+        mode: "f32" for LiteRT's default, "f32-tf" for TensorFlow's, "ref" or "ref-new" for reference kernels.
         keep: the tensors to return; all operators' outputs when None.
 
     Returns:
@@ -88,7 +89,7 @@ def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
             or array.dtype != tensor.dtype
         ):
             raise ValueError(
-                f"{name}: samples must be {tensor.dtype} of shape (batch, {str(tensor.shape[1:])[1:]}. "
+                f"{name}: samples must be {tensor.dtype} of shape {('batch', *tensor.shape[1:])}. "
                 f"Received: {array.dtype} of shape {array.shape}"
             )
     sizes = {name: len(inputs[name]) for name in graph.inputs}

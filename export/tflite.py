@@ -1,8 +1,8 @@
 """Stores an integer graph as a `.tflite` flatbuffer, with nothing in it that no runtime reads.
 
-The schema's object API does the packing. Added to it: constant data starts on a 16-byte boundary (the
-schema's `force_align`, which the generated Python leaves out and microcontrollers rely on); equal vectors are stored
-once; the batch dimension is open (`shape_signature` -1 where `shape` says 1).
+The schema's object API does the packing. Added to it: constant data starts on a 16-byte boundary, which
+microcontrollers rely on (`force_align` in the schema; the generated Python leaves it out); equal vectors are
+stored once; the batch dimension is open (`shape_signature` -1 where `shape` says 1).
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from .ir import Attribute, Graph, Op, Quantization, Tensor
+from .windows import stride_remainder
 
 _FILE_IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
@@ -111,13 +112,16 @@ def write_tflite(graph: Graph) -> bytes:
     kinds = list(dict.fromkeys(op.kind for op in graph.ops))
     for op in graph.ops:
         _check_op(op, index)
+    operators = [_operator(op, kinds, index) for op in graph.ops]
+    for op in graph.ops:
+        _check_same(op, graph)
     buffers = [schema.BufferT()]
     tensors = [_tensor(tensor, buffers) for tensor in graph.tensors.values()]
     subgraph = schema.SubGraphT(
         tensors=tensors,
         inputs=[index[name] for name in graph.inputs],
         outputs=[index[name] for name in graph.outputs],
-        operators=[_operator(op, kinds, index) for op in graph.ops],
+        operators=operators,
     )
     codes = [_operator_code(kind) for kind in kinds]
     return _pack(schema.ModelT(version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=buffers))
@@ -150,6 +154,21 @@ def _check_op(op: Op, index: dict[str, int]) -> None:
             raise ValueError(f"{op.kind} {op.outputs}: add tensor {name!r} to the graph before its operator.")
     if op.kind in _NEEDS_BIAS and len(op.inputs) < 3:
         raise ValueError(f"{op.kind} {op.outputs}: the int8 kernels refuse it without a bias; give it zeros.")
+
+
+def _check_same(op: Op, graph: Graph) -> None:
+    """Refuses SAME where window and stride leave rows unread: TensorFlow 2.21's XNNPACK gets it wrong."""
+    if op.kind not in _NEEDS_BIAS or op.attributes.get("padding") != "SAME":
+        return
+    a: Any = op.attributes
+    sizes, window = graph.tensors[op.inputs[0]].shape[1:3], graph.tensors[op.inputs[1]].shape[1:3]
+    steps = zip(sizes, window, a["stride"], a.get("dilation", (1, 1)), strict=True)
+    for size, k, stride, dilation in steps:
+        if window != (1, 1) and stride_remainder(size, (k - 1) * dilation + 1, stride) > 0:
+            raise ValueError(
+                f"{op.kind} {op.outputs}: TensorFlow pads SAME wrongly where the stride passes the window; use PAD "
+                f"and VALID. Received: size={size}, window={k}, stride={stride}, dilation={dilation}"
+            )
 
 
 def _operator_code(kind: str) -> schema.OperatorCodeT:

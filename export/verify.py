@@ -75,7 +75,7 @@ class Report:
 
 def simulator_mode(runtime: str) -> str:
     """The simulator's mode that a runtime equals."""
-    return {"litert": "f32", "tensorflow": "f32-tf"}.get(runtime, "ref")
+    return {"litert": "f32", "tensorflow": "f32-tf", "tflite-runtime-ref": "ref"}.get(runtime, "ref-new")
 
 
 def compare(

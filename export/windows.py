@@ -9,8 +9,13 @@ def padding_before_after(size: int, window: int, stride: int, padding: str) -> P
     """Rows to add before and after one axis; with SAME the odd one goes after."""
     if padding == "VALID":
         return 0, 0
-    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    total = max(-stride_remainder(size, window, stride), 0)
     return total // 2, total - total // 2
+
+
+def stride_remainder(size: int, window: int, stride: int) -> int:
+    """Rows that SAME's last window leaves unread; negative when it needs as many rows of padding."""
+    return size - (-(-size // stride) - 1) * stride - window
 
 
 def windows(

@@ -20,6 +20,7 @@ KEEPS_GRID = [
     *INFERENCE_IDENTITY,
     *"Flatten MaxPooling1D MaxPooling2D Reshape ZeroPadding1D ZeroPadding2D".split(),
 ]
+COMPUTES = ("linear", "norm", "relu", "sum")
 AVERAGES = ("AveragePooling1D", "AveragePooling2D")
 
 
@@ -71,22 +72,35 @@ class Groups:
         self.parent[self.find(second)] = self.find(first)
 
 
+def absorbs(node: Node) -> bool:
+    """Returns whether a maximum pool takes its input unrounded: rounding commutes with it, and is cheaper behind."""
+    edge = node.inputs[0]
+    computed = edge.producer is not None and kind(edge.producer.operation) in COMPUTES
+    pools = type(node.operation).__name__ in ("MaxPooling1D", "MaxPooling2D")
+    return pools and computed and len(edge.consumers) == 1 and not edge.is_output
+
+
 def needs_quantizer(edge: Edge, skipped: set[Node]) -> bool:
     """Returns whether an edge's values have to be rounded where they arise."""
-    consumers = [node for node in edge.consumers if node not in skipped]
     producer = edge.producer
     if producer is None or producer in skipped:
-        return bool(consumers)
+        return any(node not in skipped for node in edge.consumers)
     producer_kind = kind(producer.operation)
-    if producer_kind in ("keep", "concat") or (producer_kind == "softmax" and edge.is_output):
-        return False
-    if edge.is_output or len(edge.consumers) != 1 or producer_kind in ("relu", "average", "softmax", "other"):
+    if producer_kind in ("keep", "concat"):
+        return producer_kind == "keep" and absorbs(producer)
+    if edge.is_output:
+        return producer_kind != "softmax"
+    if len(edge.consumers) != 1 or edge.consumers[0] in skipped:
         return True
-    if producer_kind == "linear" and activation_name(producer.operation) != "linear":
+    consumer = edge.consumers[0]
+    following = kind(consumer.operation)
+    if following == "keep":
+        return not absorbs(consumer)
+    if activation_name(producer.operation) != "linear":
         return True
-    following = kind(edge.consumers[0].operation)
-    absorbed = following == "relu" or (following == "norm" and producer_kind in ("linear", "norm"))
-    return edge.consumers[0] in skipped or not absorbed
+    fuses_relu = following == "relu" and producer_kind in ("linear", "norm", "sum", "mean")
+    fuses_norm = following == "norm" and producer_kind in ("linear", "norm")
+    return not (fuses_relu or fuses_norm)
 
 
 def is_signed(edge: Edge) -> bool | None:

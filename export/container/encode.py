@@ -23,6 +23,8 @@ from .tans_encode import PlainChunk, encode_chunks
 MIN_TENSOR_BYTES = 16
 MIN_ZERO_BYTES = 64
 MIN_DERIVED_BYTES = 16
+# A tensor among the literals can neither be decoded alone nor be inspected: it must save something there.
+WORTH_A_LITERAL = 0.99
 CLOSE_LOOK_BYTES = 1 << 16
 # A chunk is made long enough for its first states to be this small a part of it.
 STATES_PER_CHUNK = 1 / 400
@@ -142,7 +144,7 @@ def _plan_tensor(constant: Constant, data: bytes) -> _Plan | None:
     best = min(plans, key=_cost)
     # A hard look at every weight would take most of the time of packing, and change nothing.
     level = 9 if constant.size <= CLOSE_LOOK_BYTES else 1
-    return best if _cost(best) < len(deflate(data, level)) else None
+    return best if WORTH_A_LITERAL * _cost(best) <= len(deflate(data, level)) else None
 
 
 def _plan_tans(constant: Constant, raw: _Plan) -> _Plan:

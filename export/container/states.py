@@ -85,7 +85,7 @@ def groups(counts: Sequence[int]) -> Iterator[list[int]]:
 
 
 class Schedule:
-    """The order of work on a group: step k moves all lanes of every chunk that has a full row of symbols left.
+    """The order of work on a group: step k moves all lanes of each chunk with a full row of symbols left.
 
     With a row for every step of every chunk, step by step, step k is the slice `steps[k]` of the rows, and
     chunk c has the rows `places(c)`. The `tails[c]` symbols left over are one more, partial step.

@@ -148,7 +148,8 @@ def _step(
 
 def _check_end(chunk: CodedChunk, data: np.ndarray, end: int, limit: int, states: np.ndarray) -> None:
     if not 0 <= limit - end < 8:
-        what = f"a chunk of {len(chunk.data)} bytes is off by {(end - limit) / 8:+g} bytes"
+        bits = 8 * len(chunk.data)
+        what = f"the symbols of a chunk of {bits} bits end at its bit {end - limit + bits}"
     elif limit > end and data[end >> 3] >> (end & 7):
         what = "the bits after a chunk's last symbol are not zero"
     elif states.any():

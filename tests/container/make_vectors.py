@@ -1,7 +1,7 @@
-"""Writes `tests/vectors/good` and `tests/vectors/bad`: run it after a change of the format, never to quiet a test.
+"""Writes `tests/vectors/good` and `tests/vectors/bad`: for a change of the format, never to quiet a test.
 
-good/NAME.tflite packs into exactly good/NAME.tqw. bad/RULE.tqw breaks that one rule of SPEC.md; all its checksums
-are right unless the rule is about one, so that nothing but the rule can refuse it.
+good/NAME.tflite packs into exactly good/NAME.tqw. bad/RULE.tqw breaks that one rule of SPEC.md; all its
+checksums are right unless the rule is about one, so that nothing but the rule can refuse it.
 """
 
 import struct
@@ -28,7 +28,7 @@ SHA256 = bytes(range(32))
 
 
 def mixed_model() -> bytes:
-    """Every codec, span and packing: int4 of odd length, float16, a constant, noise, shared and repeated arrays."""
+    """Odd int4, float16, a constant, noise, and arrays shared, repeated, absent, empty or powers of two."""
     random = np.random.default_rng(7)
     kernel = laplace_codes(3, (16, 33), 5, 0.6) << 3
     nibbles = np.zeros(256, np.uint8)
@@ -43,7 +43,7 @@ def mixed_model() -> bytes:
         Array("int4", nibbles[0::2] | nibbles[1::2] << 4, type=schema.TensorType.INT4, shape=(15, 17)),
         Array("half", random.normal(size=(10, 20)).astype(np.float16)),
         Array("constant", np.full(400, 7, np.int16)),
-        Array("noise", random.integers(0, 256, 700, np.uint8)),
+        Array("noise", random.integers(0, 256, 1200, np.uint8)),
         Array("absent", shape=(3, 3)),
         Array("empty", np.zeros(0, np.int8), shape=(0,)),
     ]
@@ -233,8 +233,8 @@ def bad_chunks() -> dict[str, tuple[bytes, str]]:
         "chunks_too_short": (with_chunk(right, coded=right[:-1]), "need 2 coded bytes"),
         "chunks_too_long": (with_chunk(right, coded=right + b"\0"), "need 2 coded bytes"),
         "chunk_without_states": (with_chunk(right[:1]), "shorter than its states"),
-        "chunk_with_spare_byte": (with_chunk(right + b"\0"), "is off by +1"),
-        "chunk_ends_early": (with_chunk(b"\xff\x0f"), "is off by -"),
+        "chunk_with_spare_byte": (with_chunk(right + b"\0"), "of 24 bits end at its bit 12"),
+        "chunk_ends_early": (with_chunk(b"\xff\x0f"), "of 16 bits end at its bit 17"),
         "chunk_bits_after_end": (
             with_chunk(right[:1] + bytes([right[1] | 0x80])),
             "last symbol are not zero",

@@ -1,6 +1,8 @@
 """Small `.tflite` files for these tests, written with the flatbuffer schema: any tensors, no converter."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import flatbuffers
 import numpy as np
@@ -33,8 +35,8 @@ class Array:
     buffer: str | None = None
 
 
-def tflite(arrays: list[Array], operators: list[list[int]] = (), description: str = "test") -> bytes:
-    """Returns a `.tflite` of these tensors; `operators` lists the input tensors of each (a FULLY_CONNECTED)."""
+def tflite(arrays: list[Array], operators: Sequence[list[int]] = (), description: str = "test") -> bytes:
+    """Returns a `.tflite` of these tensors; each of `operators` lists a FULLY_CONNECTED's input tensors."""
     model = schema.ModelT()
     model.version = 3
     model.description = description
@@ -87,7 +89,7 @@ def dense_layers(seed: int, sizes: list[int], bits: int, sparsity: float) -> byt
     """Returns an int8 network of dense layers with per-channel scales, biases and derived bias scales."""
     random = np.random.default_rng(seed)
     arrays, operators = [Array("input", scale=np.array([0.02], np.float32), shape=(1, sizes[0]))], []
-    for layer, (inputs, units) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (inputs, units) in enumerate(pairwise(sizes)):
         source = arrays[0] if layer == 0 else arrays[-1]
         scale = random.uniform(1e-3, 4e-3, units).astype(np.float32)
         shift = 8 - bits

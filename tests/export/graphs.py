@@ -178,3 +178,56 @@ def codes(graph: Graph, count: int, seed: int = 0) -> dict[str, np.ndarray]:
         name: rng.integers(-128, 128, (count, *graph.tensors[name].shape[1:])).astype(np.int8)
         for name in graph.inputs
     }
+
+
+def every_operator(seed: int) -> Graph:
+    """One input and every operator behind it, in the variants that have a kernel of their own."""
+    b = Builder(seed)
+    x = b.input((9, 8, 4))
+    for activation in ("NONE", "RELU", "RELU6"):
+        conv(b, x, 7, (2, 3), (1, 2), "VALID", activation=activation)
+        add(b, x, unary(b, x, "QUANTIZE"), activation)
+        pool(b, x, "MAX_POOL_2D", (3, 3), (2, 2), "SAME", activation)
+        pool(b, x, "AVERAGE_POOL_2D", (3, 3), (2, 2), "SAME", activation)
+    conv(b, x, 6, (3, 3), (2, 1), per_channel=False)
+    conv(b, x, 5, (3, 3), dilation=(2, 3))
+    conv(b, x, 8, (1, 1), (2, 2), activation="RELU")
+    depthwise(b, x, 1, (3, 3), (2, 2), activation="RELU6")
+    depthwise(b, x, 3, (3, 2), padding="VALID")
+    depthwise(b, x, 1, (3, 3), dilation=(2, 2), per_channel=False)
+    row = reshape(b, x, (288,))
+    pool(b, x, "AVERAGE_POOL_2D", (9, 8), (1, 1))
+    concatenation(b, x, maximum(b, x), x)
+    conv(b, pad(b, x), 3, (3, 3), (2, 2), "VALID")
+    unary(b, x, "RELU")
+    unary(b, x, "RELU6")
+    keep = mean(b, x, keep_dims=True)
+    scores = dense(b, mean(b, x), 11, "RELU", per_channel=True)
+    softmax(b, dense(b, row, 10))
+    softmax(b, scores, beta=3.0)
+    dense(b, keep, 4, "RELU6", bias=False)
+    return b.finish()
+
+
+def residual_net(seed: int) -> Graph:
+    """Depthwise and residual blocks, a pad, pools, a mean and a softmax: everything feeds everything."""
+    b = Builder(seed)
+    x = conv(b, b.input((13, 10, 3)), 8, (3, 3), (2, 2), activation="RELU")
+    y = conv(b, depthwise(b, x, 2, activation="RELU6"), 8, (1, 1))
+    x = add(b, x, y, "RELU")
+    y = conv(b, x, 8, (3, 3), per_channel=False, dilation=(2, 2))
+    x = concatenation(b, add(b, x, y), b.graph.ops[-1].outputs[0])
+    x = pool(b, pad(b, x), "MAX_POOL_2D", (3, 3), (2, 2), "SAME")
+    x = pool(b, maximum(b, x), "AVERAGE_POOL_2D", (2, 2), (1, 1))
+    return b.finish(softmax(b, dense(b, mean(b, x), 12, per_channel=True)))
+
+
+def float_io(seed: int, units: int = 6) -> Graph:
+    """float32 in, QUANTIZE, a dense layer, DEQUANTIZE, float32 out."""
+    b = Builder(seed)
+    source = b.graph.add(Tensor("input", (1, 20), "float32"))
+    codes = b.op("QUANTIZE", [source], b.activation("codes", (20,)))
+    result = b.graph.add(Tensor("output", (1, units), "float32"))
+    b.op("DEQUANTIZE", [dense(b, codes, units)], result)
+    b.graph.inputs = [source]
+    return b.finish()

@@ -21,7 +21,7 @@ from tfqreg.quantizers.uniform import grid_codes, least_squares_scale
 
 # Elements that the squared error is averaged over: the mean over a batch's first samples is an unbiased estimate, and
 # spares large activations several passes a step.
-SAMPLE_SIZE = 1 << 16
+SAMPLE_SIZE = 1 << 14
 
 
 def first_samples(x: Any) -> Any:
@@ -117,7 +117,11 @@ class QuantizedActivation(keras.layers.Layer):
         return self._quantize(inputs)
 
     def _quantize(self, x: Any) -> Any:
-        scale = self.scale
+        scale = ops.where(self.base_scale > 0, self.scale, 1.0)
+        if self.scale_from == "msqe" and self.bits > 1:
+            # One fused pass forward and one backward on TensorFlow, instead of a dozen.
+            low, high = ops.stop_gradient(scale * self.low), ops.stop_gradient(scale * self.high)
+            return keras.quantizers.fake_quant_with_min_max_vars(x, low, high, num_bits=self.bits)
         if self.scale_from == "msqe":
             scale = ops.stop_gradient(scale)
         else:

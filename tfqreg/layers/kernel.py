@@ -92,26 +92,35 @@ class QuantizedKernel(keras.layers.Layer):
 
     def weights_in_use(self, kernel: Any) -> Any:
         """Returns the weights the forward pass computes with: float while pruning, quantized afterwards."""
-        return ops.where(self.stage >= Stage.QUANTIZE, self.quantized(kernel), self.surviving(kernel))
+        return ops.cond(
+            self.stage >= Stage.QUANTIZE, lambda: self.quantized(kernel), lambda: self.surviving(kernel)
+        )
 
     def grid_squares(self, kernel: Any) -> Any:
         """Returns the sum of squared distances of the surviving weights to their levels."""
         w = self.surviving(kernel)
-        return squared_error(w, self.quantizer.assign(w, self.state), self.mask)
+        # Where 0 is a level, pruned weights stand on it and add nothing.
+        mask = None if self.quantizer.has_zero else self.mask
+        return squared_error(w, self.quantizer.assign(w, self.state), mask)
 
     def penalty(self, kernel: Any) -> Any:
         """Returns this kernel's share of the regularizers' cost in its present stage."""
-        cost = ops.zeros(())
-        if self.prune is not None:
-            pruning = self.prune.cost(partial_squares(ops.convert_to_tensor(kernel), self.threshold), self.count)
-            cost += ops.where(self.stage == Stage.PRUNE, pruning, 0.0)
+        return ops.cond(
+            self.stage == Stage.PRUNE, lambda: self._prune_cost(kernel), lambda: self._grid_cost(kernel)
+        )
+
+    def _prune_cost(self, kernel: Any) -> Any:
+        if self.prune is None:
+            return ops.zeros(())
+        return self.prune.cost(partial_squares(ops.convert_to_tensor(kernel), self.threshold), self.count)
+
+    def _grid_cost(self, kernel: Any) -> Any:
         if self.regularizer is not None:
-            error = self.regularizer.cost(self.grid_squares(kernel), self.count)
-            cost += ops.where(self.stage >= Stage.QUANTIZE, error, 0.0)
-        elif self.quantizer.fits_error:
+            return self.regularizer.cost(self.grid_squares(kernel), self.count)
+        if self.quantizer.fits_error:
             # Weights are left alone here: they move by the loss, and the scale follows them.
-            cost += self.grid_squares(ops.stop_gradient(ops.convert_to_tensor(kernel))) / self.count
-        return cost
+            return self.grid_squares(ops.stop_gradient(ops.convert_to_tensor(kernel))) / self.count
+        return ops.zeros(())
 
     def encode(self, kernel: Any) -> tuple[np.ndarray, Params]:
         """Returns the int8 codes of the kernel, pruned ones 0, and the parameters that decode them."""

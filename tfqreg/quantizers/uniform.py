@@ -22,9 +22,23 @@ from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straigh
 
 
 def grid_codes(x: Any, scale: Any, low: Any, high: Any) -> Any:
-    """Returns `clip(round(x / scale), low, high)` as floats, straight-through inside the range."""
-    v = ops.clip(x / scale, low, high)
-    return straight_through(ops.round(v), v)
+    """Returns `clip(round(x / scale), low, high)` as floats, with the gradient of `x / scale` inside the range.
+
+    With `v = x / scale`, `dq/dv = 1{low <= v <= high}`: through `scale * q`, the gradient in `scale` is `q - v` inside
+    and `q` outside.
+    """
+
+    @ops.custom_gradient
+    def rounded(v: Any) -> Any:
+        inside = ops.clip(v, low, high)
+
+        def gradient(*args: Any, upstream: Any = None) -> Any:
+            upstream = args[0] if upstream is None else upstream
+            return ops.where(ops.equal(inside, v), upstream, 0.0)
+
+        return ops.round(inside), gradient
+
+    return rounded(x / scale)
 
 
 def sign_codes(x: Any) -> Any:
