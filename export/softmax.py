@@ -1,7 +1,7 @@
 """SOFTMAX, int8 to int8: a float table by default, gemmlowp's fixed point in the reference kernels.
 
 Both depend on an element's distance below its row's maximum, 0 to 255, so both are tables of 256 entries.
-Where a row's exponentials sum to more than 512 (hundreds of equal scores) the reference kernel shifts by more
+Where a row's exponentials sum to 512 or more (hundreds of equal scores) the reference kernel shifts by more
 than 31 bits, which C leaves undefined; here the result is the intended one.
 """
 

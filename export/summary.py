@@ -15,14 +15,20 @@ _T = schema.TensorType
 _KERNEL_TYPES = (_T.INT2, _T.INT4, _T.INT8, _T.UINT8, _T.INT16, _T.FLOAT16, _T.BFLOAT16, _T.FLOAT32)
 _OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _NOTHING = "-"
+_LONGEST_NAME = 48
+
+HEADER = (
+    *("kernel", "kind", "shape", "weights", "bits", "zeros (%)"),
+    *("raw (bytes)", "entropy (bytes)", "coded (bytes)"),
+)
 
 
 @dataclass(frozen=True)
 class Row:
     """One kernel.
 
-    `kind` is the operator or layer that reads it; `bits` the width of its codes, a shift common to all left out;
-    `sparsity` the share of zeros, 0 to 1; `raw_bytes` its size in the `.tflite` (int8) or the float model;
+    `kind` is the operator or layer that reads it; `bits` the width of its codes, a shift common to all left
+    out; `sparsity` the share of zeros, 0 to 1; `raw_bytes` its size in the `.tflite` or float model;
     `entropy_bytes` the zero-order entropy of its codes; `coded_bytes` its stream in the container, table
     included, None where it has none of its own: tiny, or equal to another.
     """
@@ -42,8 +48,8 @@ class Row:
 class Summary:
     """All kernels of a model, and its sizes in bytes.
 
-    `parts` are the container's, and add up to it. `container_bytes` and `tflite_bytes` are None for a model that is
-    not quantized. `float_bytes` is what its weights and biases take in float32.
+    `parts` are the container's, and add up to it. `container_bytes` and `tflite_bytes` are None where the
+    model is not quantized. `float_bytes` is what its weights and biases take in float32.
     """
 
     rows: tuple[Row, ...]
@@ -115,7 +121,7 @@ def summarize_model(model: Any) -> Summary:
 
 
 def layer_rows(tflite: bytes, info: ContainerInfo, bits: Mapping[str, int] | None = None) -> list[Row]:
-    """Returns one row for each kernel of a `.tflite`: a constant of rank 2 or more, and not of plain integers.
+    """Returns one row for each kernel of a `.tflite`: a constant of rank 2 or more, no int32.
 
     Args:
         tflite: the whole file.
@@ -129,12 +135,13 @@ def layer_rows(tflite: bytes, info: ContainerInfo, bits: Mapping[str, int] | Non
 def float_rows(model: Any) -> list[Row]:
     """Returns one row for each kernel of a Keras model as it is, in float."""
     import keras
+
     from tfqreg.layers.quantized import kernel_names
 
     rows = []
     for layer in dict.fromkeys(model._flatten_layers()):
         for name in kernel_names(layer) if layer.built else ():
-            kernel = keras.ops.convert_to_numpy(getattr(layer, name))
+            kernel = np.asarray(keras.ops.convert_to_numpy(getattr(layer, name)))
             zeros = 1.0 - np.count_nonzero(kernel) / kernel.size
             kind = type(layer).__name__
             width = 8 * kernel.itemsize
@@ -186,43 +193,42 @@ def _parts(info: ContainerInfo, kernels: set[str]) -> dict[str, int]:
         scales = tensor.name.endswith((" scale", " zero point"))
         part = "kernels" if tensor.name in kernels else "scales and zero points" if scales else "biases"
         parts[part] += tensor.coded_bytes + tensor.table_bytes
-    parts["graph structure"] = info.skeleton_bytes
+    parts["graph and small tensors"] = info.skeleton_bytes
     parts["header and index"] = info.header_bytes + info.index_bytes
     return parts
 
 
 def format_summary(summary: Summary) -> str:
     """Returns the table of kernels, and under it the parts of the container and the sizes of the files."""
-    lines = [["", "bytes", ""]]
     whole = summary.container_bytes
-    for part, size in summary.parts.items():
-        lines.append([part, f"{size:,}", f"{size / whole:.1%}" if whole else ""])
-    if whole is not None:
-        lines.append(["container (.tqw)", f"{whole:,}", "100.0%"])
-    for label, size in (("model (.tflite)", summary.tflite_bytes), ("in float32", summary.float_bytes)):
-        if size is not None:
-            ratio = f"{size / whole:.1f} times the container" if whole else ""
-            lines.append([label, f"{size:,}", ratio])
+    table = format_table(summary.rows)
     if whole is None:
-        lines.append(["not quantized: no integer file, no container", "", ""])
-    return f"{format_table(summary.rows)}\n\n{_aligned(lines, '<><')}"
+        return (
+            f"{table}\n\nNot quantized: {summary.float_bytes:,} bytes of float weights, no integer file yet."
+        )
+    sizes = {**summary.parts, "container (.tqw)": whole}
+    lines = [["", "bytes", "of the container"]]
+    lines += [[part, f"{size:,}", f"{size / whole:.1%}"] for part, size in sizes.items()]
+    for label, size in (("model (.tflite)", summary.tflite_bytes), ("in float32", summary.float_bytes)):
+        lines.append([label, f"{size:,}", f"{(size or 0) / whole:.1f} times"])
+    return f"{table}\n\n{_aligned(lines, '<>>')}"
 
 
 def format_table(rows: Sequence[Row]) -> str:
     """Returns the kernels as aligned plain text, with a row of totals.
 
     Example:
-        >>> print(format_table([Row("head/kernel", "FULLY_CONNECTED", (10, 500), 5000, 3, 0.5, 5000, 900.5, 910)]))
-        kernel       kind             shape     weights  bits  zeros (%)  raw (bytes)  entropy (bytes)  coded (bytes)
-        head/kernel  FULLY_CONNECTED  10 x 500    5,000     3      50.00        5,000              901            910
-        total                                     5,000            50.00        5,000              901            910
+        >>> print(format_table([Row("head/kernel", "FULLY_CONNECTED", (10, 500), 5000, 3, 0.5, 5000)]))
+        kernel       kind             shape     weights  ...  zeros (%)  raw (bytes)  ...
+        head/kernel  FULLY_CONNECTED  10 x 500    5,000  ...      50.00        5,000  ...
+        total                                     5,000  ...      50.00        5,000  ...
     """
-    header = "kernel|kind|shape|weights|bits|zeros (%)|raw (bytes)|entropy (bytes)|coded (bytes)".split("|")
-    return _aligned([header, *map(cells, rows), total_cells(rows)], "<<<>>>>>>")
+    body = [*map(cells, rows), total_cells(rows)]
+    return _aligned([HEADER, *([_short(line[0]), *line[1:]] for line in body)], "<<<>>>>>>")
 
 
 def cells(row: Row) -> list[str]:
-    """Returns a row as text: name, kind, shape, weights, bits, zeros in percent, raw, entropy and coded bytes."""
+    """Returns a row as text, in the order of `HEADER`."""
     sizes = (row.raw_bytes, row.entropy_bytes, row.coded_bytes)
     shape = " x ".join(map(str, row.shape))
     zeros = f"{100 * row.sparsity:.2f}"
@@ -230,7 +236,7 @@ def cells(row: Row) -> list[str]:
 
 
 def total_cells(rows: Sequence[Row]) -> list[str]:
-    """Returns the totals of `rows` as text, in the order of `cells`."""
+    """Returns the totals of `rows` as text, in the order of `HEADER`."""
     weights = sum(row.weights for row in rows)
     zeros = sum(row.weights * row.sparsity for row in rows)
     columns = ([getattr(row, name) for row in rows] for name in ("raw_bytes", "entropy_bytes", "coded_bytes"))
@@ -241,6 +247,11 @@ def total_cells(rows: Sequence[Row]) -> list[str]:
 
 def _size(size: float | None) -> str:
     return _NOTHING if size is None else f"{size:,.0f}"
+
+
+def _short(name: str) -> str:
+    """Returns a name without its beginning where other converters strung several together."""
+    return name if len(name) <= _LONGEST_NAME else f"...{name[3 - _LONGEST_NAME :]}"
 
 
 def _aligned(lines: Sequence[Sequence[str]], sides: str) -> str:

@@ -166,8 +166,8 @@ def _check_same(op: Op, graph: Graph) -> None:
     for size, k, stride, dilation in steps:
         if window != (1, 1) and stride_remainder(size, (k - 1) * dilation + 1, stride) > 0:
             raise ValueError(
-                f"{op.kind} {op.outputs}: TensorFlow pads SAME wrongly where the stride passes the window; use PAD "
-                f"and VALID. Received: size={size}, window={k}, stride={stride}, dilation={dilation}"
+                f"{op.kind} {op.outputs}: TensorFlow pads SAME wrongly where the stride passes the window; "
+                f"use PAD and VALID. Received: size={size}, window={k}, stride={stride}, dilation={dilation}"
             )
 
 

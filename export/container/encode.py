@@ -27,7 +27,7 @@ MIN_DERIVED_BYTES = 16
 WORTH_A_LITERAL = 0.99
 CLOSE_LOOK_BYTES = 1 << 16
 # A chunk is made long enough for its first states to be this small a part of it.
-STATES_PER_CHUNK = 1 / 400
+STATES_PER_CHUNK = 1 / 800
 
 
 @dataclass(frozen=True)

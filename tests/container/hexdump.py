@@ -5,7 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_vectors import VECTORS
-
 from tfqreg.export.container.cursor import Reader, unzigzag
 from tfqreg.export.container.decode import Layout, read_layout
 from tfqreg.export.container.index import Codec
@@ -87,7 +86,7 @@ def _pool(dump: _Dump, layout: Layout) -> None:
     for number, size in enumerate(layout.table_bytes):
         start = dump.reader.position
         table = read_table(Reader(dump.reader.data[start : start + size], "table"))
-        first = unzigzag(dump.varint("table %d, first code: zigzag {}" % number))
+        first = unzigzag(dump.varint(f"table {number}, first code: zigzag {{}}"))
         assert first == table.first
         counts = " ".join(map(str, table.frequencies))
         dump.bytes(

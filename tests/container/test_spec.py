@@ -4,7 +4,6 @@ import re
 
 import hexdump
 import make_vectors
-
 from tfqreg.export.container import index, sections, spans, states, table
 
 TEXT = hexdump.SPEC.read_text()

@@ -92,9 +92,9 @@ def test_equal_vectors_are_stored_once():
         graphs.conv(b, x, channels, (1, 1))
         return len(write_tflite(b.finish()))
 
-    # One channel more: its codes, two biases and four scales of 4 bytes, one shared int64 zero point, alignment.
-    weights = (65 + 65 * 65) - (64 + 64 * 64)
-    assert size(65) - size(64) <= weights + 6 * 4 + 8 + 4 * 16
+    # Per channel: its codes, two biases and four scales of 4 bytes, one int64 zero point for all tensors.
+    codes = (128 + 128 * 128) - (64 + 64 * 64)
+    assert size(128) - size(64) <= codes + 64 * (6 * 4 + 8) + 4 * 16
 
 
 def test_versions_are_the_lowest_for_int8():

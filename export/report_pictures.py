@@ -1,0 +1,161 @@
+"""The report's pictures: matplotlib figures as SVG that stands in a page, takes its text colour, and loads nothing."""
+
+import io
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from .summary import Row
+
+BLUE, AMBER, GREEN, GREY = "#3b82f6", "#f59e0b", "#10b981", "#94a3b8"
+_TEXT = "#808182"  # stands for the page's text colour, which matplotlib cannot name
+_MANY_LEVELS = 40
+_MANY_KERNELS = 8
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tfqreg",
+    "text.parse_math": False,
+    "font.size": 10,
+    "text.color": _TEXT,
+    "axes.labelcolor": _TEXT,
+    "axes.edgecolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GREY,
+    "grid.alpha": 0.25,
+    "xtick.color": _TEXT,
+    "ytick.color": _TEXT,
+    "legend.frameon": False,
+    "legend.labelcolor": _TEXT,
+}
+
+
+def curves(
+    series: Mapping[str, Sequence[float | None]],
+    ylabel: str,
+    logarithmic: bool = False,
+    xlabel: str = "epoch",
+) -> str:
+    """Returns the picture of one line a series over epochs, counted from 1; None leaves a gap.
+
+    Args:
+        series: values by name, drawn in that order. More than eight are coloured from dark, the first, to bright.
+        ylabel: what the values are, with their unit.
+        logarithmic: whether the y axis is.
+        xlabel: what is counted.
+    """
+    with _axes(ylabel, xlabel) as (figure, axes):
+        many = len(series) > _MANY_KERNELS
+        colours = _colours(len(series))
+        for values, colour in zip(series.values(), colours, strict=True):
+            y = np.array([np.nan if value is None else value for value in values], float)
+            width = 1.2 if many else 1.8
+            axes.plot(np.arange(1, len(y) + 1), y, marker="o" if len(y) == 1 else "", lw=width, c=colour)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if logarithmic:
+            axes.set_yscale("log")
+        if not many:
+            _legend(axes, list(series))
+        return _svg(figure)
+
+
+def histogram(levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray) -> str:
+    """Returns the picture of a kernel's float weights against its grid, pruned weights in a bar of their own.
+
+    Args:
+        levels_apart: float weights in units of their scale, so that every channel's levels are whole numbers.
+        codes: the level of each weight.
+        pruned: boolean, the weights the mask holds at 0.
+    """
+    alive, levels = levels_apart[~pruned], np.unique(codes[~pruned])
+    with _axes("weights", "weight / scale") as (figure, axes):
+        reach = max(float(np.abs(alive).max(initial=1.0)), float(np.abs(levels).max(initial=1))) + 0.5
+        axes.stairs(*np.histogram(alive, 201, (-reach, reach)), fill=True, color=BLUE)
+        if len(levels) <= _MANY_LEVELS:
+            axes.vlines(levels, 0, 1, transform=axes.get_xaxis_transform(), color=AMBER, lw=1, alpha=0.8)
+        axes.set_xlim(-reach, reach)
+        if pruned.any():
+            _share_bar(figure, int(pruned.sum()), pruned.size)
+        return _svg(figure)
+
+
+def byte_bars(rows: Sequence[Row]) -> str:
+    """Returns the picture of raw, entropy and coded bytes of each kernel, the largest file part first."""
+    names = [row.name for row in rows]
+    sizes = {
+        "raw": ([row.raw_bytes for row in rows], GREY),
+        "entropy": ([row.entropy_bytes or 0 for row in rows], AMBER),
+        "coded": ([row.coded_bytes or 0 for row in rows], BLUE),
+    }
+    with _axes("", "bytes, logarithmic", height=1.2 + 0.55 * len(rows), width=7.5) as (figure, axes):
+        for place, (values, colour) in enumerate(sizes.values()):
+            y = np.arange(len(rows)) + (place - 1) * 0.27
+            axes.barh(y, values, 0.25, color=colour)
+            for value, height in zip(values, y, strict=True):
+                if value:
+                    axes.annotate(f" {value:,.0f}", (value, height), va="center", fontsize=7.5)
+        axes.set_xscale("log")
+        axes.set_xlim(right=4 * max(map(max, (values for values, _ in sizes.values()))))
+        axes.set_yticks(range(len(rows)), [name if len(name) < 30 else f"...{name[-27:]}" for name in names])
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        handles = [matplotlib.patches.Patch(color=colour) for _, colour in sizes.values()]
+        figure.legend(handles, list(sizes), loc="outside upper center", ncols=3, fontsize=9)
+        return _svg(figure)
+
+
+@contextmanager
+def _axes(ylabel: str, xlabel: str, height: float = 3.0, width: float = 4.8) -> Iterator[tuple[Figure, Axes]]:
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+        figure = Figure((width, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        yield figure, axes
+
+
+def _share_bar(figure: Figure, pruned: int, weights: int) -> None:
+    figure.axes[0].set_title(
+        f"{pruned:,} of {weights:,} pruned to 0, not drawn below", fontsize=9, loc="left", pad=14
+    )
+    bar = figure.axes[0].inset_axes((0, 1.02, 1, 0.04))
+    bar.barh(0, pruned, color=GREY)
+    bar.barh(0, weights - pruned, left=pruned, color=BLUE)
+    bar.set_xlim(0, weights)
+    bar.set_axis_off()
+
+
+def _colours(count: int) -> list[str]:
+    if count <= _MANY_KERNELS:
+        return [BLUE, AMBER, GREEN, "#ef4444", "#8b5cf6", "#14b8a6", "#ec4899", "#84cc16"][:count]
+    colormap = matplotlib.colormaps["plasma"]
+    return [to_hex(colormap(0.15 + 0.75 * i / (count - 1))) for i in range(count)]
+
+
+def _legend(axes: Axes, names: Sequence[str]) -> None:
+    # A leading underscore would hide the entry.
+    axes.legend(axes.lines, [f"\u200b{name}" for name in names], fontsize=9)
+
+
+def _svg(figure: Figure) -> str:
+    """Returns the figure as an <svg> element in the page's font and text colour, with no address in it."""
+    stream = io.StringIO()
+    empty: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(stream, format="svg", transparent=True, metadata=empty)
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_TEXT, "currentColor")
+    svg = re.sub(r"<(metadata|style).*?</\1>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"| id="[^"]*_[^"]*"|font-family: [^;]*; ', "", svg)
+    # What is left are ids of shapes drawn several times; two pictures in one page must not share them.
+    svg = re.sub(r'(id="|#)([a-z][0-9a-f]{10})\b', rf"\1\2-{zlib.crc32(svg.encode()):08x}", svg)
+    return re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
