@@ -32,7 +32,11 @@ def mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
     x = (x[..., None] / 255.0).astype(np.float32)
     y = y.astype(np.int64)
     cut = len(x) - 10_000
-    return (x[: cut - validation], y[: cut - validation]), (x[cut - validation : cut], y[cut - validation : cut]), (
-        x[cut:],
-        y[cut:],
+    return (
+        (x[: cut - validation], y[: cut - validation]),
+        (x[cut - validation : cut], y[cut - validation : cut]),
+        (
+            x[cut:],
+            y[cut:],
+        ),
     )

@@ -32,9 +32,7 @@ def mobile_blocks(classes: int = 10, width: int = 32, backend: ModuleType = kera
         return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
 
     def block(x: Any, filters: int, name: str, strides: int = 1) -> Any:
-        depthwise = layers.DepthwiseConv2D(
-            3, strides=strides, padding="same", use_bias=False, name=f"{name}_depthwise"
-        )
+        depthwise = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False, name=f"{name}_depthwise")
         x = norm_relu(depthwise(x), f"{name}_depthwise")
         return norm_relu(layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_pointwise")(x), f"{name}_pointwise")
 

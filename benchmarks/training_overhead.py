@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 BATCH = 128
 STEPS = 20
+NEVER = 10**9  # so long a training that its stage does not change while it is measured
 
 
 def alternate(runs: dict[str, Callable[[], None]], rounds: int, label: str) -> dict[str, float]:
@@ -63,11 +64,10 @@ def measure_tfqreg(rounds: int) -> dict[str, dict[str, float]]:
         model = build()
         rules = [tq.Rule(".*", tq.Uniform(4), tq.MSQE(), tq.PartialL2(0.8))]
         pruning, quantized = (compiled(tq.quantize(model, rules)) for _ in range(2))
-        far = 10**9
         runs = {
             "float": trainer(compiled(model)),
-            "pruning": trainer(pruning, lambda: [tq.Stages(total_steps=far)]),
-            "quantized": trainer(quantized, lambda: [tq.Stages(0.0, 0.0, 1.0, total_steps=far)]),
+            "pruning": trainer(pruning, lambda: [tq.Stages(total_steps=NEVER)]),
+            "quantized": trainer(quantized, lambda: [tq.Stages(0.0, 0.0, 1.0, total_steps=NEVER)]),
         }
         results[model.name] = with_ratios(alternate(runs, rounds, model.name))
     return results
@@ -111,7 +111,14 @@ def main() -> None:
     from .record import write_result
 
     tfqreg_figures = measure_tfqreg(options.rounds)
-    command = [sys.executable, "-m", "benchmarks.training_overhead", "--tfmot", "--rounds", str(options.rounds)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.training_overhead",
+        "--tfmot",
+        "--rounds",
+        str(options.rounds),
+    ]
     tfmot = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result = {"steps_a_turn": STEPS, "batch": BATCH, "tfqreg": tfqreg_figures}
     result["tfmot_qat"] = json.loads(tfmot.stdout.splitlines()[-1])

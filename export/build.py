@@ -44,9 +44,7 @@ class Builder:
         self.graph = Graph()
         self.values: dict[Edge, Value] = {}
 
-    def tensor(
-        self, name: str, shape: tuple[int, ...], grid: Quantization | None, dtype: str = "int8"
-    ) -> str:
+    def tensor(self, name: str, shape: tuple[int, ...], grid: Quantization | None, dtype: str = "int8") -> str:
         """Adds an activation, under a name of its own."""
         taken = self.graph.tensors
         count = 1
@@ -85,6 +83,10 @@ class Builder:
         assert quantization is not None
         return quantization
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Returns the shape of a tensor."""
+        return self.graph.tensors[name].shape
+
     def same_grid(self, node: Node, kind: str, *constants: str, **attributes: Attribute) -> str:
         """Emits an operator whose output stays on its input's grid."""
         source = self.integer(node.inputs[0], node.path)
@@ -109,13 +111,13 @@ class Builder:
         """Returns a tensor on another grid."""
         if same(self.grid(name), grid):
             return name
-        return self.emit("QUANTIZE", (name,), self.tensor(name, self.graph.tensors[name].shape, grid))
+        return self.emit("QUANTIZE", (name,), self.tensor(name, self.shape(name), grid))
 
     def _clip(self, name: str, low: int) -> str:
         """The lower end of a grid of fewer than 8 bits; its upper end is int8's own."""
         grid = self.grid(name)
         lowest = self.constant(f"{name}/lowest", np.array([grid.zero_point + low], np.int8), grid)
-        return self.emit("MAXIMUM", (name, lowest), self.tensor(name, self.graph.tensors[name].shape, grid))
+        return self.emit("MAXIMUM", (name, lowest), self.tensor(name, self.shape(name), grid))
 
     def close(self, value: Open, grid: Quantization) -> str:
         """Emits an open operator, with its output on a grid, and the pools behind it."""
@@ -131,9 +133,7 @@ class Builder:
         if not fuses and value.activation not in ("NONE", value.kind):
             name = self.emit(value.activation, (name,), self.tensor(value.name, value.shape, grid))
         for pool in value.pools:
-            name = self.emit(
-                "MAX_POOL_2D", (name,), self.tensor(pool.name, pool.shape, grid), **pool.attributes
-            )
+            name = self.emit("MAX_POOL_2D", (name,), self.tensor(pool.name, pool.shape, grid), **pool.attributes)
         return name
 
     def _weights(self, value: Open, weights: FoldedWeights, grid: Quantization) -> tuple[str, str]:
@@ -159,7 +159,7 @@ def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
 def grid_of(layer: tfqreg.QuantizedActivation) -> Quantization:
     """Returns the int8 grid of an activation quantizer: its highest code is stored as 127."""
     scale, low = layer.encode()
-    return Quantization(np.float32(scale), 127 - (2**layer.bits - 1) - low)
+    return Quantization(np.array(scale), 127 - (2**layer.bits - 1) - low)
 
 
 def same(first: Quantization, second: Quantization) -> bool:

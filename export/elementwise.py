@@ -32,9 +32,7 @@ def _add_f32(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         )
     shift = _LEFT_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
     factor_a, factor_b = (round(ratio * 2.0**shift) for ratio in ratios)
-    total = (a.astype(np.int32) - first.zero_point) * factor_a + (
-        b.astype(np.int32) - second.zero_point
-    ) * factor_b
+    total = (a.astype(np.int32) - first.zero_point) * factor_a + (b.astype(np.int32) - second.zero_point) * factor_b
     return ((total + (1 << (shift - 1))) >> shift) + target.zero_point
 
 

@@ -14,9 +14,10 @@ import tfqreg
 
 LARGEST_CODE = 127
 LARGEST_BIAS = 2.0**30  # leaves the accumulator as much room again below 2^31
-SMALLEST_MULTIPLIER = (
-    2.0**-24
-)  # XNNPACK takes no less than 2^-32; what is under this moves no output by one step
+# XNNPACK takes multipliers of 2^-32 to 256. What is under the smallest here moves no output by one step; at the
+# largest, one step of the accumulator crosses the whole int8 range.
+SMALLEST_MULTIPLIER = 2.0**-24
+LARGEST_MULTIPLIER = 255.0
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,7 @@ def weights_of(wrapper: tfqreg.Quantized, depthwise: bool, path: str) -> FoldedW
     """
     codes, params = wrapper.encode()["kernel"]
     if codes.min() < -LARGEST_CODE:
-        raise ValueError(
-            f"{path}: TFLite takes weights of -127 to 127. Use Uniform(narrow=True). Received: code -128"
-        )
+        raise ValueError(f"{path}: TFLite takes weights of -127 to 127. Use Uniform(narrow=True). Received: code -128")
     codes = codes.astype(np.int16)
     codes = codes.reshape(1, *codes.shape[:2], -1) if depthwise else np.moveaxis(codes, -1, 0)
     channel_axis = 3 if depthwise else 0
@@ -61,9 +60,7 @@ def identity_weights(channels: int) -> FoldedWeights:
 
 def fold_norm(weights: FoldedWeights, norm: Any) -> FoldedWeights:
     """Returns the weights with a BatchNormalization behind them folded in."""
-    mean, variance = (
-        ops.convert_to_numpy(v).astype(np.float64) for v in (norm.moving_mean, norm.moving_variance)
-    )
+    mean, variance = (ops.convert_to_numpy(v).astype(np.float64) for v in (norm.moving_mean, norm.moving_variance))
     gamma = ops.convert_to_numpy(norm.gamma).astype(np.float64) if norm.scale else np.ones_like(mean)
     beta = ops.convert_to_numpy(norm.beta).astype(np.float64) if norm.center else np.zeros_like(mean)
     gain = gamma / np.sqrt(variance + norm.epsilon)
@@ -90,19 +87,14 @@ def integer_weights(
     """
     widest = max(2 ** (weights.bits - 1) - 1, int(np.abs(weights.codes).max(initial=1)), 1)
     shift = int(np.log2(LARGEST_CODE // widest)) if widest <= LARGEST_CODE else 0
-    codes, scale = weights.codes << shift, weights.scale / 2.0**shift
+    scale = weights.scale / 2.0**shift
     smallest = np.maximum(
         np.abs(weights.bias) / (input_scale * LARGEST_BIAS), SMALLEST_MULTIPLIER * output_scale / input_scale
     )
-    tiny = scale < smallest
-    if tiny.any():
-        ratio = np.where(tiny, scale / smallest, 1.0)
-        codes, scale = np.rint(codes * _along(ratio, weights)), np.where(tiny, smallest, scale)
-        shift = 0 if np.any(codes.astype(np.int64) & ((1 << shift) - 1)) else shift
+    codes = np.rint(weights.codes * _along(np.minimum(scale / smallest, 1.0), weights)).astype(np.int16) << shift
+    scale = np.clip(scale, smallest, LARGEST_MULTIPLIER * output_scale / input_scale)
     stored = scale.astype(np.float32)
-    product = (np.float32(input_scale) * stored).astype(
-        np.float64
-    )  # the float32 scale the runtimes give the bias
+    product = (np.float32(input_scale) * stored).astype(np.float64)  # as the runtimes compute it
     bias = np.clip(np.rint(weights.bias / product), -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
     if (stored == stored[0]).all():
         stored = stored[:1]

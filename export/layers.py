@@ -13,14 +13,15 @@ import numpy as np
 
 import tfqreg
 from tfqreg.graph import Node
-from tfqreg.placement import activation_name
+from tfqreg.placement import INFERENCE_IDENTITY, activation_name
 
 from .build import Builder, Open, Pool, Value, static_shape
 from .fold import fold_norm, identity_weights, weights_of
 from .ir import Attribute, Quantization
+from .windows import padding_before_after, stride_remainder
 
 Lowering = Callable[[Builder, Node], Value]
-SOFTMAX_GRID = Quantization(np.float32(1 / 256), -128)
+SOFTMAX_GRID = Quantization(np.array(1 / 256), -128)
 FUSED = {"linear": "NONE", "relu": "RELU", "relu6": "RELU6"}
 
 
@@ -48,9 +49,7 @@ def _convolution(builder: Builder, node: Node, wrapper: tfqreg.Quantized) -> Ope
     _channels_last(layer, node.path)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     if not depthwise and layer.groups != 1:
-        raise ValueError(
-            f"{node.path}: grouped convolutions have no integer form yet. Received: groups={layer.groups}"
-        )
+        raise ValueError(f"{node.path}: grouped convolutions have no integer form yet. Received: groups={layer.groups}")
     attributes: dict[str, Attribute] = {
         "padding": layer.padding.upper(),
         "stride": tuple(layer.strides),
@@ -58,14 +57,39 @@ def _convolution(builder: Builder, node: Node, wrapper: tfqreg.Quantized) -> Ope
     }
     if depthwise:
         attributes["depth_multiplier"] = layer.depth_multiplier
+    source = builder.integer(node.inputs[0], node.path)
+    paddings = _explicit_paddings(layer, static_shape(node.inputs[0], node.path))
+    if paddings is not None:
+        attributes["padding"] = "VALID"
+        source = _padded(builder, source, paddings, node.path)
     return Open(
         "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
-        (builder.integer(node.inputs[0], node.path),),
+        (source,),
         static_shape(node.outputs[0], node.path),
         node.path,
         attributes,
         weights_of(wrapper, depthwise, node.path),
     )
+
+
+def _explicit_paddings(layer: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Returns the padding of a SAME convolution whose stride skips rows; None where SAME itself is right.
+
+    TensorFlow 2.21's XNNPACK pads such a convolution by a negative amount, silently.
+    """
+    reach = [(k - 1) * d + 1 for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True)]
+    axes = list(zip(shape[1:3], reach, layer.strides, strict=True))
+    if layer.padding != "same" or all(stride_remainder(*axis) <= 0 for axis in axes):
+        return None
+    return np.array([(0, 0), *(padding_before_after(*axis, "SAME") for axis in axes), (0, 0)], np.int32)
+
+
+def _padded(builder: Builder, source: str, paddings: np.ndarray, path: str) -> str:
+    if not paddings.any():
+        return source
+    shape = tuple(int(n + before + after) for n, (before, after) in zip(builder.shape(source), paddings, strict=True))
+    output = builder.tensor(f"{path}/padded", shape, builder.grid(source))
+    return builder.emit("PAD", (source, builder.constant(f"{path}/paddings", paddings)), output)
 
 
 def _dense(builder: Builder, node: Node, wrapper: tfqreg.Quantized) -> Open:
@@ -83,9 +107,7 @@ def _norm(builder: Builder, node: Node) -> Value:
     norm, value = node.operation, builder.values[node.inputs[0]]
     shape = static_shape(node.outputs[0], node.path)
     if norm.axis not in (-1, len(shape) - 1):
-        raise ValueError(
-            f"{node.path}: BatchNormalization must be over the last axis. Received: axis={norm.axis}"
-        )
+        raise ValueError(f"{node.path}: BatchNormalization must be over the last axis. Received: axis={norm.axis}")
     if isinstance(value, Open) and value.weights is not None and value.activation == "NONE" and not value.pools:
         return replace(value, weights=fold_norm(value.weights, norm))
     if len(shape) != 4:
@@ -133,16 +155,12 @@ def _activation(builder: Builder, node: Node) -> Value:
         return _relu(builder, node)
     if name == "softmax":
         return _softmax(builder, node)
-    raise ValueError(
-        f"{node.path}: the activation {name!r} has no integer form yet. Use relu, relu6 or softmax."
-    )
+    raise ValueError(f"{node.path}: the activation {name!r} has no integer form yet. Use relu, relu6 or softmax.")
 
 
 def _softmax(builder: Builder, node: Node) -> Value:
     if getattr(node.operation, "axis", -1) not in (-1, len(node.inputs[0].shape) - 1):
-        raise ValueError(
-            f"{node.path}: Softmax must be over the last axis. Received: axis={node.operation.axis}"
-        )
+        raise ValueError(f"{node.path}: Softmax must be over the last axis. Received: axis={node.operation.axis}")
     source = builder.integer(node.inputs[0], node.path)
     output = builder.tensor(node.path, static_shape(node.outputs[0], node.path), SOFTMAX_GRID)
     return builder.emit("SOFTMAX", (source,), output, beta=1.0)
@@ -205,7 +223,7 @@ def _reshape(builder: Builder, node: Node) -> Value:
 def _pad(builder: Builder, node: Node) -> Value:
     _channels_last(node.operation, node.path)
     paddings = np.array([(0, 0), *node.operation.padding, (0, 0)], np.int32)
-    return builder.same_grid(node, "PAD", builder.constant(f"{node.path}/paddings", paddings))
+    return _padded(builder, builder.integer(node.inputs[0], node.path), paddings, node.path)
 
 
 def _same_value(builder: Builder, node: Node) -> Value:
@@ -244,5 +262,5 @@ LOWERINGS: dict[str, Lowering] = {
     "Reshape": _reshape,
     "Softmax": _softmax,
     "ZeroPadding2D": _pad,
-    **dict.fromkeys(tfqreg.placement.INFERENCE_IDENTITY, _same_value),
+    **dict.fromkeys(INFERENCE_IDENTITY, _same_value),
 }

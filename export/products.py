@@ -41,9 +41,7 @@ def depthwise_conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.n
     return _finish(call, total, bias)
 
 
-def fully_connected(
-    call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None = None
-) -> np.ndarray:
+def fully_connected(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """x flattened to (rows, inputs), weights (units, inputs), bias (units,) or none."""
     centred = _centre(call, x.reshape(-1, weights.shape[1]), weights, bias)
     result = _finish(call, centred @ weights.T.astype(centred.dtype), bias)
@@ -93,7 +91,5 @@ def _real_scale(call: Call) -> np.ndarray:
 
 
 def _double_scale(call: Call) -> np.ndarray:
-    source, weights, target = (
-        q.scale.astype(np.float64) for q in (call.source(), call.source(1), call.target)
-    )
+    source, weights, target = (q.scale.astype(np.float64) for q in (call.source(), call.source(1), call.target))
     return source * weights / target

@@ -40,14 +40,14 @@ def write_report(
     Args:
         path: the `.html` to write; it appears whole or not at all.
         model: a `keras.Model`, quantized for the histograms of its weights against their levels.
-        tflite, container: bytes or path of its `.tflite` and `.tqw`. Either is made from the other, both from a
-            quantized model.
-        history: by training ("float", "quantized"), what `fit` returned: lists over epochs of "loss", "accuracy",
-            "val_loss" and "val_accuracy".
+        tflite, container: bytes or path of its `.tflite` and `.tqw`. Either is made from the other, both from
+            a quantized model.
+        history: by training ("float", "quantized"), what `fit` returned: lists over epochs of "loss",
+            "accuracy", "val_loss" and "val_accuracy".
         figures: `tfqreg.Monitor().rows`: one `tfqreg.kernel_figures` an epoch.
-        result: what was measured. "accuracy": shares (0 to 1) by where they were measured, such as "float", "keras",
-            "simulated" and "tflite"; "mismatched_elements" of "compared_elements"; "float_bytes", the size of the
-            float file; "seed"; "versions": by package. Anything else is listed as it is.
+        result: what was measured. "accuracy": shares (0 to 1) by where they were measured, such as "float",
+            "keras", "simulated", "tflite"; "mismatched_elements" of "compared_elements"; "float_bytes", the
+            size of the float file; "seed"; "versions": by package. Anything else is listed as it is.
 
     Raises:
         ContainerError: for a damaged `.tflite` or `.tqw`; OSError: a file cannot be read or written.
@@ -85,9 +85,8 @@ def _name_of(file: Any) -> str | None:
 
 
 def _headline(summary: Summary | None, result: Mapping[str, Any]) -> str:
-    tiles = [
-        (f"accuracy, {where}", f"{share:.2%}", "") for where, share in result.get("accuracy", {}).items()
-    ]
+    accuracy = result.get("accuracy", {})
+    tiles = [(f"accuracy, {where}", f"{share:.2%}", "") for where, share in accuracy.items()]
     if "mismatched_elements" in result:
         compared = result.get("compared_elements")
         note = "" if compared is None else f"of {compared:,} compared with the runtimes"
@@ -101,7 +100,7 @@ def _headline(summary: Summary | None, result: Mapping[str, Any]) -> str:
             tiles.append((".tqw container", _bytes_text(whole), "bytes"))
             tiles.append(("smaller than float32", f"{float_bytes / whole:.1f}\N{MULTIPLICATION SIGN}", ""))
     boxes = (
-        f"<div class=tile><span>{escape(label)}</span><b>{escape(value)}</b><small>{escape(note)}</small></div>"
+        f"<div class=tile><span>{escape(label)}</span><b>{value}</b><small>{note}</small></div>"
         for label, value, note in tiles
     )
     return f"<div class=tiles>{''.join(boxes)}</div>" if tiles else ""
@@ -116,18 +115,16 @@ def _table(summary: Summary) -> str:
     body = "".join(_table_row(cells(row)) for row in summary.rows)
     total = _table_row(total_cells(summary.rows))
     text = (
-        f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+        f"<div class=wide><table class=kernels><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
         f"<tfoot>{total}</tfoot></table></div>"
     )
     whole = summary.container_bytes
     if not whole:
         return text + "<p>This model is not quantized: its weights are float32.</p>"
-    parts = "".join(
-        _table_row([name, f"{size:,}", f"{size / whole:.1%}"]) for name, size in summary.parts.items()
-    )
+    parts = "".join(_table_row([name, f"{size:,}", f"{size / whole:.1%}"]) for name, size in summary.parts.items())
     last = _table_row(["container", f"{whole:,}", "100.0%"])
     return (
-        f"{text}<div class=wide><table class=narrow><thead><tr><th>part of the container</th><th>bytes</th>"
+        f"{text}<div class='wide fit'><table><thead><tr><th>part of the container</th><th>bytes</th>"
         f"<th>share</th></tr></thead><tbody>{parts}</tbody><tfoot>{last}</tfoot></table></div>"
     )
 
@@ -143,9 +140,8 @@ def _bytes(summary: Summary | None) -> str:
 
 
 def _list(sentences: Sequence[str]) -> str:
-    return (
-        f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>" if sentences else ""
-    )
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def _training(history: History) -> str:
@@ -205,7 +201,5 @@ def _run(result: Mapping[str, Any]) -> str:
     facts = {"seed": result["seed"]} if "seed" in result else {}
     facts |= result.get("versions", {})
     facts |= {name: value for name, value in result.items() if name not in _KNOWN_RESULTS}
-    rows = "".join(
-        f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items()
-    )
-    return f"<dl>{rows}</dl>" if rows else ""
+    rows = (f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
+    return f"<dl>{''.join(rows)}</dl>" if facts else ""

@@ -1,4 +1,4 @@
-"""The report's pictures: matplotlib figures as SVG that stands in a page, takes its text colour, and loads nothing."""
+"""The report's pictures: matplotlib figures as SVG in a page's own font and text colour."""
 
 import io
 import re
@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from .summary import Row
 
@@ -40,28 +42,23 @@ _STYLE = {
 }
 
 
-def curves(
-    series: Mapping[str, Sequence[float | None]],
-    ylabel: str,
-    logarithmic: bool = False,
-    xlabel: str = "epoch",
-) -> str:
+def curves(series: Mapping[str, Sequence[float | None]], ylabel: str, logarithmic: bool = False) -> str:
     """Returns the picture of one line a series over epochs, counted from 1; None leaves a gap.
 
     Args:
-        series: values by name, drawn in that order. More than eight are coloured from dark, the first, to bright.
+        series: values by name, drawn in that order; more than eight get no legend, and colours from dark, the
+            first, to bright.
         ylabel: what the values are, with their unit.
         logarithmic: whether the y axis is.
-        xlabel: what is counted.
     """
-    with _axes(ylabel, xlabel) as (figure, axes):
+    with _axes(ylabel, "epoch") as (figure, axes):
         many = len(series) > _MANY_KERNELS
         colours = _colours(len(series))
         for values, colour in zip(series.values(), colours, strict=True):
             y = np.array([np.nan if value is None else value for value in values], float)
             width = 1.2 if many else 1.8
             axes.plot(np.arange(1, len(y) + 1), y, marker="o" if len(y) == 1 else "", lw=width, c=colour)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if logarithmic:
             axes.set_yscale("log")
         if not many:
@@ -109,7 +106,7 @@ def byte_bars(rows: Sequence[Row]) -> str:
         axes.set_yticks(range(len(rows)), [name if len(name) < 30 else f"...{name[-27:]}" for name in names])
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        handles = [matplotlib.patches.Patch(color=colour) for _, colour in sizes.values()]
+        handles = [Patch(color=colour) for _, colour in sizes.values()]
         figure.legend(handles, list(sizes), loc="outside upper center", ncols=3, fontsize=9)
         return _svg(figure)
 
@@ -125,9 +122,7 @@ def _axes(ylabel: str, xlabel: str, height: float = 3.0, width: float = 4.8) -> 
 
 
 def _share_bar(figure: Figure, pruned: int, weights: int) -> None:
-    figure.axes[0].set_title(
-        f"{pruned:,} of {weights:,} pruned to 0, not drawn below", fontsize=9, loc="left", pad=14
-    )
+    figure.axes[0].set_title(f"{pruned:,} of {weights:,} pruned to 0, not drawn below", fontsize=9, loc="left", pad=14)
     bar = figure.axes[0].inset_axes((0, 1.02, 1, 0.04))
     bar.barh(0, pruned, color=GREY)
     bar.barh(0, weights - pruned, left=pruned, color=BLUE)

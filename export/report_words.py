@@ -8,9 +8,8 @@ _SMALLEST_SHARE = 0.02
 _MOST_KERNELS = 4
 _PARTS = {
     "biases": "int32, one for each output channel, whose values share no pattern",
-    "scales and zero points": "one scale for each output channel; a layer with per_channel=False needs only one",
-    "graph and small tensors": "operators, tensor names and shapes, and arrays too small for a stream of their own; "
-    "deflated",
+    "scales and zero points": "one for each output channel; a layer with per_channel=False needs only one",
+    "graph and small tensors": "operators, names, shapes, and arrays too small for a stream of their own",
     "header and index": "checksums, and one entry for each coded tensor",
 }
 
@@ -24,9 +23,7 @@ def explanation(summary: Summary) -> list[str]:
     whole = summary.container_bytes
     if not whole:
         return []
-    kernels = sorted(
-        (r for r in summary.rows if r.coded_bytes), key=lambda r: r.coded_bytes or 0, reverse=True
-    )
+    kernels = sorted((r for r in summary.rows if r.coded_bytes), key=lambda r: r.coded_bytes or 0, reverse=True)
     items = [(row.coded_bytes or 0, _kernel(row, whole)) for row in kernels[:_MOST_KERNELS]]
     rest = kernels[_MOST_KERNELS:]
     if rest:
@@ -52,7 +49,8 @@ def _kernel(row: Row, whole: int) -> str:
         )
     else:
         text += ", none of them zero; their entropy is"
-    return f"{text} {entropy:,.0f} bytes or {8 * entropy / row.weights:.3f} bits a weight; {_coder(coded, entropy)}."
+    per_weight = f"{8 * entropy / row.weights:.3f} bits a weight"
+    return f"{text} {entropy:,.0f} bytes or {per_weight}; {_coder(coded, entropy)}."
 
 
 def _coder(coded: int, entropy: float) -> str:
@@ -68,8 +66,8 @@ def _bottom(kernels: list[Row]) -> list[str]:
     if not kernels or gap < 0:
         return []
     return [
-        f"A perfect coder of single weights would save {gap:,.0f} bytes more. Beyond that, only training helps: more "
-        "zeros, fewer levels, fewer weights."
+        f"A perfect coder of single weights would save {gap:,.0f} bytes more. Beyond that, only training "
+        "helps: more zeros, fewer levels, fewer weights."
     ]
 
 

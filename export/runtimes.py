@@ -95,9 +95,7 @@ def _invoke(interpreter: Any, inputs: Mapping[str, np.ndarray], batch: int) -> d
     return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
 
 
-def _run_apart(
-    tflite: bytes, inputs: Mapping[str, np.ndarray], runtime: str, batch: int
-) -> dict[str, np.ndarray]:
+def _run_apart(tflite: bytes, inputs: Mapping[str, np.ndarray], runtime: str, batch: int) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         model, given, results = (Path(folder, name) for name in ("model.tflite", "inputs.npz", "results.npz"))
         model.write_bytes(tflite)

@@ -39,9 +39,7 @@ KERNELS: dict[str, Kernel] = {
 _CHUNK_ELEMENTS = 1 << 23
 
 
-def simulate(
-    graph: Graph, inputs: Arrays, mode: str = "f32", keep: set[str] | None = None
-) -> dict[str, np.ndarray]:
+def simulate(graph: Graph, inputs: Arrays, mode: str = "f32", keep: set[str] | None = None) -> dict[str, np.ndarray]:
     """Runs a batch through the graph and returns what every operator computed.
 
     Args:
@@ -83,11 +81,7 @@ def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
         raise ValueError(f"Give the inputs {graph.inputs}. Received: {list(inputs)}")
     for name in graph.inputs:
         tensor, array = graph.tensors[name], inputs[name]
-        if (
-            array.shape[1:] != tensor.shape[1:]
-            or array.ndim != len(tensor.shape)
-            or array.dtype != tensor.dtype
-        ):
+        if array.shape[1:] != tensor.shape[1:] or array.ndim != len(tensor.shape) or array.dtype != tensor.dtype:
             raise ValueError(
                 f"{name}: samples must be {tensor.dtype} of shape {('batch', *tensor.shape[1:])}. "
                 f"Received: {array.dtype} of shape {array.shape}"
@@ -117,9 +111,7 @@ def chunk_size(graph: Graph) -> int:
 
 def _kernel(op: Op) -> Kernel:
     if op.kind not in KERNELS:
-        raise ValueError(
-            f"{op.outputs}: no operator {op.kind!r} can be simulated. Known: {', '.join(KERNELS)}"
-        )
+        raise ValueError(f"{op.outputs}: no operator {op.kind!r} can be simulated. Known: {', '.join(KERNELS)}")
     return KERNELS[op.kind]
 
 

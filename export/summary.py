@@ -72,9 +72,7 @@ class _Constant:
         return len(self.shape) > 1 and self.type in _KERNEL_TYPES
 
 
-def summarize(
-    tflite: bytes, container: bytes | None = None, bits: Mapping[str, int] | None = None
-) -> Summary:
+def summarize(tflite: bytes, container: bytes | None = None, bits: Mapping[str, int] | None = None) -> Summary:
     """Returns the summary of a `.tflite`.
 
     Args:
@@ -145,9 +143,7 @@ def float_rows(model: Any) -> list[Row]:
             zeros = 1.0 - np.count_nonzero(kernel) / kernel.size
             kind = type(layer).__name__
             width = 8 * kernel.itemsize
-            rows.append(
-                Row(f"{layer.name}/{name}", kind, kernel.shape, kernel.size, width, zeros, kernel.nbytes)
-            )
+            rows.append(Row(f"{layer.name}/{name}", kind, kernel.shape, kernel.size, width, zeros, kernel.nbytes))
     return rows
 
 
@@ -203,9 +199,7 @@ def format_summary(summary: Summary) -> str:
     whole = summary.container_bytes
     table = format_table(summary.rows)
     if whole is None:
-        return (
-            f"{table}\n\nNot quantized: {summary.float_bytes:,} bytes of float weights, no integer file yet."
-        )
+        return f"{table}\n\nNot quantized: {summary.float_bytes:,} bytes of float weights, no integer file yet."
     sizes = {**summary.parts, "container (.tqw)": whole}
     lines = [["", "bytes", "of the container"]]
     lines += [[part, f"{size:,}", f"{size / whole:.1%}"] for part, size in sizes.items()]
@@ -257,8 +251,6 @@ def _short(name: str) -> str:
 def _aligned(lines: Sequence[Sequence[str]], sides: str) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(
-            f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)
-        ).rstrip()
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)).rstrip()
         for line in lines
     )

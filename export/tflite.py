@@ -146,9 +146,7 @@ def _pack(model: schema.ModelT) -> bytes:
 
 def _check_op(op: Op, index: dict[str, int]) -> None:
     if op.kind not in _OPERATORS:
-        raise ValueError(
-            f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(_OPERATORS)}"
-        )
+        raise ValueError(f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(_OPERATORS)}")
     for name in (*op.inputs, *op.outputs):
         if name not in index:
             raise ValueError(f"{op.kind} {op.outputs}: add tensor {name!r} to the graph before its operator.")
@@ -196,16 +194,13 @@ def _options(op: Op) -> Any:
         return build and build(op.attributes)
     except KeyError as error:
         raise ValueError(
-            f"{op.kind} {op.outputs}: give it the attribute {error}, or a value TFLite has. "
-            f"Received: {op.attributes}"
+            f"{op.kind} {op.outputs}: give it the attribute {error}, or a value TFLite has. Received: {op.attributes}"
         ) from None
 
 
 def _tensor(tensor: Tensor, buffers: list[schema.BufferT]) -> schema.TensorT:
     if tensor.dtype not in _TYPE:
-        raise ValueError(
-            f"{tensor.name}: dtype is one of {', '.join(_TYPE)}. Received: dtype={tensor.dtype!r}"
-        )
+        raise ValueError(f"{tensor.name}: dtype is one of {', '.join(_TYPE)}. Received: dtype={tensor.dtype!r}")
     packed = schema.TensorT(
         name=tensor.name,
         shape=np.array(tensor.shape, np.int32),

@@ -78,9 +78,7 @@ def simulator_mode(runtime: str) -> str:
     return {"litert": "f32", "tensorflow": "f32-tf", "tflite-runtime-ref": "ref"}.get(runtime, "ref-new")
 
 
-def compare(
-    graph: Graph, tflite: bytes, inputs: Arrays, runtimes: Sequence[str] = DEFAULT_RUNTIMES
-) -> Report:
+def compare(graph: Graph, tflite: bytes, inputs: Arrays, runtimes: Sequence[str] = DEFAULT_RUNTIMES) -> Report:
     """Compares every tensor of a model, on each runtime, with the simulator.
 
     Outputs come from the model itself, all other activations from its debug copy. Runtimes that are not

@@ -127,9 +127,7 @@ def rebuild(
     """
     cache = {} if cache is None else cache
     top = functional(model, prefix.rstrip("/"))
-    inputs = keras.tree.map_structure(
-        lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), top.input
-    )
+    inputs = keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), top.input)
     tensors = {
         id(old): after(old, new)
         for old, new in zip(keras.tree.flatten(top.input), keras.tree.flatten(inputs), strict=True)

@@ -13,13 +13,22 @@ from tfqreg.graph import Edge, FlatGraph, Node
 from tfqreg.layers.quantized import kernel_names
 
 INFERENCE_IDENTITY = (
-    "ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise Identity RandomBrightness RandomContrast "
-    "RandomFlip RandomRotation RandomTranslation RandomZoom SpatialDropout1D SpatialDropout2D"
-).split()
-KEEPS_GRID = [
-    *INFERENCE_IDENTITY,
-    *"Flatten MaxPooling1D MaxPooling2D Reshape ZeroPadding1D ZeroPadding2D".split(),
-]
+    "ActivityRegularization",
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+)
+MOVES = ("Flatten", "MaxPooling1D", "MaxPooling2D", "Reshape", "ZeroPadding1D", "ZeroPadding2D")
 COMPUTES = ("linear", "norm", "relu", "sum")
 AVERAGES = ("AveragePooling1D", "AveragePooling2D")
 
@@ -39,7 +48,7 @@ def kind(operation: Any) -> str:
         "ReLU": "relu",
         "Relu": "relu",
         "Relu6": "relu",
-        **dict.fromkeys(KEEPS_GRID, "keep"),
+        **dict.fromkeys(INFERENCE_IDENTITY + MOVES, "keep"),
         **dict.fromkeys(AVERAGES, "average"),
     }
     if name == "Activation":

@@ -31,9 +31,7 @@ class Layout:
     literals: bytes
 
 
-def unpack(
-    container: bytes | memoryview, limits: Limits = DEFAULT_LIMITS, progress: Progress | None = None
-) -> bytes:
+def unpack(container: bytes | memoryview, limits: Limits = DEFAULT_LIMITS, progress: Progress | None = None) -> bytes:
     """Returns the `.tflite` that `container` was packed from, every byte of it.
 
     Args:
@@ -111,9 +109,7 @@ def decode_tensors(layout: Layout, progress: Progress | None = None) -> list[byt
     _decode_tans(layout, coded, owners, results, progress)
     for number, (entry, data) in enumerate(zip(layout.entries, results, strict=True)):
         if zlib.crc32(data) != entry.crc32:
-            raise damaged(
-                f"tensor {number}", reader.base, f"the crc32 of its {len(data)} decoded bytes does not match"
-            )
+            raise damaged(f"tensor {number}", reader.base, f"the crc32 of its {len(data)} decoded bytes does not match")
     return results
 
 

@@ -40,9 +40,7 @@ def to_elements(codes: np.ndarray, width: int, shift: int) -> np.ndarray:
     [14, 6]
     """
     elements = codes << shift
-    return (
-        elements.astype(f"<u{width // 8}") if width >= 8 else (elements & (1 << width) - 1).astype(np.uint8)
-    )
+    return elements.astype(f"<u{width // 8}") if width >= 8 else (elements & (1 << width) - 1).astype(np.uint8)
 
 
 def pack_elements(elements: np.ndarray, width: int) -> bytes:

@@ -155,8 +155,7 @@ def _plan_tans(constant: Constant, raw: _Plan) -> _Plan:
     state_bits = MAX_LANES * found.table.bits
     chunk_log2 = MIN_CHUNK_LOG2
     while (
-        chunk_log2 < MAX_CHUNK_LOG2
-        and found.data_bits / len(codes) * (1 << chunk_log2) * STATES_PER_CHUNK < state_bits
+        chunk_log2 < MAX_CHUNK_LOG2 and found.data_bits / len(codes) * (1 << chunk_log2) * STATES_PER_CHUNK < state_bits
     ):
         chunk_log2 += 1
     entry = replace(raw.entry, codec=Codec.TANS, shift=shift, chunk_log2=chunk_log2)

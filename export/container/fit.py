@@ -81,9 +81,7 @@ def _bin_costs(cumulated: np.ndarray, total: int, extra: int, shared: int) -> np
     return np.where(counts > 0, cost, TABLE_BITS_PER_EMPTY_BIN)
 
 
-def _candidates(
-    first: int, extras: tuple[int, ...], counts: np.ndarray, bits: int
-) -> list[tuple[Table, float]]:
+def _candidates(first: int, extras: tuple[int, ...], counts: np.ndarray, bits: int) -> list[tuple[Table, float]]:
     """Returns tables of every precision with the bits that they spend on symbols."""
     ideal = _at_least_one(counts, 1 << bits)
     peak = int(np.argmax(counts))

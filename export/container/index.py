@@ -112,18 +112,14 @@ def read_entry(reader: Reader, output_bytes: int, tables: int) -> Entry:
     shape = tuple(reader.varint() for _ in range(rank))
     size = tensor_bytes(shape, width)
     if not 0 < size <= output_bytes:
-        raise reader.error(
-            f"a tensor of shape {shape} and {width} bits has {size} bytes, the output {output_bytes}"
-        )
+        raise reader.error(f"a tensor of shape {shape} and {width} bits has {size} bytes, the output {output_bytes}")
     crc32 = reader.u32()
     if codec != Codec.TANS:
         return Entry(Codec(codec), shape, width, crc32)
     return _read_tans(reader, shape, width, crc32, shift, tables)
 
 
-def _read_tans(
-    reader: Reader, shape: tuple[int, ...], width: int, crc32: int, shift: int, tables: int
-) -> Entry:
+def _read_tans(reader: Reader, shape: tuple[int, ...], width: int, crc32: int, shift: int, tables: int) -> Entry:
     if width > 32:
         raise reader.error(f"a TANS tensor has elements of {width} bits, 32 at most are possible")
     table = reader.varint()

@@ -123,9 +123,7 @@ def inspect(container: bytes, limits: Limits = DEFAULT_LIMITS) -> ContainerInfo:
     )
 
 
-def _tensor_info(
-    number: int, name: str, entry: Entry, data: bytes, signed: bool, table_bytes: int
-) -> TensorInfo:
+def _tensor_info(number: int, name: str, entry: Entry, data: bytes, signed: bool, table_bytes: int) -> TensorInfo:
     if entry.width == 64:
         codes = np.frombuffer(data, "<i8")
     else:

@@ -80,9 +80,7 @@ def locate(tflite: bytes) -> tuple[list[Constant], list[Product]]:
         scan.run()
     # The generated reader trusts the file: a bad offset surfaces as whatever numpy or struct makes of it.
     except Exception as error:
-        raise ContainerError(
-            f"the .tflite cannot be read ({error}). Check it with the TFLite interpreter."
-        ) from error
+        raise ContainerError(f"the .tflite cannot be read ({error}). Check it with the TFLite interpreter.") from error
     constants: list[Constant] = []
     end = 0
     for constant in sorted(scan.constants.values(), key=lambda c: c.start):
@@ -122,16 +120,12 @@ class _Scan:
             self._constant(name, buffer.DataAsNumpy(), shape, *ELEMENT_TYPES[tensor.Type()])
         quantization = tensor.Quantization()
         if quantization and quantization.ScaleLength():
-            self._constant(
-                f"{name} scale", quantization.ScaleAsNumpy(), (quantization.ScaleLength(),), 32, True
-            )
+            self._constant(f"{name} scale", quantization.ScaleAsNumpy(), (quantization.ScaleLength(),), 32, True)
         if quantization and quantization.ZeroPointLength():
             points = quantization.ZeroPointAsNumpy()
             self._constant(f"{name} zero point", points, (quantization.ZeroPointLength(),), 64, True)
 
-    def _constant(
-        self, name: str, data: np.ndarray, shape: tuple[int, ...], width: int, signed: bool
-    ) -> None:
+    def _constant(self, name: str, data: np.ndarray, shape: tuple[int, ...], width: int, signed: bool) -> None:
         start = self._place(data)
         # Nibbles left over in the last byte must be zero to be restored.
         spare = prod(shape) * width % 8

@@ -59,9 +59,7 @@ def write_container(output_bytes: int, sha256: bytes, sections: dict[SectionType
     '00001b084733'
     """
     present = [(kind, sections[kind]) for kind in sorted(sections) if sections[kind]]
-    header = (
-        bytearray(MAGIC) + bytes([MAJOR, MINOR, 0, 0]) + sha256 + varint(output_bytes) + bytes([len(present)])
-    )
+    header = bytearray(MAGIC) + bytes([MAJOR, MINOR, 0, 0]) + sha256 + varint(output_bytes) + bytes([len(present)])
     for kind, data in present:
         header += bytes([kind | CRITICAL]) + varint(len(data)) + struct.pack("<I", zlib.crc32(data))
     header += struct.pack("<I", zlib.crc32(header))
@@ -105,9 +103,7 @@ def read_container(container: bytes | memoryview, limits: Limits) -> Header:
 def _read_sections(reader: Reader, table: list[tuple[int, int, int]]) -> dict[SectionType, Reader]:
     left = len(reader.data) - reader.position
     if sum(size for _, size, _ in table) != left:
-        raise reader.error(
-            f"the sections have {sum(size for _, size, _ in table)} bytes, the file has {left} for them"
-        )
+        raise reader.error(f"the sections have {sum(size for _, size, _ in table)} bytes, the file has {left} for them")
     sections: dict[SectionType, Reader] = {}
     previous = 0
     for stored, size, crc in table:

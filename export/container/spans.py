@@ -80,9 +80,7 @@ def read_spans(reader: Reader, output_bytes: int, tensors: Sequence[int]) -> lis
             raise reader.error(f"a span ends at output byte {offset}, the output at {output_bytes}")
         for operand, size in zip(span.operands, _operand_bytes(span), strict=True):
             if operand + size > output_bytes:
-                raise reader.error(
-                    f"a span reads output bytes {operand} to {operand + size} of {output_bytes}"
-                )
+                raise reader.error(f"a span reads output bytes {operand} to {operand + size} of {output_bytes}")
     if used < len(tensors):
         raise reader.error(f"the spans place {used} of {len(tensors)} tensors")
     return spans
@@ -95,9 +93,7 @@ def _read_span(reader: Reader, offset: int, tensor: int | None) -> Span:
         raise reader.error(f"span kind {kind} is unknown")
     if kind == SpanKind.TENSOR:
         if length or tensor is None:
-            raise reader.error(
-                f"a TENSOR span has length {length}" if length else "a TENSOR span has no tensor left"
-            )
+            raise reader.error(f"a TENSOR span has length {length}" if length else "a TENSOR span has no tensor left")
         return Span(SpanKind.TENSOR, tensor)
     if length == 0:
         raise reader.error(f"a {SpanKind(kind).name} span is empty")

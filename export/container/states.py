@@ -85,29 +85,35 @@ def groups(counts: Sequence[int]) -> Iterator[list[int]]:
 
 
 class Schedule:
-    """The order of work on a group: step k moves all lanes of each chunk with a full row of symbols left.
+    """The order of work on a group: a step moves all lanes of each chunk with a full row of symbols left.
 
-    With a row for every step of every chunk, step by step, step k is the slice `steps[k]` of the rows, and
-    chunk c has the rows `places(c)`. The `tails[c]` symbols left over are one more, partial step.
+    With one record for every step of every chunk, step by step, chunk c has the records `places(c)`. A run
+    (first record, live chunks, steps) covers the steps in which the same first chunks take part. The `tails[c]`
+    symbols left over are one more, partial step.
 
     Args:
         counts: symbols of each chunk, longest first.
         width: lanes of each.
 
-    >>> plan = Schedule([17, 8], 8)
-    >>> plan.steps, plan.places(0).tolist(), plan.tails
-    ([slice(0, 2, None), slice(2, 3, None)], [0, 2], [1, 0])
+    >>> plan = Schedule([25, 8], 8)
+    >>> plan.runs, plan.places(0).tolist(), plan.tails
+    ([(0, 2, 1), (2, 1, 2)], [0, 2, 3], [1, 0])
     """
 
     def __init__(self, counts: Sequence[int], width: int) -> None:
         self.full = [count // width for count in counts]
         self.tails = [count % width for count in counts]
-        self.rows = sum(self.full)
-        live = np.searchsorted(-np.array(self.full), -np.arange(self.full[0]), side="left")
-        ends = np.cumsum(live)
-        self._starts = ends - live
-        self.steps = [slice(a, b) for a, b in zip(self._starts.tolist(), ends.tolist(), strict=True)]
+        self.records = sum(self.full)
+        self.runs: list[tuple[int, int, int]] = []
+        first = done = 0
+        for live in range(len(counts), 0, -1):
+            steps = self.full[live - 1] - done
+            if steps:
+                self.runs.append((first, live, steps))
+                first += live * steps
+                done += steps
 
     def places(self, chunk: int) -> np.ndarray:
-        """The rows of one chunk, in order, int64 (full steps,)."""
-        return self._starts[: self.full[chunk]] + chunk
+        """The records of one chunk, in order, int64 (full steps,)."""
+        parts = [first + chunk + live * np.arange(steps) for first, live, steps in self.runs if live > chunk]
+        return np.concatenate(parts)

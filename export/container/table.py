@@ -115,9 +115,7 @@ def _read_extras(bits: BitReader, reader: Reader, count: int) -> tuple[int, ...]
     for _ in range(count - 1):
         extras.append(extras[-1] + (unzigzag(bits.gamma()) if varies else 0))
     if not 0 <= min(extras) <= max(extras) <= MAX_EXTRA:
-        raise reader.error(
-            f"a bin has {min(extras)} to {max(extras)} extra bits; 0 to {MAX_EXTRA} are possible"
-        )
+        raise reader.error(f"a bin has {min(extras)} to {max(extras)} extra bits; 0 to {MAX_EXTRA} are possible")
     return tuple(extras)
 
 
@@ -131,9 +129,7 @@ def _read_frequencies(
         if index != peak:
             kind = predicted_class(classes, peak) + unzigzag(bits.gamma())
             if not 0 <= kind <= probability_bits:
-                raise reader.error(
-                    f"a frequency of class {kind} in a table of {probability_bits} probability bits"
-                )
+                raise reader.error(f"a frequency of class {kind} in a table of {probability_bits} probability bits")
         if kind:
             kept = min(precision, kind - 1)
             frequency = (1 << kept | bits.read(kept)) << (kind - 1 - kept)

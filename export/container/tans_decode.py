@@ -46,9 +46,7 @@ class _Machine:
         offsets = np.cumsum([0, *sizes])[:-1].tolist()
         self.offsets = dict(zip(tables, offsets, strict=True))
         self.starts = np.concatenate([t.starts[a.symbols] for t, a in zip(tables, automata, strict=True)])
-        self.extras = np.concatenate(
-            [np.array(t.extras)[a.symbols] for t, a in zip(tables, automata, strict=True)]
-        )
+        self.extras = np.concatenate([np.array(t.extras)[a.symbols] for t, a in zip(tables, automata, strict=True)])
         self.lengths = np.concatenate([a.lengths for a in automata])
         self.consumed = self.lengths + self.extras
         self.masks = (1 << self.lengths) - 1
@@ -80,20 +78,19 @@ def _decode_group(chunks: Sequence[CodedChunk]) -> Iterator[np.ndarray]:
     offsets = np.array([machine.offsets[chunk.table] for chunk in chunks])
     for chunk, need in zip(chunks, bits * width, strict=True):
         if 8 * len(chunk.data) < need:
-            raise damaged(
-                chunk.where, chunk.offset, f"a chunk of {len(chunk.data)} bytes is shorter than its states"
-            )
+            raise damaged(chunk.where, chunk.offset, f"a chunk of {len(chunk.data)} bytes is shorter than its states")
     first = begins[:, None] + bits[:, None] * lanes_
     states = read_bits(data, first.ravel(), np.repeat(bits, width)).reshape(-1, width) + offsets[:, None]
-    history = _run(states, begins + bits * width, data, [chunk.count for chunk in chunks], machine)
+    body = begins + bits * width
+    positions = body[:, None].copy()
+    history = _run(states, positions, data, [chunk.count for chunk in chunks], machine)
     for row, chunk in enumerate(chunks):
-        visited = history[row]
-        consumed = machine.consumed[visited]
-        ends = begins[row] + bits[row] * width + np.cumsum(consumed)
-        _check_end(chunk, data, int(ends[-1]), int(begins[row] + 8 * sizes[row]), states[row] - offsets[row])
-        codes = machine.starts[visited]
+        limit = int(begins[row] + 8 * sizes[row])
+        _check_end(chunk, data, int(positions[row, 0]), limit, states[row] - offsets[row])
+        codes = machine.starts.take(history[row])
         if any(chunk.table.extras):
-            extra = machine.extras[visited]
+            extra = machine.extras.take(history[row])
+            ends = body[row] + np.cumsum(machine.consumed.take(history[row]))
             codes += read_bits(data, ends - extra, extra)
         yield codes
 
@@ -101,18 +98,22 @@ def _decode_group(chunks: Sequence[CodedChunk]) -> Iterator[np.ndarray]:
 def _run(
     states: np.ndarray, positions: np.ndarray, data: np.ndarray, counts: list[int], machine: _Machine
 ) -> list[np.ndarray]:
-    """Advances `states` in place through all symbols; returns the states visited, one array a chunk."""
+    """Advances states (rows, lanes) and positions (rows, 1) in place to the end; returns the states visited."""
     width = states.shape[1]
     windows = _windows(data)
     plan = Schedule(counts, width)
-    history = np.empty((plan.rows, width), np.int32)
-    for step in plan.steps:
-        live = step.stop - step.start
-        history[step] = states[:live]
-        _step(states[:live], positions[:live], windows, machine)
+    history = np.empty((plan.records, width), np.int32)
+    for first, live, steps in plan.runs:
+        running, at = states[:live], positions[:live]
+        for record in history[first : first + live * steps].reshape(steps, live, width):
+            record[:] = running
+            running, at = _step(running, at, windows, machine)
+        states[:live], positions[:live] = running, at
     last = states.copy()
     if any(plan.tails):
-        _step(states, positions, windows, machine, np.arange(width) < np.array(plan.tails)[:, None])
+        has_tail = np.arange(width) < np.array(plan.tails)[:, None]
+        following, positions[:] = _step(states, positions, windows, machine, has_tail)
+        states[:] = np.where(has_tail, following, states)
     return [np.append(history[plan.places(row)], last[row, :tail]) for row, tail in enumerate(plan.tails)]
 
 
@@ -125,25 +126,20 @@ def _windows(data: np.ndarray) -> np.ndarray:
 
 
 def _step(
-    states: np.ndarray,
-    positions: np.ndarray,
-    windows: np.ndarray,
-    machine: _Machine,
-    live: np.ndarray | None = None,
-) -> None:
-    """Advances each state by one symbol, in place; `live` (rows, lanes) marks those that have one left."""
+    states: np.ndarray, positions: np.ndarray, windows: np.ndarray, machine: _Machine, live: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns states and positions one symbol on; only lanes marked in `live` (rows, lanes) then read bits."""
     consumed = machine.consumed.take(states)
     if live is not None:
         consumed *= live
     ends = consumed.cumsum(axis=1)
-    ends += positions[:, None]
+    ends += positions
     starts = ends - consumed
     # A damaged chunk may run past the data: it reads the last window then, and is refused at its end.
     following = windows.take(starts >> 3, mode="clip") >> (starts & 7)
     following &= machine.masks.take(states)
     following += machine.bases.take(states)
-    states[:] = following if live is None else np.where(live, following, states)
-    positions[:] = ends[:, -1]
+    return following, ends[:, -1:]
 
 
 def _check_end(chunk: CodedChunk, data: np.ndarray, end: int, limit: int, states: np.ndarray) -> None:

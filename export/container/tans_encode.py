@@ -88,14 +88,17 @@ def _run(
         _step(numbers[row, : plan.tails[row]], chunk[len(chunk) - plan.tails[row] :], machine)
         for row, chunk in enumerate(symbols)
     ]
-    ordered = np.empty((plan.rows, width), np.int32)
+    ordered = np.empty((plan.records, width), np.int32)
     for row, chunk in enumerate(symbols):
         ordered[plan.places(row)] = chunk[: len(chunk) - plan.tails[row]].reshape(-1, width)
     # At most 12 bits are written at a time.
     values = np.empty(ordered.shape, np.uint16)
     lengths = np.empty(ordered.shape, np.uint8)
-    for step in reversed(plan.steps):
-        values[step], lengths[step] = _step(numbers[: step.stop - step.start], ordered[step], machine)
+    for first, live, steps in reversed(plan.runs):
+        running = numbers[:live]
+        for start in range(first + live * (steps - 1), first - 1, -live):
+            step = slice(start, start + live)
+            values[step], lengths[step] = _step(running, ordered[step], machine)
     return (
         numbers,
         [np.append(values[plan.places(row)], tail) for row, (tail, _) in enumerate(tails)],

@@ -66,9 +66,7 @@ def good() -> dict[str, bytes]:
     }
 
 
-def table_bytes(
-    first: int = 0, rest: tuple[tuple[int, int], ...] = (), bins: int = 1, peak: int = 0
-) -> bytes:
+def table_bytes(first: int = 0, rest: tuple[tuple[int, int], ...] = (), bins: int = 1, peak: int = 0) -> bytes:
     """Returns a table whose fields behind the peak are the (value, bits) of `rest`; 0 bits: a gamma code."""
     bits = BitWriter()
     for value, count in ((1, 1), (12, 4), (bins - 1, 8), (peak, 8), *rest):
@@ -114,9 +112,7 @@ def span(kind: int, length: int, *operands: int) -> bytes:
     return varint(length << 3 | kind) + b"".join(map(varint, operands))
 
 
-def tensor(
-    codec: int = 1, rank: int = 1, width: int = 3, shift: int = 0, shape: tuple[int, ...] = (16,)
-) -> bytes:
+def tensor(codec: int = 1, rank: int = 1, width: int = 3, shift: int = 0, shape: tuple[int, ...] = (16,)) -> bytes:
     """Returns an index entry up to its crc32; `width` is the log2."""
     return bytes([codec | rank << 4, width | shift << 3]) + b"".join(map(varint, shape)) + bytes(4)
 
@@ -162,9 +158,7 @@ def bad_tables() -> dict[str, tuple[bytes, str]]:
         "frequency_over_sum": (table_bytes(bins=2, rest=((0, 1), (0, gamma), (26, gamma))), "class 14"),
         "frequency_negative": (table_bytes(bins=2, rest=((0, 1), (0, gamma), (3, gamma))), "class -1"),
         "frequencies_leave_nothing": (
-            table_bytes(
-                bins=3, peak=2, rest=((0, 1), (0, gamma), (22, gamma), (2047, 11), (0, gamma), (1, 11))
-            ),
+            table_bytes(bins=3, peak=2, rest=((0, 1), (0, gamma), (22, gamma), (2047, 11), (0, gamma), (1, 11))),
             "sum to",
         ),
         "bits_after_table": (table_bytes(rest=((0, 1), (0, gamma), (1, 1))), "not zero"),

@@ -108,9 +108,7 @@ def test_small_network_overhead() -> None:
     """LeNet-5's layers as dense ones: everything but the weight streams stays under 2 KB."""
     model = dense_layers(0, [800, 500, 10], 4, 0.95)
     info = inspect(pack(model))
-    scales = sum(
-        t.coded_bytes + t.table_bytes + t.index_bytes for t in info.tensors if t.name.endswith("scale")
-    )
+    scales = sum(t.coded_bytes + t.table_bytes + t.index_bytes for t in info.tensors if t.name.endswith("scale"))
     assert info.overhead_bytes - scales < 2048
 
 
@@ -147,9 +145,7 @@ def test_limits() -> None:
     model = dense_layers(0, [64, 16], 4, 0.5)
     container = pack(model)
     assert unpack(container, Limits(output_bytes=len(model), tensors=3)) == model
-    with pytest.raises(
-        ContainerError, match=rf"has {len(model)} bytes, the limit is {len(model) - 1}.*Raise"
-    ):
+    with pytest.raises(ContainerError, match=rf"has {len(model)} bytes, the limit is {len(model) - 1}.*Raise"):
         unpack(container, Limits(output_bytes=len(model) - 1))
     with pytest.raises(ContainerError, match=r"more than 1 tables.*Raise"):
         unpack(container, Limits(tensors=1))

@@ -14,9 +14,7 @@ def test_the_example_is_the_golden_file() -> None:
 
 
 def test_every_byte_of_the_example_is_shown_once() -> None:
-    rows = re.findall(
-        r"^ *([0-9a-f]+)  ((?:[0-9a-f]{2} ?)+)", hexdump.annotate(hexdump.EXAMPLE.read_bytes()), re.M
-    )
+    rows = re.findall(r"^ *([0-9a-f]+)  ((?:[0-9a-f]{2} ?)+)", hexdump.annotate(hexdump.EXAMPLE.read_bytes()), re.M)
     shown = b"".join(bytes.fromhex(row) for _, row in rows)
     assert shown == hexdump.EXAMPLE.read_bytes()
 

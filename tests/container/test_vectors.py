@@ -57,9 +57,7 @@ def test_what_a_decoder_must_ignore() -> None:
 @pytest.mark.parametrize("size", [1 << 31, 1 << 40, (1 << 63) - 1])
 def test_hostile_sizes_fail_fast(size: int) -> None:
     span = make_vectors.varint(size << 3 | 2) if size < 1 << 59 else make_vectors.span(2, 1 << 59)
-    header = make_vectors.header(
-        size=make_vectors.varint(size), table=b"\x01" + make_vectors.section(0x83, span)
-    )
+    header = make_vectors.header(size=make_vectors.varint(size), table=b"\x01" + make_vectors.section(0x83, span))
     began = time.perf_counter()
     with pytest.raises(ContainerError, match="the limit is 1000000"):
         unpack(make_vectors.seal(header, span), Limits(output_bytes=10**6))

@@ -24,9 +24,7 @@ class Builder:
         if zero_point is None:
             zero_point = int(self.rng.choice([-128, 0, 112, 127, self.rng.integers(-128, 128)]))
         name = f"{stem}{len(self.graph.tensors)}"
-        return self.graph.add(
-            Tensor(name, (1, *shape), quantization=Quantization(np.float32(scale), zero_point))
-        )
+        return self.graph.add(Tensor(name, (1, *shape), quantization=Quantization(np.float32(scale), zero_point)))
 
     def constant(self, stem: str, data: np.ndarray, scale: np.ndarray | None = None, axis: int = 0) -> str:
         quantization = None if scale is None else Quantization(scale, axis=axis)
@@ -79,9 +77,7 @@ def conv(
     names = b.weights(x, (channels, *window, c), channels, per_channel, 0, window[0] * window[1] * c)
     out = b.activation("conv", (*_out_hw((h, w), window, stride, padding, dilation), channels), names[2])
     inputs = [x, *names[: 2 if bias else 1]]
-    return b.op(
-        "CONV_2D", inputs, out, padding=padding, stride=stride, dilation=dilation, activation=activation
-    )
+    return b.op("CONV_2D", inputs, out, padding=padding, stride=stride, dilation=dilation, activation=activation)
 
 
 def depthwise(
@@ -111,9 +107,7 @@ def add(b: Builder, x: str, y: str, activation="NONE", scale: float | None = Non
     return b.op("ADD", [x, y], b.activation("add", b.shape(x), scale), activation=activation)
 
 
-def pool(
-    b: Builder, x: str, kind: str, window=(2, 2), stride=(2, 2), padding="VALID", activation="NONE"
-) -> str:
+def pool(b: Builder, x: str, kind: str, window=(2, 2), stride=(2, 2), padding="VALID", activation="NONE") -> str:
     h, w, c = b.shape(x)
     q = b.quantization(x)
     out = b.activation("pool", (*_out_hw((h, w), window, stride, padding), c), q.scale[0], q.zero_point)
@@ -175,8 +169,7 @@ def codes(graph: Graph, count: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random int8 samples for every input."""
     rng = np.random.default_rng(seed)
     return {
-        name: rng.integers(-128, 128, (count, *graph.tensors[name].shape[1:])).astype(np.int8)
-        for name in graph.inputs
+        name: rng.integers(-128, 128, (count, *graph.tensors[name].shape[1:])).astype(np.int8) for name in graph.inputs
     }
 
 

@@ -55,9 +55,7 @@ def renamed(graph: Graph, names: dict[str, str]) -> Graph:
 @pytest.mark.skipif("tflite-runtime-ref" not in INSTALLED, reason="tflite-runtime is not installed")
 def test_a_refused_model_says_so():
     x = {"x": np.zeros((1, 2), np.int8)}
-    with pytest.raises(
-        RuntimeError, match=r"tflite-runtime-ref failed on the model: (.|\n)*should be 'TFL3'"
-    ):
+    with pytest.raises(RuntimeError, match=r"tflite-runtime-ref failed on the model: (.|\n)*should be 'TFL3'"):
         run(b"no model at all", x, "tflite-runtime-ref")
 
 
@@ -67,9 +65,7 @@ def test_unknown_runtime():
 
 
 def test_the_script_loads_no_runtime_by_itself():
-    code = (
-        "import runpy, sys; runpy.run_path(sys.argv[1]); print({'tensorflow', 'tfqreg'} & set(sys.modules))"
-    )
+    code = "import runpy, sys; runpy.run_path(sys.argv[1]); print({'tensorflow', 'tfqreg'} & set(sys.modules))"
     command = [sys.executable, "-c", code, runtimes.__file__]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

@@ -78,8 +78,7 @@ def test_constants_are_aligned(copy):
     model = schema.Model.GetRootAs(tflite)
     start = np.frombuffer(tflite, np.uint8).__array_interface__["data"][0]
     offsets = [
-        model.Buffers(i).DataAsNumpy().__array_interface__["data"][0] - start
-        for i in range(1, model.BuffersLength())
+        model.Buffers(i).DataAsNumpy().__array_interface__["data"][0] - start for i in range(1, model.BuffersLength())
     ]
     assert len(offsets) > 20
     assert [offset % 16 for offset in offsets] == [0] * len(offsets)

@@ -21,9 +21,7 @@ def assert_exact(graph, x) -> None:
         if tensor.mismatched_elements
     }
     assert wrong == {}
-    assert [part.compared_elements for part in report.runtimes.values()] == [elements * samples] * len(
-        INSTALLED
-    )
+    assert [part.compared_elements for part in report.runtimes.values()] == [elements * samples] * len(INSTALLED)
     assert report.exact
 
 
@@ -110,9 +108,7 @@ def test_another_models_weights_are_noticed():
     assert not report.exact
     assert part.mismatched_elements == sum(t.mismatched_elements for t in part.tensors.values()) > 0
     assert part.max_difference == max(t.max_difference for t in part.tensors.values()) >= 1
-    assert str(report).startswith(
-        f"litert: {part.mismatched_elements} of {part.compared_elements} elements differ"
-    )
+    assert str(report).startswith(f"litert: {part.mismatched_elements} of {part.compared_elements} elements differ")
     assert "(simulator f32, 5 samples)" in str(report)
 
 
@@ -137,9 +133,7 @@ def test_modes():
 def test_errors():
     graph = graphs.residual_net(0)
     x = graphs.codes(graph, 2)
-    with pytest.raises(
-        ValueError, match=r"x0: samples must be int8 .* Received: int8 of shape \(2, 5, 10, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"x0: samples must be int8 .* Received: int8 of shape \(2, 5, 10, 3\)"):
         compare(graph, write_tflite(graph), {"x0": x["x0"][:, :5]})
     with pytest.raises(ValueError, match="Received: runtime='tvm'"):
         compare(graph, write_tflite(graph), x, ["tvm"])

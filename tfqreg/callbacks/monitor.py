@@ -55,7 +55,7 @@ class Monitor(keras.callbacks.Callback):
         self._writer: Any = None
         if log_dir is not None:
             try:
-                from tensorboard.summary import Writer
+                from tensorboard.summary import Writer  # pyright: ignore[reportMissingImports]
             except ImportError as error:
                 raise ImportError("Monitor(log_dir=...) needs TensorBoard: pip install tensorboard") from error
             self._writer = Writer(log_dir)

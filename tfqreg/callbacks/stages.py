@@ -1,6 +1,7 @@
 """The stages of training as one callback: prune, freeze the mask, quantize, settle."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -10,9 +11,21 @@ from keras import ops
 from tfqreg.layers.kernel import QuantizedKernel, Stage
 from tfqreg.pruning.magnitude import exact_threshold, histogram_threshold
 from tfqreg.pruning.schedules import cubic, sparsity_at
+from tfqreg.regularizers import PartialL2
 from tfqreg.wrap import quantized_layers
 
-Pair = tuple[QuantizedKernel, keras.Variable]
+Pair = tuple[QuantizedKernel, Any]
+
+
+@dataclass
+class _Pruned:
+    """The kernels that one `PartialL2` prunes together."""
+
+    penalty: PartialL2
+    pairs: list[Pair] = field(default_factory=list)
+
+    def weights(self) -> list[np.ndarray]:
+        return [ops.convert_to_numpy(variable) for _, variable in self.pairs]
 
 
 class Stages(keras.callbacks.Callback):
@@ -62,10 +75,10 @@ class Stages(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the kernels, and the steps at which stages end."""
         self.pairs: list[Pair] = [pair for layer in quantized_layers(self.model) for pair in layer.kernel_pairs()]
-        self.pruned: dict[int, list[Pair]] = {}
-        for pair in self.pairs:
-            if pair[0].prune is not None and bool(ops.all(pair[0].mask)):  # a mask once frozen stays
-                self.pruned.setdefault(id(pair[0].prune), []).append(pair)
+        self.pruned: dict[int, _Pruned] = {}
+        for kernel, variable in self.pairs:
+            if kernel.prune is not None and bool(ops.all(kernel.mask)):  # a mask once frozen stays
+                self.pruned.setdefault(id(kernel.prune), _Pruned(kernel.prune)).pairs.append((kernel, variable))
         self.penalties = {id(p): p for kernel, _ in self.pairs for p in (kernel.prune, kernel.regularizer) if p}
         steps = self.params.get("steps")
         total = self.total_steps or (steps and steps * self.params["epochs"])
@@ -109,34 +122,27 @@ class Stages(keras.callbacks.Callback):
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
 
-    def _share(self, group: list[Pair], step: int) -> tuple[bool, float]:
+    def _share(self, group: _Pruned, step: int) -> tuple[bool, float]:
         if self.sparsity is not None:
             return sparsity_at(self.sparsity, step)
-        return True, group[0][0].prune.sparsity * cubic(step / max(self.ramp_end, 1.0))
+        return True, group.penalty.sparsity * cubic(step / max(self.ramp_end, 1.0))
 
-    def _prune(self, group: list[Pair], step: int) -> None:
-        penalty = group[0][0].prune
-        weights = [ops.convert_to_numpy(variable) for _, variable in group]
-        due, share = self._share(group, step)
+    def _prune(self, group: _Pruned, step: int) -> None:
+        weights, (due, share) = group.weights(), self._share(group, step)
         threshold = histogram_threshold(weights, share) if due else None
-        for kernel, _ in group:
+        for kernel, _ in group.pairs:
             kernel.stage.assign(Stage.PRUNE)
             if threshold is not None:
-                kernel.threshold.assign(threshold)
-        if not penalty.started:
-            goal = histogram_threshold(weights, penalty.sparsity)
+                kernel.set_threshold(threshold)
+        if not group.penalty.started:
+            goal = histogram_threshold(weights, group.penalty.sparsity)
             squares = sum(float(np.square(w[np.abs(w) <= goal]).sum()) for w in weights)
-            penalty.start_from(squares / penalty.count)
+            group.penalty.start_from(squares / group.penalty.count)
 
-    def _freeze(self, group: list[Pair], step: int) -> None:
-        weights = [ops.convert_to_numpy(variable) for _, variable in group]
-        threshold = exact_threshold(weights, self._share(group, step)[1])
-        for (kernel, variable), w in zip(group, weights, strict=True):
-            kernel.threshold.assign(threshold)
-            kernel.mask.assign(np.abs(w) > threshold)
-            variable.assign(np.where(np.abs(w) > threshold, w, 0.0))
-            kernel.fit(variable)
-            kernel.stage.assign(Stage.QUANTIZE)
+    def _freeze(self, group: _Pruned, step: int) -> None:
+        threshold = exact_threshold(group.weights(), self._share(group, step)[1])
+        for kernel, variable in group.pairs:
+            kernel.freeze(variable, threshold)
 
     def _start_regularizers(self) -> None:
         for penalty in self.penalties.values():

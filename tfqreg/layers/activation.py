@@ -63,9 +63,7 @@ class QuantizedActivation(keras.layers.Layer):
         super().__init__(**kwargs)
         self.bits = check_bits(bits, self.name)
         if scale_from not in ("msqe", "task"):
-            raise ValueError(
-                f'{self.name}: `scale_from` must be "msqe" or "task". Received: scale_from={scale_from!r}'
-            )
+            raise ValueError(f'{self.name}: `scale_from` must be "msqe" or "task". Received: scale_from={scale_from!r}')
         self.signed = signed
         self.scale_from = scale_from
         self._observer: Any = None

@@ -80,6 +80,21 @@ class QuantizedKernel(keras.layers.Layer):
         for name, value in self.fitted(kernel).items():
             self.state[name].assign(value)
 
+    def set_threshold(self, threshold: float) -> None:
+        """Sets the magnitude at and below which the pruning penalty acts."""
+        if self.threshold is not None:
+            self.threshold.assign(threshold)
+
+    def freeze(self, kernel: keras.Variable, threshold: float) -> None:
+        """Zeroes and masks the weights at and below a threshold, fits the quantizer to the rest, ends the stage."""
+        w = ops.convert_to_numpy(kernel)
+        if self.mask is not None:
+            self.mask.assign(np.abs(w) > threshold)
+        self.set_threshold(threshold)
+        kernel.assign(np.where(np.abs(w) > threshold, w, 0.0))
+        self.fit(kernel)
+        self.stage.assign(Stage.QUANTIZE)
+
     def surviving(self, kernel: Any) -> Any:
         """Returns the kernel with its pruned weights at 0."""
         kernel = ops.convert_to_tensor(kernel)
@@ -92,9 +107,7 @@ class QuantizedKernel(keras.layers.Layer):
 
     def weights_in_use(self, kernel: Any) -> Any:
         """Returns the weights the forward pass computes with: float while pruning, quantized afterwards."""
-        return ops.cond(
-            self.stage >= Stage.QUANTIZE, lambda: self.quantized(kernel), lambda: self.surviving(kernel)
-        )
+        return ops.cond(self.stage >= Stage.QUANTIZE, lambda: self.quantized(kernel), lambda: self.surviving(kernel))
 
     def grid_squares(self, kernel: Any) -> Any:
         """Returns the sum of squared distances of the surviving weights to their levels."""
@@ -105,9 +118,7 @@ class QuantizedKernel(keras.layers.Layer):
 
     def penalty(self, kernel: Any) -> Any:
         """Returns this kernel's share of the regularizers' cost in its present stage."""
-        return ops.cond(
-            self.stage == Stage.PRUNE, lambda: self._prune_cost(kernel), lambda: self._grid_cost(kernel)
-        )
+        return ops.cond(self.stage == Stage.PRUNE, lambda: self._prune_cost(kernel), lambda: self._grid_cost(kernel))
 
     def _prune_cost(self, kernel: Any) -> Any:
         if self.prune is None:

@@ -33,7 +33,11 @@ class LearnedPenalty(keras.layers.Layer):
     """
 
     def __init__(
-        self, alpha: float, coefficient: str | float | Schedule = "learned", scope: str = "global", **kwargs: Any
+        self,
+        alpha: float,
+        coefficient: str | float | Schedule = "learned",
+        scope: str = "global",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         owner = type(self).__name__
