@@ -38,11 +38,15 @@ Value = str | Open  # the name of an int8 tensor, or an operator still open
 
 
 class Builder:
-    """Adds tensors and operators to `graph`; `values` holds what each edge of the Keras graph has become."""
+    """Adds tensors and operators to `graph`; `values` holds what each edge of the Keras graph has become.
+
+    `lowest` holds the lowest code of the tensors that cannot reach -128.
+    """
 
     def __init__(self) -> None:
         self.graph = Graph()
         self.values: dict[Edge, Value] = {}
+        self.lowest: dict[str, int] = {}
 
     def tensor(self, name: str, shape: tuple[int, ...], grid: Quantization | None, dtype: str = "int8") -> str:
         """Adds an activation, under a name of its own."""
@@ -53,14 +57,21 @@ class Builder:
             unique, count = f"{name}_{count}", count + 1
         return self.graph.add(Tensor(unique, shape, dtype, grid))
 
-    def constant(self, name: str, data: np.ndarray, grid: Quantization | None = None) -> str:
+    def constant(
+        self, name: str, data: np.ndarray, grid: Quantization | None = None, bits: int = 8, shift: int = 0
+    ) -> str:
         """Adds a constant, or returns the name of the equal one that is there."""
         present = self.graph.tensors.get(name)
         if present is None:
-            return self.graph.add(Tensor(name, data.shape, str(data.dtype), grid, data))
-        if present.data is None or not np.array_equal(present.data, data) or present.dtype != data.dtype:
-            return self.constant(f"{name}'", data, grid)
-        return name
+            return self.graph.add(Tensor(name, data.shape, str(data.dtype), grid, data, bits, shift))
+        equal = (
+            present.data is not None
+            and present.dtype == data.dtype
+            and np.array_equal(present.data, data)
+            and same(present.quantization, grid)
+        )
+        # A layer that is called twice may meet two grids: the same weights with another bias.
+        return name if equal else self.constant(f"{name}'", data, grid, bits, shift)
 
     def emit(self, kind: str, inputs: tuple[str, ...], output: str, **attributes: Attribute) -> str:
         """Adds an operator and returns its output."""
@@ -90,7 +101,8 @@ class Builder:
     def same_grid(self, node: Node, kind: str, *constants: str, **attributes: Attribute) -> str:
         """Emits an operator whose output stays on its input's grid."""
         source = self.integer(node.inputs[0], node.path)
-        output = self.tensor(node.operation.name, static_shape(node.outputs[0], node.path), self.grid(source))
+        output = self.tensor(node.path, static_shape(node.outputs[0], node.path), self.grid(source))
+        self.lowest[output] = self.lowest.get(source, -128)
         return self.emit(kind, (source, *constants), output, **attributes)
 
     def quantized(self, value: Value, layer: tfqreg.QuantizedActivation) -> str:
@@ -99,13 +111,12 @@ class Builder:
         if isinstance(value, Open):
             if layer.bits < 8 and low == 0 and value.activation == "NONE" and value.kind != "CONCATENATION":
                 value = replace(value, activation="RELU")  # clamps at the zero point, the lowest code
-            clamped = value.activation != "NONE"
             name = self.close(value, grid)
+            if value.activation != "NONE":
+                self.lowest[name] = grid.zero_point
         else:
-            if same(self.grid(value), grid):
-                return value
-            clamped, name = False, self.requantized(value, grid)
-        return name if clamped or layer.bits == 8 else self._clip(name, low)
+            name = self.requantized(value, grid)
+        return self.clipped(name, low)
 
     def requantized(self, name: str, grid: Quantization) -> str:
         """Returns a tensor on another grid."""
@@ -113,11 +124,16 @@ class Builder:
             return name
         return self.emit("QUANTIZE", (name,), self.tensor(name, self.shape(name), grid))
 
-    def _clip(self, name: str, low: int) -> str:
-        """The lower end of a grid of fewer than 8 bits; its upper end is int8's own."""
+    def clipped(self, name: str, low: int) -> str:
+        """Clips a tensor at the lower end of a grid of fewer than 8 bits; its upper end is int8's own."""
         grid = self.grid(name)
-        lowest = self.constant(f"{name}/lowest", np.array([grid.zero_point + low], np.int8), grid)
-        return self.emit("MAXIMUM", (name, lowest), self.tensor(name, self.shape(name), grid))
+        code = grid.zero_point + low
+        if self.lowest.get(name, -128) >= code:
+            return name
+        lowest = self.constant(f"{name}/lowest", np.array([code], np.int8), grid)
+        output = self.tensor(name, self.shape(name), grid)
+        self.lowest[output] = code
+        return self.emit("MAXIMUM", (name, lowest), output)
 
     def close(self, value: Open, grid: Quantization) -> str:
         """Emits an open operator, with its output on a grid, and the pools behind it."""
@@ -130,6 +146,8 @@ class Builder:
         if fuses:
             attributes["activation"] = value.activation
         name = self.emit(value.kind, inputs, self.tensor(value.name, value.shape, grid), **attributes)
+        if value.kind == "CONCATENATION":
+            self.lowest[name] = min(self.lowest.get(source, -128) for source in inputs)
         if not fuses and value.activation not in ("NONE", value.kind):
             name = self.emit(value.activation, (name,), self.tensor(value.name, value.shape, grid))
         for pool in value.pools:
@@ -140,11 +158,8 @@ class Builder:
         source = self.grid(value.inputs[0])
         data, scale, shift, bias = integer_weights(weights, float(source.scale[0]), float(grid.scale[0]))
         kernel_grid = Quantization(scale, axis=weights.channel_axis)
-        kernel = Tensor(f"{value.name}/kernel", data.shape, "int8", kernel_grid, data, weights.bits, shift)
-        bias_grid = Quantization(source.scale * scale)
-        return self.graph.add(kernel), self.graph.add(
-            Tensor(f"{value.name}/bias", bias.shape, "int32", bias_grid, bias)
-        )
+        kernel = self.constant(f"{value.name}/kernel", data, kernel_grid, weights.bits, shift)
+        return kernel, self.constant(f"{value.name}/bias", bias, Quantization(source.scale * scale))
 
 
 def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
@@ -162,6 +177,8 @@ def grid_of(layer: tfqreg.QuantizedActivation) -> Quantization:
     return Quantization(np.array(scale), 127 - (2**layer.bits - 1) - low)
 
 
-def same(first: Quantization, second: Quantization) -> bool:
+def same(first: Quantization | None, second: Quantization | None) -> bool:
     """Returns whether two grids are equal."""
+    if first is None or second is None:
+        return first is second
     return first.zero_point == second.zero_point and np.array_equal(first.scale, second.scale)

@@ -4,37 +4,31 @@ Keras loads inside the commands that read a `.keras`, so that the others start a
 """
 
 import argparse
-import errno
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-from tqdm import tqdm
-
-from .container import ContainerError, pack, unpack
-from .container.files import write_atomically
-from .container.locate import IDENTIFIER, locate
-from .container.sections import MAGIC
+from .cli_files import (
+    UserError,
+    about,
+    bar,
+    check_targets,
+    kind_of,
+    load_history,
+    load_model,
+    load_samples,
+    quiet,
+    read,
+    write,
+    writing,
+)
+from .container import pack, unpack
+from .container.locate import locate
 
 _BATCH = 128
-_LONGEST_REASON = 400
-_ZIP = b"PK\x03\x04"
-_REMEDIES = {
-    errno.ENOENT: "Check the path.",
-    errno.EACCES: "Choose a path you may use, or change its permissions.",
-    errno.ENOSPC: "Free some space, or write elsewhere.",
-    errno.EISDIR: "Give a file.",
-}
-
-
-class UserError(Exception):
-    """What a user can put right; its text names the file, what was received, and the remedy."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,21 +61,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    targets = [Path(path) for path in (arguments.output, arguments.container) if path]
-    _check_targets(arguments.model, *targets)
-    model = _load_quantized(arguments.model)
-    with _bar("Exporting", total=3) as bar:
-        from .lower import lower
-        from .tflite import write_tflite
+    source, targets = Path(arguments.model), [Path(arguments.output)]
+    if arguments.container:
+        targets.append(Path(arguments.container))
+    check_targets(source, *targets)
+    model = load_model(source)
+    from .lower import lower
+    from .tflite import write_tflite
 
-        with _about(arguments.model):
-            tflite = write_tflite(lower(model, arguments.float_io))
-        bar.update()
-        files = [tflite, *([pack(tflite)] if arguments.container else [])]
-        bar.update()
-        for target, data in zip(targets, files, strict=True):
-            _write(target, data)
+    with bar("Exporting", total=2) as progress:
+        with about(source):
+            files = [write_tflite(lower(model, arguments.float_io))]
+        progress.update()
+        if arguments.container:
+            files.append(pack(files[0]))
     for target, data in zip(targets, files, strict=True):
+        write(target, data)
         print(f"{target}: {len(data):,} bytes")
     return 0
 
@@ -96,17 +91,17 @@ def _unpack(arguments: argparse.Namespace) -> int:
 
 def _convert(arguments: argparse.Namespace, kind: str, convert: Callable[..., bytes], word: str) -> int:
     source, target = Path(arguments.file), Path(arguments.output)
-    data = _read(source, kind)
-    _check_targets(source, target)
-    with _bar(source.name, unit="B", unit_scale=True) as bar, _about(source):
+    check_targets(source, target)
+    data = read(source, kind)
+    with bar(source.name, unit="B", unit_scale=True) as shown, about(source):
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            shown.total = total
+            shown.update(done - shown.n)
 
         result = convert(data, progress=progress)
-    _write(target, result)
-    ratio = max(len(data), len(result)) / min(len(data), len(result))
+    write(target, result)
+    ratio = len(data) / len(result) if word == "smaller" else len(result) / len(data)
     print(f"{target}: {len(result):,} bytes, {ratio:.1f} times {word} than {source}")
     return 0
 
@@ -114,44 +109,65 @@ def _convert(arguments: argparse.Namespace, kind: str, convert: Callable[..., by
 def _inspect(arguments: argparse.Namespace) -> int:
     from .summary import format_summary
 
-    summary = _summary_of(Path(arguments.file))[0]
+    summary = _summary_of(Path(arguments.file))
     print(json.dumps(asdict(summary), indent=2) if arguments.json else format_summary(summary))
     return 0
 
 
-def _summary_of(path: Path) -> tuple[Any, Any, bytes | None, bytes | None]:
-    """Returns a file's summary, its Keras model, its `.tflite` and its `.tqw`, as far as it has them."""
+def _summary_of(path: Path) -> Any:
     from .summary import summarize, summarize_model
 
-    data = _read(path)
-    with _bar(f"Reading {path.name}", total=2) as bar, _about(path):
-        if _kind(data) == "keras":
-            model = _load(path)
-            bar.update()
-            return summarize_model(model), model, None, None
-        tflite = unpack(data) if _kind(data) == "tqw" else data
-        container = data if _kind(data) == "tqw" else pack(data)
-        bar.update()
-        return summarize(tflite, container), None, tflite, container
+    parts = _parts_of(path)
+    with bar(f"Measuring {path.name}", total=1), about(path):
+        if "model" in parts:
+            return summarize_model(parts["model"])
+        return summarize(**parts)
+
+
+def _parts_of(path: Path) -> dict[str, Any]:
+    """Returns what a file holds: "model", or "tflite" and "container"."""
+    data = read(path, "keras", "tflite", "tqw")
+    kind = kind_of(data)
+    if kind == "keras":
+        return {"model": load_model(path, quantized=False)}
+    with bar(f"Reading {path.name}", total=1), about(path):
+        if kind == "tqw":
+            return {"tflite": unpack(data), "container": data}
+        return {"tflite": data, "container": pack(data)}
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    source, target = Path(arguments.file), Path(arguments.output)
+    check_targets(source, target)
+    history = load_history(Path(arguments.history)) if arguments.history else {}
+    parts = _parts_of(source)
+    from .report import write_report
+
+    curves = {name: history[name] for name in ("float", "quantized") if name in history}
+    others = {name: history.get(name) for name in ("figures", "result")}
+    with bar("Drawing", total=1), about(source), writing(target):
+        write_report(target, **parts, history=curves, **others)
+    print(f"{target}: {target.stat().st_size:,} bytes")
+    return 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    samples = _samples(Path(arguments.samples))
-    with _about(arguments.tflite):
-        locate(_read(Path(arguments.tflite), "tflite"))
-    model = _load_quantized(arguments.model)
+    samples = load_samples(Path(arguments.samples))
+    with about(arguments.tflite):
+        locate(read(Path(arguments.tflite), "tflite"))
+    model = load_model(Path(arguments.model))
     from .model import verify
     from .verify import Report
 
     report = Report(0)
-    count = min(map(len, samples.values())) if isinstance(samples, dict) else len(samples)
-    with _bar("Comparing", total=count, unit="sample") as bar:
+    count = max(map(len, samples.values())) if isinstance(samples, dict) else len(samples)
+    with bar("Comparing", total=count, unit="sample") as progress:
         for start in range(0, count, _BATCH):
             part = slice(start, start + _BATCH)
             batch = {k: v[part] for k, v in samples.items()} if isinstance(samples, dict) else samples[part]
-            with _about(f"{arguments.tflite}, {arguments.samples}"), _quiet():
+            with about(f"{arguments.tflite} with {arguments.samples}"), quiet():
                 _add(report, verify(model, arguments.tflite, batch))
-            bar.update(min(_BATCH, count - start))
+            progress.update(min(_BATCH, count - start))
     print(report)
     return 0 if report.exact else 1
 
@@ -169,22 +185,51 @@ def _add(total: Any, part: Any) -> None:
             known.max_difference = max(known.max_difference, difference.max_difference)
 
 
-def _report(arguments: argparse.Namespace) -> int:
-    from .report import write_report
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="tfqreg",
+        description="Quantized Keras models as integer .tflite and coded .tqw files.",
+        epilog="example: tfqreg export m.keras -o m.tflite --container m.tqw",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    source, target = Path(arguments.file), Path(arguments.output)
-    _check_targets(source, target)
-    history = _history(Path(arguments.history)) if arguments.history else {}
-    _, model, tflite, container = _summary_of(source)
-    with _bar("Drawing", total=1), _about(source), _writing(target):
-        write_report(
-            target,
-            model,
-            tflite,
-            container,
-            history={name: history[name] for name in ("float", "quantized") if name in history},
-            figures=history.get("figures"),
-            result=history.get("result"),
+    def command(name: str, run: Callable[[argparse.Namespace], int], summary: str, example: str) -> Any:
+        added = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example: tfqreg {name} {example}",
         )
-    print(f"{target}: {target.stat().st_size:,} bytes")
-    return 0
+        added.set_defaults(run=run)
+        return added
+
+    export = command("export", _export, "Write a quantized .keras as .tflite.", "m.keras -o m.tflite --container m.tqw")
+    export.add_argument("model", help="the quantized .keras")
+    export.add_argument("-o", "--output", required=True, help="the .tflite to write")
+    export.add_argument("--container", help="a .tqw to write as well")
+    export.add_argument("--float-io", action="store_true", help="float32 inputs and outputs; int8 by default")
+    for name, run, source, target in (("pack", _pack, "tflite", "tqw"), ("unpack", _unpack, "tqw", "tflite")):
+        convert = command(name, run, f"Turn a .{source} into a .{target}.", f"m.{source} -o m.{target}")
+        convert.add_argument("file", help=f"the .{source}")
+        convert.add_argument("-o", "--output", required=True, help=f"the .{target} to write")
+    show = command("inspect", _inspect, "Show where the bytes of a model go.", "m.tqw")
+    show.add_argument("file", help="a .keras, .tflite or .tqw")
+    show.add_argument("--json", action="store_true", help="print JSON; a table by default")
+    check = command(
+        "verify",
+        _verify,
+        "Count the elements in which a .tflite differs from its model; exit code 1 where any does.",
+        "m.keras m.tflite --samples x.npy",
+    )
+    check.add_argument("model", help="the quantized .keras")
+    check.add_argument("tflite", help="the .tflite exported from it")
+    check.add_argument("--samples", required=True, help=".npy of what the model takes, or .npz by input name")
+    report = command("report", _report, "Write a report as one HTML page.", "m.keras -o report.html")
+    report.add_argument("file", help="a .keras, .tflite or .tqw")
+    report.add_argument("-o", "--output", required=True, help="the .html to write")
+    report.add_argument("--history", help='.json with any of "float", "quantized", "figures" and "result"')
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

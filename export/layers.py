@@ -89,6 +89,7 @@ def _padded(builder: Builder, source: str, paddings: np.ndarray, path: str) -> s
         return source
     shape = tuple(int(n + before + after) for n, (before, after) in zip(builder.shape(source), paddings, strict=True))
     output = builder.tensor(f"{path}/padded", shape, builder.grid(source))
+    builder.lowest[output] = builder.lowest.get(source, -128)
     return builder.emit("PAD", (source, builder.constant(f"{path}/paddings", paddings)), output)
 
 

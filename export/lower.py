@@ -5,6 +5,8 @@ the BatchNorm and ReLU behind it, stays open until that quantizer gives it an ou
 Weight codes go in as they are: BatchNorm folds into the scales and the int32 bias.
 """
 
+from typing import Any
+
 import keras
 
 import tfqreg
@@ -44,30 +46,29 @@ def lower(model: keras.Model, float_io: bool = False) -> Graph:
 
 def _input(builder: Builder, edge: Edge, float_io: bool) -> None:
     name = edge.keras_tensor.name
-    quantizers = _first_quantizers(edge)
-    if len(quantizers) != 1:
+    first = _first_operations(edge)
+    quantizer = next(iter(first), None)
+    if len(first) != 1 or not isinstance(quantizer, tfqreg.QuantizedActivation):
         raise ValueError(
             f"{name}: a model input needs one QuantizedActivation right behind it. tfqreg.quantize(model) places it. "
-            f"Received: {len(quantizers)}"
+            f"Received: {', '.join(sorted(operation.name for operation in first)) or 'nothing'}"
         )
-    shape = static_shape(edge, name)
-    tensor = builder.tensor(name, shape, grid_of(quantizers.pop()))
-    source = tensor
+    shape, grid = static_shape(edge, name), grid_of(quantizer)
     if float_io:
-        source = builder.tensor(f"{name}_float", shape, None, "float32")
-        builder.emit("QUANTIZE", (source,), tensor)
+        source = builder.tensor(name, shape, None, "float32")
+        tensor = builder.emit("QUANTIZE", (source,), builder.tensor(f"{name}_int8", shape, grid))
+    else:
+        source = tensor = builder.tensor(name, shape, grid)
     builder.graph.inputs.append(source)
-    builder.values[edge] = tensor
+    builder.values[edge] = builder.clipped(tensor, quantizer.encode()[1])
 
 
-def _first_quantizers(edge: Edge) -> set[tfqreg.QuantizedActivation]:
-    """Returns the quantizers an input meets, behind layers that only training uses."""
-    found: set[tfqreg.QuantizedActivation] = set()
+def _first_operations(edge: Edge) -> set[Any]:
+    """Returns the operations an input meets, layers that only training uses left out."""
+    found = set()
     for node in edge.consumers:
-        if isinstance(node.operation, tfqreg.QuantizedActivation):
-            found.add(node.operation)
-        elif type(node.operation).__name__ in INFERENCE_IDENTITY:
-            found |= _first_quantizers(node.outputs[0])
+        ignored = type(node.operation).__name__ in INFERENCE_IDENTITY
+        found |= _first_operations(node.outputs[0]) if ignored else {node.operation}
     return found
 
 

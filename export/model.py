@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from .container import pack
 from .container.files import write_atomically
@@ -56,9 +58,12 @@ def verify(
         ValueError: when samples do not fit the model, or the file is not this model's.
     """
     tflite = read_tflite(path)
-    graph = lower(model)
-    if not _same_ends(graph, tflite):
-        graph = lower(model, float_io=True)
+    found = _ends_of_file(tflite, path)
+    graph = lower(model, float_io=any(dtype == "float32" for _, dtype in found[0]))
+    if found != _ends(graph):
+        raise ValueError(
+            f"{path}: this file is another model's. Its inputs and outputs must be {_ends(graph)}. Received: {found}"
+        )
     return compare(graph, tflite, graph_inputs(graph, samples), runtimes)
 
 
@@ -93,6 +98,8 @@ def _on_grid(graph: Graph, name: str, array: np.ndarray) -> np.ndarray:
             f"{name}: samples must be numbers of shape (batch, {', '.join(map(str, tensor.shape[1:]))}). "
             f"Received: {array.dtype} of shape {array.shape}"
         )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: samples hold NaN or infinity. Received: {int((~np.isfinite(array)).sum())} of them")
     if tensor.quantization is None:
         return array.astype(np.float32)
     grid = tensor.quantization
@@ -100,9 +107,18 @@ def _on_grid(graph: Graph, name: str, array: np.ndarray) -> np.ndarray:
     return np.clip(codes, -128, 127).astype(np.int8)
 
 
-def _same_ends(graph: Graph, tflite: bytes) -> bool:
-    from ai_edge_litert import schema_py_generated as schema
+def _ends(graph: Graph) -> list[list[tuple[str, str]]]:
+    return [[(name, graph.tensors[name].dtype) for name in names] for names in (graph.inputs, graph.outputs)]
 
-    subgraph = schema.ModelT.InitFromPackedBuf(tflite).subgraphs[0]  # type: ignore[index]
-    names = [subgraph.tensors[i].name for i in subgraph.inputs]
-    return [name.decode() if isinstance(name, bytes) else name for name in names] == graph.inputs
+
+def _ends_of_file(tflite: bytes, path: str | Path) -> list[list[tuple[str, str]]]:
+    """Returns name and dtype of the inputs and of the outputs."""
+    dtypes = {value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()}
+    try:
+        subgraph: Any = schema.ModelT.InitFromPackedBuf(tflite).subgraphs[0]  # type: ignore[index]
+        return [
+            [(tensor.name.decode(), dtypes[tensor.type]) for tensor in (subgraph.tensors[i] for i in ends)]
+            for ends in (subgraph.inputs, subgraph.outputs)
+        ]
+    except Exception as error:  # FlatBuffers' Python reader checks nothing: damage ends in whatever it trips over.
+        raise ValueError(f"{path}: this .tflite file is damaged. Received: {len(tflite)} bytes") from error

@@ -89,25 +89,21 @@ def _headline(summary: Summary | None, result: Mapping[str, Any]) -> str:
     tiles = [(f"accuracy, {where}", f"{share:.2%}", "") for where, share in accuracy.items()]
     if "mismatched_elements" in result:
         compared = result.get("compared_elements")
-        note = "" if compared is None else f"of {compared:,} compared with the runtimes"
+        note = "" if compared is None else f"of {compared:,} compared"
         tiles.append(("elements that differ", f"{result['mismatched_elements']:,}", note))
     if summary:
         float_bytes = result.get("float_bytes", summary.float_bytes)
         whole = summary.container_bytes
-        tiles.append(("float32", _bytes_text(float_bytes), "bytes"))
+        tiles.append(("float32 weights (bytes)", f"{float_bytes:,}", ""))
         if whole:
-            tiles.append((".tflite, int8", _bytes_text(summary.tflite_bytes), "bytes"))
-            tiles.append((".tqw container", _bytes_text(whole), "bytes"))
+            tiles.append((".tflite (bytes)", f"{summary.tflite_bytes:,}", ""))
+            tiles.append((".tqw container (bytes)", f"{whole:,}", ""))
             tiles.append(("smaller than float32", f"{float_bytes / whole:.1f}\N{MULTIPLICATION SIGN}", ""))
     boxes = (
         f"<div class=tile><span>{escape(label)}</span><b>{value}</b><small>{note}</small></div>"
         for label, value, note in tiles
     )
     return f"<div class=tiles>{''.join(boxes)}</div>" if tiles else ""
-
-
-def _bytes_text(size: float | None) -> str:
-    return "" if size is None else f"{size:,.0f}"
 
 
 def _table(summary: Summary) -> str:
@@ -139,8 +135,8 @@ def _bytes(summary: Summary | None) -> str:
     return f"<div class=pictures>{_picture('', byte_bars(summary.rows), 'broad')}</div>"
 
 
-def _list(sentences: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+def _list(sentences: Sequence[tuple[str, str]]) -> str:
+    items = "".join(f"<li><b>{escape(subject)}:</b> {escape(text)}</li>" for subject, text in sentences)
     return f"<ul>{items}</ul>" if items else ""
 
 
@@ -163,8 +159,7 @@ def _learned(figures: Figures) -> str:
     pictures = []
     for key, (caption, logarithmic) in _LEARNED.items():
         series = {kernel: [row.get(kernel, {}).get(key) for row in figures] for kernel in kernels}
-        series = {k: values for k, values in series.items() if any(v is not None for v in values)}
-        if series:
+        if any(value is not None for values in series.values() for value in values):
             picture = curves(series, key.replace("_", " "), logarithmic)
             pictures.append(_picture(caption + _order_note(series), picture))
     return f"<div class=pictures>{''.join(pictures)}</div>" if pictures else ""
@@ -187,7 +182,8 @@ def _histograms(model: Any) -> str:
             pruned = np.zeros(codes.shape, bool) if kernel.mask is None else ~np.asarray(kernel.mask)
             name = f"{layer.name}/{kernel.name}, {params['bits']} bits"
             pictures.append(_picture(name, histogram(weights, codes, pruned)))
-    return f"<div class=pictures>{''.join(pictures)}</div>" if pictures else ""
+    note = "<p>Bars count float weights in units of their scale; lines are the levels in use, up to 40 of them.</p>"
+    return f"{note}<div class=pictures>{''.join(pictures)}</div>" if pictures else ""
 
 
 def _picture(caption: str, svg: str, kind: str = "") -> str:

@@ -22,7 +22,7 @@ header p { color: var(--soft); margin: .2rem 0 1.5rem; }
 .tile, figure, .wide, ul, dl {
   background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
 }
-.tiles { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); }
+.tiles { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
 .tile { padding: .7rem .9rem; display: flex; flex-direction: column; }
 .tile span, .tile small, figcaption, dt { color: var(--soft); font-size: .84rem; line-height: 1.35; }
 .tile b { font-size: 1.45rem; font-variant-numeric: tabular-nums; }
@@ -37,7 +37,7 @@ td { border-top: 1px solid var(--line); }
 tfoot td { font-weight: 700; }
 :is(th, td):first-child, .kernels :is(th, td):nth-child(-n+3) { text-align: left; }
 .pictures {
-  display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr));
+  display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr));
 }
 figure { margin: 0; padding: .8rem; overflow-x: auto; }
 figure.broad { grid-column: 1 / -1; }
@@ -47,7 +47,6 @@ svg { display: block; width: 100%; height: auto; }
 ul { margin: 0; padding: .9rem 1rem .9rem 2.2rem; }
 li { overflow-wrap: anywhere; }
 li + li { margin-top: .5rem; }
-li:first-child { font-weight: 600; }
 dl {
   display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 0; padding: .9rem 1rem;
 }

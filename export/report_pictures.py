@@ -10,16 +10,18 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from .summary import Row
 
 BLUE, AMBER, GREEN, GREY = "#3b82f6", "#f59e0b", "#10b981", "#94a3b8"
 _TEXT = "#808182"  # stands for the page's text colour, which matplotlib cannot name
 _MANY_LEVELS = 40
+_BINS = 200
 _MANY_KERNELS = 8
 _STYLE = {
     "svg.fonttype": "none",
@@ -47,22 +49,25 @@ def curves(series: Mapping[str, Sequence[float | None]], ylabel: str, logarithmi
 
     Args:
         series: values by name, drawn in that order; more than eight get no legend, and colours from dark, the
-            first, to bright.
+            first, to bright. A series of nothing but None is left out, its colour with it.
         ylabel: what the values are, with their unit.
         logarithmic: whether the y axis is.
     """
     with _axes(ylabel, "epoch") as (figure, axes):
         many = len(series) > _MANY_KERNELS
-        colours = _colours(len(series))
-        for values, colour in zip(series.values(), colours, strict=True):
+        shown = []
+        for (name, values), colour in zip(series.items(), _colours(len(series)), strict=True):
             y = np.array([np.nan if value is None else value for value in values], float)
-            width = 1.2 if many else 1.8
-            axes.plot(np.arange(1, len(y) + 1), y, marker="o" if len(y) == 1 else "", lw=width, c=colour)
+            if not np.isnan(y).all():
+                width, marker = 1.2 if many else 1.8, "o" if len(y) == 1 else ""
+                axes.plot(np.arange(1, len(y) + 1), y, marker=marker, lw=width, c=colour)
+                shown.append(name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if logarithmic:
             axes.set_yscale("log")
+            _plain_numbers(axes.yaxis, *axes.get_ylim())
         if not many:
-            _legend(axes, list(series))
+            _legend(axes, shown)
         return _svg(figure)
 
 
@@ -77,9 +82,14 @@ def histogram(levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray) -
     alive, levels = levels_apart[~pruned], np.unique(codes[~pruned])
     with _axes("weights", "weight / scale") as (figure, axes):
         reach = max(float(np.abs(alive).max(initial=1.0)), float(np.abs(levels).max(initial=1))) + 0.5
-        axes.stairs(*np.histogram(alive, 201, (-reach, reach)), fill=True, color=BLUE)
+        # An odd number of bins a unit: weights on a level stand in the middle of one.
+        per_unit = 1 + 2 * int(min(_BINS / (4 * reach), 5))
+        bins = (np.arange(-int(reach * per_unit) - 1, int(reach * per_unit) + 3) - 0.5) / per_unit
+        axes.stairs(*np.histogram(alive, bins), fill=True, color=BLUE)
         if len(levels) <= _MANY_LEVELS:
-            axes.vlines(levels, 0, 1, transform=axes.get_xaxis_transform(), color=AMBER, lw=1, alpha=0.8)
+            lines = axes.get_xaxis_transform()
+            axes.vlines(levels, 0, 1, transform=lines, color=AMBER, lw=1.2, alpha=0.7, zorder=0.5)
+        axes.grid(axis="x", visible=False)
         axes.set_xlim(-reach, reach)
         if pruned.any():
             _share_bar(figure, int(pruned.sum()), pruned.size)
@@ -87,7 +97,7 @@ def histogram(levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray) -
 
 
 def byte_bars(rows: Sequence[Row]) -> str:
-    """Returns the picture of raw, entropy and coded bytes of each kernel, the largest file part first."""
+    """Returns the picture of raw, entropy and coded bytes of each kernel, in the order of the model."""
     names = [row.name for row in rows]
     sizes = {
         "raw": ([row.raw_bytes for row in rows], GREY),
@@ -100,9 +110,17 @@ def byte_bars(rows: Sequence[Row]) -> str:
             axes.barh(y, values, 0.25, color=colour)
             for value, height in zip(values, y, strict=True):
                 if value:
-                    axes.annotate(f" {value:,.0f}", (value, height), va="center", fontsize=7.5)
+                    axes.annotate(
+                        f"{value:,.0f}",
+                        (value, height),
+                        (3, 0),
+                        textcoords="offset points",
+                        va="center",
+                        fontsize=7.5,
+                    )
         axes.set_xscale("log")
-        axes.set_xlim(right=4 * max(map(max, (values for values, _ in sizes.values()))))
+        axes.set_xlim(10, 4 * max(max(values) for values, _ in sizes.values()))
+        _plain_numbers(axes.xaxis, *axes.get_xlim())
         axes.set_yticks(range(len(rows)), [name if len(name) < 30 else f"...{name[-27:]}" for name in names])
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
@@ -128,6 +146,13 @@ def _share_bar(figure: Figure, pruned: int, weights: int) -> None:
     bar.barh(0, weights - pruned, left=pruned, color=BLUE)
     bar.set_xlim(0, weights)
     bar.set_axis_off()
+
+
+def _plain_numbers(axis: Axis, low: float, high: float) -> None:
+    """Labels a logarithmic axis without powers, which would need matplotlib's own fonts."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def _colours(count: int) -> list[str]:

@@ -14,8 +14,8 @@ _PARTS = {
 }
 
 
-def explanation(summary: Summary) -> list[str]:
-    """Returns sentences on what the container's bytes are for, the largest item first.
+def explanation(summary: Summary) -> list[tuple[str, str]]:
+    """Returns pairs of a subject and sentences on what the container's bytes are for, the largest item first.
 
     Args:
         summary: of a quantized model; for another there is nothing to explain.
@@ -24,22 +24,23 @@ def explanation(summary: Summary) -> list[str]:
     if not whole:
         return []
     kernels = sorted((r for r in summary.rows if r.coded_bytes), key=lambda r: r.coded_bytes or 0, reverse=True)
-    items = [(row.coded_bytes or 0, _kernel(row, whole)) for row in kernels[:_MOST_KERNELS]]
+    items = [(row.coded_bytes or 0, row.name, _kernel(row, whole)) for row in kernels[:_MOST_KERNELS]]
     rest = kernels[_MOST_KERNELS:]
     if rest:
         size = sum(row.coded_bytes or 0 for row in rest)
-        items.append((size, f"{len(rest)} smaller kernels: {_share(size, whole)}."))
+        items.append((size, f"{len(rest)} smaller kernels", f"{_share(size, whole)}."))
     items += [
-        (summary.parts[part], f"{part.capitalize()}: {_share(summary.parts[part], whole)}: {words}.")
+        (summary.parts[part], part.capitalize(), f"{_share(summary.parts[part], whole)}: {words}.")
         for part, words in _PARTS.items()
     ]
     largest_first = sorted(items, key=lambda item: item[0], reverse=True)
-    return [text for size, text in largest_first if size >= _SMALLEST_SHARE * whole] + _bottom(kernels)
+    named = [(subject, text) for size, subject, text in largest_first if size >= _SMALLEST_SHARE * whole]
+    return named + _bottom(kernels)
 
 
 def _kernel(row: Row, whole: int) -> str:
     coded, entropy = row.coded_bytes or 0, row.entropy_bytes or 0.0
-    text = f"{row.name}: {_share(coded, whole)}. {row.weights:,} weights of {row.bits} bits"
+    text = f"{_share(coded, whole)}. {row.weights:,} weights of {row.bits} bits"
     if row.sparsity:
         places = row.weights * _binary_entropy(row.sparsity) / 8
         others = row.weights - round(row.weights * row.sparsity)
@@ -60,15 +61,16 @@ def _coder(coded: int, entropy: float) -> str:
     return f"the coder is {gap:,.0f} bytes ({gap / max(entropy, 1):.1%}) above it, its table included"
 
 
-def _bottom(kernels: list[Row]) -> list[str]:
+def _bottom(kernels: list[Row]) -> list[tuple[str, str]]:
     coded = sum(row.coded_bytes or 0 for row in kernels)
     gap = coded - sum(row.entropy_bytes or 0 for row in kernels)
     if not kernels or gap < 0:
         return []
-    return [
+    text = (
         f"A perfect coder of single weights would save {gap:,.0f} bytes more. Beyond that, only training "
         "helps: more zeros, fewer levels, fewer weights."
-    ]
+    )
+    return [("What is left", text)]
 
 
 def _share(size: int, whole: int) -> str:

@@ -285,7 +285,7 @@ def calibrate(model: keras.Model, data: Any, batch_size: int = 64, verbose: int 
         seen[layer].append(values[random.integers(0, values.size, min(values.size, 1 << 14))])
         return x
 
-    batches = _batches(data, batch_size)
+    batches, count = _batches(data, batch_size), 0
     progress = keras.utils.Progbar(None, verbose=0 if verbose == 0 else 1, unit_name="batch")
     try:
         for layer in layers:
@@ -293,7 +293,7 @@ def calibrate(model: keras.Model, data: Any, batch_size: int = 64, verbose: int 
         for count, batch in enumerate(batches, 1):
             model(keras.utils.unpack_x_y_sample_weight(batch)[0], training=False)
             progress.update(count)
-        progress.update(None, finalize=True) if verbose else None
+        progress.update(count, finalize=True)
     finally:
         for layer in layers:
             layer._observer = None

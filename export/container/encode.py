@@ -1,10 +1,10 @@
 """`pack`: from a `.tflite` to a `.tqw`, the smallest of the codecs for every constant in it."""
 
 import hashlib
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 
@@ -148,18 +148,19 @@ def _plan_tensor(constant: Constant, data: bytes) -> _Plan | None:
 
 
 def _plan_tans(constant: Constant, raw: _Plan) -> _Plan:
-    codes = to_codes(raw.data, prod(constant.shape), constant.width, constant.signed)
+    codes = to_codes(raw.data, math.prod(constant.shape), constant.width, constant.signed)
     shift = common_shift(codes)
     codes = codes >> shift
     found = fit(codes.astype(np.int64))
-    state_bits = MAX_LANES * found.table.bits
-    chunk_log2 = MIN_CHUNK_LOG2
-    while (
-        chunk_log2 < MAX_CHUNK_LOG2 and found.data_bits / len(codes) * (1 << chunk_log2) * STATES_PER_CHUNK < state_bits
-    ):
-        chunk_log2 += 1
-    entry = replace(raw.entry, codec=Codec.TANS, shift=shift, chunk_log2=chunk_log2)
+    entry = replace(raw.entry, codec=Codec.TANS, shift=shift, chunk_log2=_chunk_log2(found, len(codes)))
     return _Plan(entry, raw.data, codes, found)
+
+
+def _chunk_log2(found: Fit, count: int) -> int:
+    """Returns the smallest chunk limit at which the states of a chunk are a small part of it."""
+    enough = MAX_LANES * found.table.bits / STATES_PER_CHUNK * count / max(found.data_bits, 1)
+    log2 = (math.ceil(min(enough, count)) - 1).bit_length()
+    return min(max(log2, MIN_CHUNK_LOG2), MAX_CHUNK_LOG2)
 
 
 def _cost(plan: _Plan) -> float:

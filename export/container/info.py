@@ -124,10 +124,8 @@ def inspect(container: bytes, limits: Limits = DEFAULT_LIMITS) -> ContainerInfo:
 
 
 def _tensor_info(number: int, name: str, entry: Entry, data: bytes, signed: bool, table_bytes: int) -> TensorInfo:
-    if entry.width == 64:
-        codes = np.frombuffer(data, "<i8")
-    else:
-        codes = to_codes(data, entry.weights, entry.width, signed)
+    wide = entry.width == 64
+    codes = np.frombuffer(data, "<i8") if wide else to_codes(data, entry.weights, entry.width, signed)
     counts = np.unique(codes, return_counts=True)[1]
     return TensorInfo(
         index=number,

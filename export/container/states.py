@@ -20,7 +20,9 @@ GROUP_SYMBOLS = 1 << 23
 
 @dataclass(frozen=True)
 class Automaton:
-    """All int64 (M,) but `order`'s use: `order[k]` is the k-th state when states are sorted by symbol.
+    """What each state means, int64 (M,) each: its symbol, the bits it reads and the base they are added to.
+
+    `order` lists the states by symbol, those of one symbol ascending.
 
     >>> automaton(Table(0, (0,), (4096,), 0)).lengths.max()
     0

@@ -6,11 +6,14 @@ sum. Frequencies sum to `2**bits`. That of one bin, the peak, is what the others
 
 Stored form: varint zigzag(first code), then bits, least significant first:
 
-    1  bits - 11                          8  bins - 1                  8  index of the peak
-    4  precision p                        1  whether `extra` varies    gamma  extra of the first bin
-    then, where extra varies, for every further bin: gamma  zigzag(extra - extra of the bin before)
-    then for every bin but the peak:      gamma  zigzag(class - predicted class)
-                                          min(p, class - 1)  bits below the leading one of the frequency
+    1      bits - 11
+    4      precision p
+    8      bins - 1
+    8      index of the peak
+    1      whether `extra` varies
+    gamma  extra of the first bin, then, where it varies, zigzag(extra - extra of the bin before) of each other
+    gamma  zigzag(class - predicted class), then min(p, class - 1) bits below the leading one of the frequency,
+           for every bin but the peak
 
 `class` is the bit length of the frequency. A bin behind the peak is predicted from its mirror image before
 the peak, any other from the bin before it: weights are close to symmetric, and then half of the table is
