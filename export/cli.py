@@ -165,7 +165,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         for start in range(0, count, _BATCH):
             part = slice(start, start + _BATCH)
             batch = {k: v[part] for k, v in samples.items()} if isinstance(samples, dict) else samples[part]
-            with about(f"{arguments.tflite} with {arguments.samples}"), quiet():
+            with about(arguments.tflite, arguments.samples), quiet():
                 _add(report, verify(model, arguments.tflite, batch))
             progress.update(min(_BATCH, count - start))
     print(report)

@@ -93,7 +93,7 @@ def load_samples(path: Path) -> dict[str, np.ndarray] | np.ndarray:
     """Returns the array of an `.npy`, or the arrays by name of an `.npz`.
 
     Raises:
-        UserError: it holds anything but finite numbers, or no sample.
+        UserError: it holds anything but numbers, or no sample.
     """
     read(path)
     remedy = "Save numbers of shape (samples, ...) with numpy.save, or numpy.savez for several inputs."
@@ -108,11 +108,6 @@ def load_samples(path: Path) -> dict[str, np.ndarray] | np.ndarray:
         if array.dtype.kind not in "fiu" or not array.ndim or not len(array):
             received = f"{array.dtype} of shape {array.shape}"
             raise UserError(f"{path}: it holds no samples. {remedy} Received: {received}")
-        if not np.isfinite(array).all():
-            raise UserError(
-                f"{path}: samples must be finite. Correct or leave out those that are not. "
-                f"Received: {array.size - np.isfinite(array).sum():,} times NaN or infinity"
-            )
     return samples
 
 
@@ -162,14 +157,16 @@ def writing(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def about(path: str | Path) -> Iterator[None]:
-    """Makes whatever is wrong with a file an error that names it."""
+def about(*paths: str | Path) -> Iterator[None]:
+    """Makes whatever is wrong with files an error that names them."""
+    names = " with ".join(map(str, paths))
     try:
         yield
     except OSError as error:
-        raise _one_line(f"{path}: cannot be read", error) from error
+        raise _one_line(f"{names}: cannot be read", error) from error
     except (ContainerError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: {error}") from error
+        named = str(error).startswith(tuple(f"{path}: " for path in paths))
+        raise UserError(str(error) if named else f"{names}: {error}") from error
 
 
 def _one_line(what: str, error: OSError) -> UserError:

@@ -37,7 +37,8 @@ def weights_of(wrapper: tfqreg.Quantized, depthwise: bool, path: str) -> FoldedW
     OHWI for a convolution, 1HWO for a depthwise one, (units, inputs) for Dense.
 
     Raises:
-        ValueError: for NaN or nothing but zeros in the kernel, or the code -128, which TFLite does not take.
+        ValueError: for NaN or nothing but zeros in the kernel, NaN in the bias, or the code -128, which TFLite does
+            not take.
     """
     codes, params = wrapper.encode()["kernel"]
     if codes.min() < -LARGEST_CODE:
@@ -48,7 +49,7 @@ def weights_of(wrapper: tfqreg.Quantized, depthwise: bool, path: str) -> FoldedW
     channels = codes.shape[channel_axis]
     scale = np.broadcast_to(params["scale"].astype(np.float64).ravel(), channels)
     layer = wrapper.layer
-    bias = ops.convert_to_numpy(layer.bias).astype(np.float64) if layer.use_bias else np.zeros(channels)
+    bias = _sound(layer.bias, f"{path}/bias") if layer.use_bias else np.zeros(channels)
     return FoldedWeights(codes, scale, bias, params["bits"], channel_axis)
 
 
@@ -59,10 +60,15 @@ def identity_weights(channels: int) -> FoldedWeights:
 
 
 def fold_norm(weights: FoldedWeights, norm: Any) -> FoldedWeights:
-    """Returns the weights with a BatchNormalization behind them folded in."""
-    mean, variance = (ops.convert_to_numpy(v).astype(np.float64) for v in (norm.moving_mean, norm.moving_variance))
-    gamma = ops.convert_to_numpy(norm.gamma).astype(np.float64) if norm.scale else np.ones_like(mean)
-    beta = ops.convert_to_numpy(norm.beta).astype(np.float64) if norm.center else np.zeros_like(mean)
+    """Returns the weights with a BatchNormalization behind them folded in.
+
+    Raises:
+        ValueError: for NaN or infinity in the BatchNormalization.
+    """
+    mean = _sound(norm.moving_mean, f"{norm.name}/moving_mean")
+    variance = _sound(norm.moving_variance, f"{norm.name}/moving_variance")
+    gamma = _sound(norm.gamma, f"{norm.name}/gamma") if norm.scale else np.ones_like(mean)
+    beta = _sound(norm.beta, f"{norm.name}/beta") if norm.center else np.zeros_like(mean)
     gain = gamma / np.sqrt(variance + norm.epsilon)
     signs = _along(np.sign(gain).astype(np.int16), weights)
     return replace(
@@ -92,13 +98,25 @@ def integer_weights(
         np.abs(weights.bias) / (input_scale * LARGEST_BIAS), SMALLEST_MULTIPLIER * output_scale / input_scale
     )
     codes = np.rint(weights.codes * _along(np.minimum(scale / smallest, 1.0), weights)).astype(np.int16) << shift
-    scale = np.clip(scale, smallest, LARGEST_MULTIPLIER * output_scale / input_scale)
-    stored = scale.astype(np.float32)
+    scale, largest = np.maximum(scale, smallest), LARGEST_MULTIPLIER * output_scale / input_scale
+    stored = np.minimum(scale, largest).astype(np.float32)
     product = (np.float32(input_scale) * stored).astype(np.float64)  # as the runtimes compute it
-    bias = np.clip(np.rint(weights.bias / product), -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
+    # Under a smaller multiplier than its own, a sum keeps its sign only where its bias shrinks along.
+    steps = np.rint(weights.bias / product * np.minimum(largest / scale, 1.0))
+    bias = np.clip(steps, -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
     if (stored == stored[0]).all():
         stored = stored[:1]
     return codes.astype(np.int8), stored, shift, bias
+
+
+def _sound(variable: Any, name: str) -> np.ndarray:
+    values = ops.convert_to_numpy(variable).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{name}: NaN or infinity cannot be exported. Load sound weights, or lower the learning rate. "
+            f"Received: {int((~np.isfinite(values)).sum())} of {values.size} values not finite"
+        )
+    return values
 
 
 def _along(vector: np.ndarray, weights: FoldedWeights) -> np.ndarray:

@@ -32,13 +32,13 @@ def lower(model: keras.Model, float_io: bool = False) -> Graph:
         ValueError: for a layer that has no integer form or is not quantized, and for scales that are not set.
     """
     flat, builder = flatten(model), Builder()
+    for node in flat.nodes:
+        if type(node.operation).__name__ not in LOWERINGS:
+            raise ValueError(_unsupported(node))
     for edge in flat.inputs:
         _input(builder, edge, float_io)
     for node in flat.nodes:
-        lowering = LOWERINGS.get(type(node.operation).__name__)
-        if lowering is None:
-            raise ValueError(_unsupported(node))
-        builder.values[node.outputs[0]] = lowering(builder, node)
+        builder.values[node.outputs[0]] = LOWERINGS[type(node.operation).__name__](builder, node)
     for edge in flat.outputs:
         _output(builder, edge, float_io)
     return builder.graph

@@ -23,7 +23,11 @@ _LEARNED = {
     "grid_error": ("Distance of the weights to their levels, in scales", False),
     "sparsity": ("Share of zeros", False),
 }
-_KNOWN_RESULTS = ("accuracy", "float_bytes", "mismatched_elements", "compared_elements", "seed", "versions")
+_ACCURACY = "_accuracy"
+_SHOWN_ELSEWHERE = (
+    *("mismatched_elements", "compared_elements", "seed", "versions"),
+    *("float_bytes", "tflite_bytes", "container_bytes", "compression_ratio"),
+)
 
 
 def write_report(
@@ -45,9 +49,9 @@ def write_report(
         history: by training ("float", "quantized"), what `fit` returned: lists over epochs of "loss",
             "accuracy", "val_loss" and "val_accuracy".
         figures: `tfqreg.Monitor().rows`: one `tfqreg.kernel_figures` an epoch.
-        result: what was measured. "accuracy": shares (0 to 1) by where they were measured, such as "float",
-            "keras", "simulated", "tflite"; "mismatched_elements" of "compared_elements"; "float_bytes", the
-            size of the float file; "seed"; "versions": by package. Anything else is listed as it is.
+        result: what was measured. "float_accuracy", "keras_accuracy", "simulated_accuracy" and "tflite_accuracy" are
+            shares, 0 to 1; "mismatched_elements" of "compared_elements"; "float_bytes", where the float model has
+            others than its weights and biases; "seed"; "versions" by package. All else is listed as it is.
 
     Raises:
         ContainerError: for a damaged `.tflite` or `.tqw`; OSError: a file cannot be read or written.
@@ -85,8 +89,11 @@ def _name_of(file: Any) -> str | None:
 
 
 def _headline(summary: Summary | None, result: Mapping[str, Any]) -> str:
-    accuracy = result.get("accuracy", {})
-    tiles = [(f"accuracy, {where}", f"{share:.2%}", "") for where, share in accuracy.items()]
+    tiles = [
+        (f"accuracy, {name.removesuffix(_ACCURACY)}", f"{share:.2%}", "")
+        for name, share in result.items()
+        if name.endswith(_ACCURACY)
+    ]
     if "mismatched_elements" in result:
         compared = result.get("compared_elements")
         note = "" if compared is None else f"of {compared:,} compared"
@@ -196,6 +203,7 @@ def _picture(caption: str, svg: str, kind: str = "") -> str:
 def _run(result: Mapping[str, Any]) -> str:
     facts = {"seed": result["seed"]} if "seed" in result else {}
     facts |= result.get("versions", {})
-    facts |= {name: value for name, value in result.items() if name not in _KNOWN_RESULTS}
+    shown = {name for name in result if name.endswith(_ACCURACY)} | set(_SHOWN_ELSEWHERE)
+    facts |= {name.replace("_", " "): value for name, value in result.items() if name not in shown}
     rows = (f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
     return f"<dl>{''.join(rows)}</dl>" if facts else ""

@@ -36,6 +36,8 @@ AVERAGES = ("AveragePooling1D", "AveragePooling2D")
 def kind(operation: Any) -> str:
     """Returns "linear", "norm", "relu", "softmax", "sum", "mean", "keep", "average", "concat" or "other"."""
     name = type(operation).__name__
+    if isinstance(operation, keras.layers.ReLU) and (operation.negative_slope or operation.threshold):
+        return "other"
     if kernel_names(operation) if isinstance(operation, keras.layers.Layer) else ():
         return "linear"
     by_name = {
@@ -92,6 +94,8 @@ def absorbs(node: Node) -> bool:
 def needs_quantizer(edge: Edge, skipped: set[Node]) -> bool:
     """Returns whether an edge's values have to be rounded where they arise."""
     producer = edge.producer
+    if not keras.backend.is_float_dtype(edge.keras_tensor.dtype):
+        return False
     if producer is None or producer in skipped:
         return any(node not in skipped for node in edge.consumers)
     producer_kind = kind(producer.operation)
@@ -117,6 +121,8 @@ def is_signed(edge: Edge) -> bool | None:
     if edge.producer is None:
         return None
     operation = edge.producer.operation
+    if kind(operation) == "sum" and len(edge.producer.inputs) < 2:
+        return None  # a constant is added
     if kind(operation) in ("relu", "softmax") or activation_name(operation) in ("relu", "relu6"):
         return False
     if kind(operation) in ("sum", "mean", "average", "concat", "keep"):
@@ -137,6 +143,9 @@ def place(graph: FlatGraph, skipped: set[Node]) -> tuple[dict[int, Edge], dict[E
     """
     groups = Groups()
     edges = [*graph.inputs, *(edge for node in graph.nodes for edge in node.outputs)]
+    first: dict[int, Edge] = {}
+    for edge in edges:  # a tensor within a nested model is one edge a call, yet one quantizer
+        groups.join(first.setdefault(id(edge.keras_tensor), edge), edge)
     for node in graph.nodes:
         if node not in skipped and kind(node.operation) in ("keep", "average", "concat"):
             for edge in node.inputs:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.graph import FlatGraph, Node, clone, flatten, rebuild, set_weights_of
+from tfqreg.graph import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.placement import activation_name, is_signed, kind, place
@@ -72,7 +72,8 @@ def quantize(model: keras.Model, rules: Sequence[Rule] | None = None, activation
 
     Raises:
         TypeError: for a subclassed model.
-        ValueError: for rules and layers that do not match, an unknown input shape, or a kernel of NaN or zeros.
+        ValueError: for rules and layers that do not match, an unknown input shape, a kernel of NaN or zeros, or a
+            model that is quantized already.
 
     Example:
         >>> import keras
@@ -81,6 +82,9 @@ def quantize(model: keras.Model, rules: Sequence[Rule] | None = None, activation
         4
     """
     rules = list(rules) if rules is not None else [Rule(".*", weights=Uniform(8, per_channel=True))]
+    functional(model)
+    if quantized_layers(model) or activation_layers(model):
+        raise ValueError(f"{model.name}: the model is quantized already. Quantize tfqreg.strip(model) instead.")
     float_model = _canonical(model)
     graph = flatten(float_model)
     chosen = _match(graph, rules)
@@ -197,20 +201,26 @@ def _activation_quantizers(
     if bits is None:
         return {}, {}
     representatives, members = place(graph, skipped)
-    quantizers = {}
+
+    def wanted(node: Node | None) -> set[int]:
+        # The output of a convolution that BatchNorm and ReLU absorb is the ReLU's.
+        if node is None:
+            return set()
+        rule = chosen.get(node.path)
+        absorbed = [e.producer for e in node.inputs if id(e.keras_tensor) not in representatives]
+        return set().union({rule.activations} if rule and rule.activations else (), *map(wanted, absorbed))
+
+    quantizers: dict[Any, QuantizedActivation] = {}
+    taken: dict[str, int] = {}
     for edge, edges in members.items():
         producers = [e.producer for e in edges]
-        wanted = {
-            rule.activations
-            for producer in producers
-            if producer and (rule := chosen.get(producer.path)) and rule.activations
-        }
         signs = {is_signed(e) for e in edges}
         name = producers[0].operation.name if producers[0] else edges[0].keras_tensor.name
+        calls = taken[name] = taken.get(name, 0) + 1
         quantizers[edge] = QuantizedActivation(
-            bits=min(wanted, default=bits),
+            bits=min(set().union(*map(wanted, producers)), default=bits),
             signed=True if True in signs else None if None in signs else False,
-            name=f"{name}_quantizer",
+            name=f"{name}_quantizer" if calls == 1 else f"{name}_quantizer_{calls - 1}",
         )
     return representatives, quantizers
 
@@ -267,7 +277,8 @@ def calibrate(model: keras.Model, data: Any, batch_size: int = 64, verbose: int 
 
     Args:
         model: a model with quantizers.
-        data: an array of inputs, or an iterable of batches (a tf.data.Dataset, say), of which labels are ignored.
+        data: an array of inputs or a dict of them, or an iterable of batches (a tf.data.Dataset, say), of which labels
+            are ignored.
         batch_size: samples a batch where `data` is an array; 64 by default.
         verbose: 0 for no progress bar.
 
@@ -312,6 +323,8 @@ def calibrate(model: keras.Model, data: Any, batch_size: int = 64, verbose: int 
 
 
 def _batches(data: Any, batch_size: int) -> Iterable[Any]:
-    if isinstance(data, np.ndarray):
-        return (data[i : i + batch_size] for i in range(0, len(data), batch_size))
+    if hasattr(data, "shape") or isinstance(data, dict):
+        size = len(keras.tree.flatten(data)[0])
+        parts = [slice(i, i + batch_size) for i in range(0, size, batch_size)]
+        return (keras.tree.map_structure(lambda x, part=part: x[part], data) for part in parts)
     return data

@@ -6,6 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers
+from tfqreg.export.ir import Graph
+from tfqreg.export.model import graph_inputs
+from tfqreg.export.simulate import simulate
 
 import tfqreg as tq
 from tfqreg.layers.quantized import kernel_names
@@ -24,6 +27,25 @@ def calibrated(model: keras.Model, rules=None, activations: int = 8, seed: int =
     quantized = tq.quantize(model, rules, activations)
     x = samples(model, 16, seed)
     return tq.calibrate(quantized, x[0] if len(x) == 1 else [(x,)], verbose=0)
+
+
+def grid(scale: float, low: int = 0, bits: int = 8, **kwargs: Any) -> tq.QuantizedActivation:
+    """An activation quantizer on a given grid."""
+    layer = tq.QuantizedActivation(bits, **kwargs)
+    layer.assign_grid(scale, low)
+    return layer
+
+
+def output_errors(model: keras.Model, graph: Graph, x: list[np.ndarray]) -> list[np.ndarray]:
+    """What the simulator's outputs differ by from those of Keras, in output steps."""
+    codes = simulate(graph, graph_inputs(graph, x), "f32", set(graph.outputs))
+    expected = model(x[0] if len(x) == 1 else x, training=False)
+    errors = []
+    for name, y in zip(graph.outputs, keras.tree.flatten(expected), strict=True):
+        q = graph.tensors[name].quantization
+        assert q is not None
+        errors.append(np.abs(codes[name].astype(np.float64) - q.zero_point - np.asarray(y) / q.scale[0]))
+    return errors
 
 
 def roughen(model: keras.Model, seed: int = 0, extremes: bool = True) -> keras.Model:
@@ -138,8 +160,8 @@ class Grammar:
 
     def relu(self, x: Tensor) -> Tensor:
         return self.choose(
-            layers.ReLU(name=self.name("relu")),
-            layers.ReLU(max_value=6, name=self.name("relu6")),
+            layers.ReLU(name=self.name("rectify")),
+            layers.ReLU(max_value=6, name=self.name("rectify")),
             layers.Activation("relu", name=self.name("act")),
             layers.Activation("relu6", name=self.name("act6")),
             layers.Activation("linear", name=self.name("linear")),

@@ -16,7 +16,8 @@ import tfqreg as tq
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 RESULT = {
-    "accuracy": {"float": 0.9912, "keras": 0.99, "simulated": 0.99, "tflite": 0.99},
+    **{"float_accuracy": 0.9912, "keras_accuracy": 0.99, "simulated_accuracy": 0.99, "tflite_accuracy": 0.99},
+    "container_bytes": 987654321,
     "mismatched_elements": 0,
     "compared_elements": 1234567,
     "seed": 7,
@@ -103,6 +104,7 @@ def test_the_figures_on_the_page(full):
     assert f"{summary.float_bytes / summary.container_bytes:.1f}\N{MULTIPLICATION SIGN}" in text
     assert "<dt>seed</dt><dd>7</dd>" in text
     assert "a &lt;small&gt; one" in text
+    assert "987654321" not in text.replace(",", "")
 
 
 def test_pictures_take_the_pages_colour_and_no_mathematics(full):

@@ -35,7 +35,9 @@ def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:
             for name, penalty in (("coefficient", kernel.regularizer), ("prune_coefficient", kernel.prune)):
                 if penalty is not None:
                     row[name] = float(np.exp(ops.convert_to_numpy(penalty.omega)))
-            figures[f"{layer.name}/{kernel.name}"] = row
+            name = f"{layer.name}/{kernel.name}"
+            twins = sum(key.split(":")[0] == name for key in figures)  # nested models may repeat a name
+            figures[f"{name}:{twins}" if twins else name] = row
     return figures
 
 

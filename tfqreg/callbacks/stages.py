@@ -27,6 +27,10 @@ class _Pruned:
     def weights(self) -> list[np.ndarray]:
         return [ops.convert_to_numpy(variable) for _, variable in self.pairs]
 
+    def frozen(self) -> bool:
+        """Whether masks were set: they prune some weight, or the threshold, -1, says that none was to go."""
+        return any(bool(kernel.threshold < 0) or not bool(ops.all(kernel.mask)) for kernel, _ in self.pairs)
+
 
 class Stages(keras.callbacks.Callback):
     """Walks a model through pruning and quantization; needed where rules prune, and good for all.
@@ -77,8 +81,9 @@ class Stages(keras.callbacks.Callback):
         self.pairs: list[Pair] = [pair for layer in quantized_layers(self.model) for pair in layer.kernel_pairs()]
         self.pruned: dict[int, _Pruned] = {}
         for kernel, variable in self.pairs:
-            if kernel.prune is not None and bool(ops.all(kernel.mask)):  # a mask once frozen stays
+            if kernel.prune is not None:
                 self.pruned.setdefault(id(kernel.prune), _Pruned(kernel.prune)).pairs.append((kernel, variable))
+        self.pruned = {key: group for key, group in self.pruned.items() if not group.frozen()}
         self.penalties = {id(p): p for kernel, _ in self.pairs for p in (kernel.prune, kernel.regularizer) if p}
         steps = self.params.get("steps")
         total = self.total_steps or (steps and steps * self.params["epochs"])
@@ -96,12 +101,17 @@ class Stages(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Reads the step the optimizer is at."""
         self._sync()
-        self.first_step = int(ops.convert_to_numpy(self.model.optimizer.iterations))
+        optimizer = self.model.optimizer
+        batches_a_step = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+        self.first_step = int(ops.convert_to_numpy(optimizer.iterations)) * batches_a_step
+        self.last_step = self.first_step - 1
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Moves the stages forward, every `refresh_steps` and where one ends."""
-        step = self.first_step + batch
-        if step % self.refresh and step not in (self.prune_end, self.settle_start):
+        step, last = self.first_step + batch, self.last_step
+        self.last_step = step  # further than one step with `steps_per_execution`
+        stage_ends = any(last < end <= step for end in (self.prune_end, self.settle_start))
+        if step // self.refresh == last // self.refresh and not stage_ends:
             return
         self._sync()
         for penalty in self.penalties.values():
@@ -109,6 +119,7 @@ class Stages(keras.callbacks.Callback):
         if step < self.prune_end:
             for group in self.pruned.values():
                 self._prune(group, step)
+            self._start_regularizers()
             return
         for group in self.pruned.values():
             self._freeze(group, step)
@@ -125,7 +136,7 @@ class Stages(keras.callbacks.Callback):
     def _share(self, group: _Pruned, step: int) -> tuple[bool, float]:
         if self.sparsity is not None:
             return sparsity_at(self.sparsity, step)
-        return True, group.penalty.sparsity * cubic(step / max(self.ramp_end, 1.0))
+        return True, group.penalty.sparsity * (cubic(step / self.ramp_end) if step < self.ramp_end else 1.0)
 
     def _prune(self, group: _Pruned, step: int) -> None:
         weights, (due, share) = group.weights(), self._share(group, step)
@@ -145,9 +156,10 @@ class Stages(keras.callbacks.Callback):
             kernel.freeze(variable, threshold)
 
     def _start_regularizers(self) -> None:
+        waiting = {kernel for group in self.pruned.values() for kernel, _ in group.pairs}
         for penalty in self.penalties.values():
             pairs = [pair for pair in self.pairs if pair[0].regularizer is penalty]
-            if pairs and not penalty.started:
+            if pairs and not penalty.started and not any(kernel in waiting for kernel, _ in pairs):
                 squares = sum(float(ops.convert_to_numpy(kernel.grid_squares(w))) for kernel, w in pairs)
                 penalty.start_from(squares / penalty.count)
 
@@ -155,6 +167,4 @@ class Stages(keras.callbacks.Callback):
         for kernel, _ in self.pairs:
             kernel.stage.assign(Stage.SETTLE)
         for penalty in {kernel.regularizer for kernel, _ in self.pairs if kernel.regularizer}:
-            if penalty.learned and penalty.started:
-                penalty.assign_omega(float(ops.convert_to_numpy(penalty.largest_omega)))
-        self.settle_start = np.inf
+            penalty.settle()

@@ -130,8 +130,15 @@ class Quantized(keras.layers.Wrapper):
             (v, replaced[id(v)].weights_in_use(v) if id(v) in replaced else ops.convert_to_tensor(v))
             for v in self.layer.variables
         ]
-        with keras.StatelessScope(state_mapping=mapping):
-            return self.layer(inputs, **kwargs)
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+            outputs = self.layer(inputs, **kwargs)
+        # What the layer did to its state and losses stayed in the scope.
+        for loss in scope.losses:
+            self.add_loss(loss)
+        for variable in self.layer.non_trainable_variables:
+            if id(variable) not in replaced:
+                variable.assign(scope.get_current_value(variable))
+        return outputs
 
     def kernel_pairs(self) -> list[tuple[QuantizedKernel, keras.Variable]]:
         """Returns what is kept for each kernel, with the float kernel itself."""

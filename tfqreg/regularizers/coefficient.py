@@ -65,6 +65,9 @@ class LearnedPenalty(keras.layers.Layer):
         self.largest_omega = self.add_weight(
             shape=(), initializer=keras.initializers.Constant(math.inf), trainable=False, name="largest_omega"
         )
+        self.smallest_omega = self.add_weight(
+            shape=(), initializer=keras.initializers.Constant(-math.inf), trainable=False, name="smallest_omega"
+        )
         self.built = True
 
     @property
@@ -74,8 +77,8 @@ class LearnedPenalty(keras.layers.Layer):
 
     @property
     def omega(self) -> Any:
-        """The logarithm of the coefficient, at most `largest_omega`."""
-        return ops.minimum(OMEGA_PER_UNIT * self.omega_unit, self.largest_omega)
+        """The logarithm of the coefficient, `smallest_omega` to `largest_omega`."""
+        return ops.maximum(ops.minimum(OMEGA_PER_UNIT * self.omega_unit, self.largest_omega), self.smallest_omega)
 
     def register(self, count: int) -> None:
         """Adds `count` weights to N, the number of weights this penalty averages over."""
@@ -112,6 +115,11 @@ class LearnedPenalty(keras.layers.Layer):
             equilibrium = math.log(self.alpha / penalty)
             self.largest_omega.assign(equilibrium + growth)
             self.assign_omega(equilibrium - head_start)
+
+    def settle(self) -> None:
+        """Holds a learned omega that has started at its largest value from now on."""
+        if self.learned and self.started:
+            self.smallest_omega.assign(self.largest_omega)
 
     def at_step(self, step: int) -> None:
         """Evaluates a scheduled coefficient at a training step."""

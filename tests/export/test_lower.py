@@ -1,0 +1,523 @@
+"""What every layer becomes in the integer graph, and that it computes what Keras computes."""
+
+import keras
+import keras_nets as nets
+import numpy as np
+import pytest
+from keras import layers
+from keras_nets import grid
+from tfqreg.export.ir import Graph
+from tfqreg.export.lower import lower
+from tfqreg.export.model import graph_inputs
+from tfqreg.export.simulate import simulate
+
+import tfqreg as tq
+
+
+def sequential(*steps, shape=(8, 8, 3)) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    return nets.roughen(keras.Sequential([keras.Input(shape, name="x"), *steps]), 1)
+
+
+def kinds(graph: Graph) -> list[str]:
+    return [op.kind for op in graph.ops]
+
+
+def lowered(model: keras.Model, steps: float = 1.01) -> Graph:
+    """The graph of a model, once it was seen to agree with Keras within a step of the output.
+
+    One step: where a value lies next to the middle between two codes, float32 and integers may part.
+    """
+    graph = lower(model)
+    for error in nets.output_errors(model, graph, nets.samples(model, 8, 1)):
+        assert error.max() <= steps
+        assert error.mean() <= 0.3  # a softmax that Keras does not round is off by a quarter on average
+    return graph
+
+
+def conv(name: str = "conv", **kwargs) -> keras.layers.Layer:
+    return layers.Conv2D(4, 3, name=name, **kwargs)
+
+
+def norm(name: str = "norm") -> keras.layers.Layer:
+    return layers.BatchNormalization(name=name)
+
+
+LAYERS = {
+    "conv": (lambda: [conv()], ["CONV_2D"]),
+    "conv, no bias": (lambda: [conv(use_bias=False)], ["CONV_2D"]),
+    "conv with relu": (lambda: [conv(activation="relu")], ["CONV_2D"]),
+    "conv with relu6": (lambda: [conv(activation="relu6")], ["CONV_2D"]),
+    "dilated": (lambda: [conv(dilation_rate=(2, 3), padding="same")], ["CONV_2D"]),
+    "strided": (lambda: [conv(strides=(2, 1), padding="same")], ["CONV_2D"]),
+    "depthwise": (lambda: [layers.DepthwiseConv2D((3, 2), depth_multiplier=3)], ["DEPTHWISE_CONV_2D"]),
+    "depthwise, strided": (lambda: [layers.DepthwiseConv2D(3, 2, "same", activation="relu")], ["DEPTHWISE_CONV_2D"]),
+    "separable": (lambda: [layers.SeparableConv2D(4, 3)], ["DEPTHWISE_CONV_2D", "CONV_2D"]),
+    "dense": (lambda: [layers.Flatten(), layers.Dense(5)], ["RESHAPE", "FULLY_CONNECTED"]),
+    "norm": (lambda: [conv(), norm()], ["CONV_2D"]),
+    "norm, relu": (lambda: [conv(), norm(), layers.ReLU()], ["CONV_2D"]),
+    "norm, norm": (lambda: [conv(), norm("a"), norm("b")], ["CONV_2D"]),
+    "relu, norm": (lambda: [conv(), layers.ReLU(), norm()], ["CONV_2D", "DEPTHWISE_CONV_2D"]),
+    "norm behind dense": (
+        lambda: [layers.Flatten(), layers.Dense(5), norm(), layers.ReLU()],
+        ["RESHAPE", "FULLY_CONNECTED"],
+    ),
+    "norm behind a pool": (
+        lambda: [conv(), layers.MaxPooling2D(), norm()],
+        ["CONV_2D", "MAX_POOL_2D", "DEPTHWISE_CONV_2D"],
+    ),
+    "norm first": (lambda: [norm()], ["DEPTHWISE_CONV_2D"]),
+    "relu layer": (lambda: [conv(), layers.ReLU()], ["CONV_2D"]),
+    "relu6 layer": (lambda: [conv(), layers.ReLU(max_value=6)], ["CONV_2D"]),
+    "relu activation": (lambda: [conv(), layers.Activation("relu")], ["CONV_2D"]),
+    "relu6 activation": (lambda: [conv(), layers.Activation("relu6")], ["CONV_2D"]),
+    "linear activation": (lambda: [conv(), layers.Activation("linear")], ["CONV_2D"]),
+    "relu first": (lambda: [layers.ReLU()], ["RELU"]),
+    "relu6 first": (lambda: [layers.ReLU(6)], ["RELU6"]),
+    "relu, relu6": (lambda: [conv(activation="relu"), layers.ReLU(6)], ["CONV_2D", "RELU6"]),
+    "relu of a mean": (lambda: [layers.GlobalAveragePooling2D(), layers.ReLU()], ["MEAN", "RELU"]),
+    "pool of rounded values": (lambda: [layers.MaxPooling2D(3, 2, "same")], ["MAX_POOL_2D"]),
+    "pool behind conv": (lambda: [conv(), layers.MaxPooling2D()], ["CONV_2D", "MAX_POOL_2D"]),
+    "pools behind conv": (
+        lambda: [conv(), layers.MaxPooling2D(2, 1, name="p"), layers.MaxPooling2D(2, 1, name="q")],
+        ["CONV_2D", "MAX_POOL_2D", "MAX_POOL_2D"],
+    ),
+    "pool, relu": (lambda: [conv(), layers.MaxPooling2D(), layers.ReLU()], ["CONV_2D", "MAX_POOL_2D", "RELU"]),
+    "average pool": (lambda: [layers.AveragePooling2D((2, 3), 2, "same")], ["AVERAGE_POOL_2D"]),
+    "global average": (lambda: [layers.GlobalAveragePooling2D()], ["MEAN"]),
+    "global average, kept": (lambda: [layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(2, 1)],
+                             ["MEAN", "CONV_2D"]),
+    "flatten": (lambda: [layers.Flatten()], ["RESHAPE"]),
+    "reshape": (lambda: [layers.Reshape((4, -1, 6))], ["RESHAPE"]),
+    "dropout": (lambda: [layers.Dropout(0.5), conv(), layers.Dropout(0.5)], ["CONV_2D"]),
+    "dropout in between": (lambda: [conv(), layers.Dropout(0.5), layers.ReLU()], ["CONV_2D", "RELU"]),
+    "flip": (lambda: [layers.RandomFlip(), conv()], ["CONV_2D"]),
+    "padding": (lambda: [layers.ZeroPadding2D(((1, 0), (0, 2))), conv()], ["PAD", "CONV_2D"]),
+    "no padding": (lambda: [layers.ZeroPadding2D(0), conv()], ["CONV_2D"]),
+    "softmax layer": (lambda: [layers.Flatten(), layers.Dense(5), layers.Softmax()],
+                      ["RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]),
+    "softmax activation": (lambda: [layers.Flatten(), layers.Dense(5), layers.Activation("softmax")],
+                           ["RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]),
+    "softmax in dense": (lambda: [layers.Flatten(), layers.Dense(5, "softmax")],
+                         ["RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]),
+    "softmax inside": (lambda: [layers.Softmax(), conv()], ["SOFTMAX", "QUANTIZE", "CONV_2D"]),
+    "point windows that skip": (lambda: [layers.Conv2D(2, 1, 2, "same")], ["CONV_2D"]),
+    "windows that skip rows": (lambda: [layers.Conv2D(2, (2, 3), (3, 1), "same")], ["PAD", "CONV_2D"]),
+    "depthwise that skips rows": (lambda: [layers.DepthwiseConv2D(2, 3, "same")], ["DEPTHWISE_CONV_2D"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name):
+    steps, expected = LAYERS[name]
+    assert kinds(lowered(nets.calibrated(sequential(*steps())))) == expected
+
+
+@pytest.mark.parametrize(("function", "activation"), [(keras.ops.relu, "RELU"), (keras.ops.relu6, "RELU6")])
+def test_functions_fuse_as_layers_do(function, activation):
+    x = keras.Input((8, 8, 3))
+    (op,) = lowered(nets.calibrated(keras.Model(x, function(conv()(x))))).ops
+    assert op.attributes["activation"] == activation
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_attributes_of_windows(padding):
+    steps = [
+        layers.DepthwiseConv2D((3, 2), depth_multiplier=2, dilation_rate=2, padding=padding, activation="relu6"),
+        layers.Conv2D(2, (2, 1), (2, 1), padding, activation="relu"),
+        layers.AveragePooling2D((1, 2), (2, 1), padding),
+    ]
+    depthwise, conv, pool = lowered(nets.calibrated(sequential(*steps, shape=(9, 9, 3)))).ops
+    same = {"padding": padding.upper()}
+    assert depthwise.attributes == same | {
+        "stride": (1, 1), "dilation": (2, 2), "depth_multiplier": 2, "activation": "RELU6",
+    }  # fmt: skip
+    assert conv.attributes == same | {"stride": (2, 1), "dilation": (1, 1), "activation": "RELU"}
+    assert pool.attributes == same | {"stride": (2, 1), "filter": (1, 2), "activation": "NONE"}
+
+
+def test_padding_made_explicit_reads_what_same_reads():
+    """Rows: 8 = 2 windows of 2 at a stride of 3, and one that would need -0 padding; columns need padding."""
+    graph = lowered(nets.calibrated(sequential(layers.Conv2D(2, (1, 3), (3, 2), "same"))))
+    pad, conv = graph.ops
+    assert graph.tensors[pad.inputs[1]].data.tolist() == [[0, 0], [0, 0], [0, 1], [0, 0]]
+    assert conv.attributes["padding"] == "VALID"
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
+def test_weights_of_few_bits(bits, per_channel):
+    rule = tq.Rule("", weights=tq.Uniform(bits, per_channel=per_channel))
+    steps = [
+        conv(),
+        norm(),
+        layers.DepthwiseConv2D(2, name="depthwise"),
+        layers.Flatten(),
+        layers.Dense(3, name="dense"),
+    ]
+    model = nets.calibrated(sequential(*steps), [rule])
+    graph = lowered(model, 2.01)
+    for path in ("conv", "depthwise", "dense"):
+        tensor, codes = graph.tensors[f"{path}/kernel"], model.get_layer(path).encode()["kernel"][0]
+        assert tensor.bits == bits
+        # BatchNorm scales differ by channel, and so do those of its convolution.
+        several = per_channel or path == "conv"
+        assert tensor.quantization.scale.size == (tensor.shape[tensor.quantization.axis] if several else 1)
+        top = max(1, 2 ** (bits - 1) - 1)
+        assert set(np.unique(tensor.data >> tensor.shift)) <= set(range(-top, top + 1))
+        assert sorted(np.abs(tensor.data.astype(int)).ravel() >> tensor.shift) == sorted(np.abs(codes).ravel())
+
+
+def test_pruned_weights_are_zero_codes():
+    rule = tq.Rule("", weights=tq.Uniform(4), prune=tq.PartialL2(0.75))
+    model = nets.calibrated(sequential(conv(), layers.ReLU(), conv("second")), [rule])
+    for layer in model.layers:
+        if isinstance(layer, tq.Quantized):
+            w = layer.layer.kernel
+            layer.kernels["kernel"].freeze(w, np.quantile(np.abs(np.asarray(w)), 0.75))
+    graph = lowered(model)
+    for name in ("conv/kernel", "second/kernel"):
+        assert np.mean(graph.tensors[name].data == 0) >= 0.75
+
+
+@pytest.mark.parametrize("bits", [2, 4, 7, 8])
+@pytest.mark.parametrize("signed", [False, True])
+def test_activations_of_few_bits(bits, signed):
+    low = -(2 ** (bits - 1)) if signed else 0
+    x = keras.Input((6, 6, 3), name="x")
+    y = tq.Quantized(conv(), weights=tq.Uniform(8))(grid(0.03, -128)(x))
+    model = keras.Model(x, grid(1.5 * 2**-bits, low, bits)(y))
+    graph = lowered(model)
+    (name,) = graph.outputs
+    zero_point = 127 - (2**bits - 1) - low
+    assert graph.tensors[name].quantization.zero_point == zero_point
+    codes = simulate(graph, graph_inputs(graph, nets.samples(model, 16)))[name]
+    assert (codes.min(), codes.max()) == (zero_point + low, 127)  # both ends clip
+    assert kinds(graph) == ["CONV_2D"] + ["MAXIMUM"] * (signed and bits < 8)
+    assert graph.ops[0].attributes["activation"] == ("NONE" if signed or bits == 8 else "RELU")
+
+
+@pytest.mark.parametrize("float_io", [False, True])
+@pytest.mark.parametrize("low", [-8, 0])
+def test_inputs_of_few_bits_clip_at_both_ends(low, float_io):
+    x = keras.Input((4, 4, 1), name="x")
+    model = keras.Model(x, layers.Flatten()(grid(0.25, low, 4)(x)))
+    values = np.linspace(-5, 5, 16, dtype=np.float32).reshape(1, 4, 4, 1) + np.float32(0.01)
+    graph = lower(model, float_io)
+    result = simulate(graph, graph_inputs(graph, values))[graph.outputs[0]]
+    if not float_io:
+        q = graph.tensors[graph.outputs[0]].quantization
+        result = (result - np.float32(q.zero_point)) * q.scale
+    np.testing.assert_array_equal(result, model(values))
+    assert kinds(graph) == ["QUANTIZE"] * float_io + ["MAXIMUM", "RESHAPE"] + ["DEQUANTIZE"] * float_io
+
+
+def test_a_narrower_grid_of_one_zero_point_still_clips():
+    """8 bits signed and 7 bits unsigned share zero point 0: on one scale, only the lower end tells them apart."""
+    x = keras.Input((20,), name="x")
+    model = keras.Model(x, grid(0.1, 0, 7)(grid(0.1, -128)(x)))
+    assert kinds(lowered(model)) == ["MAXIMUM"]
+
+
+def test_what_cannot_leave_its_grid_is_not_clipped_again():
+    x = keras.Input((8, 8, 3), name="x")
+    y = nets.calibrated(keras.Model(x, layers.Flatten()(layers.AveragePooling2D()(layers.ZeroPadding2D()(x)))), None, 4)
+    assert kinds(lowered(y)) == ["MAXIMUM", "PAD", "AVERAGE_POOL_2D", "RESHAPE"]
+
+
+@pytest.mark.parametrize("add", [lambda x, y: layers.Add()([x, y]), lambda x, y: x + y], ids=["layer", "operator"])
+@pytest.mark.parametrize("activation", ["NONE", "RELU", "RELU6"])
+def test_additions(add, activation):
+    x = keras.Input((8, 8, 3), name="x")
+    y = add(layers.Conv2D(3, 3, padding="same", name="conv")(x), x)
+    y = {"NONE": lambda y: y, "RELU": layers.ReLU(), "RELU6": layers.ReLU(6)}[activation](y)
+    conv, add = lowered(nets.calibrated(keras.Model(x, y)), 2.01).ops
+    assert (add.kind, add.inputs, add.attributes) == ("ADD", (conv.outputs[0], "x"), {"activation": activation})
+
+
+def test_an_addition_of_a_tensor_to_itself():
+    x = keras.Input((8, 8, 3), name="x")
+    (op,) = lowered(nets.calibrated(keras.Model(x, x + x))).ops
+    assert op.inputs == ("x", "x")
+
+
+@pytest.mark.parametrize("join", [lambda x, y: x + y, lambda x, y: layers.Concatenate()([x, y])], ids=["add", "concat"])
+def test_a_norm_behind_a_join_is_a_depthwise_kernel(join):
+    x = keras.Input((8, 8, 3), name="x")
+    y = join(x, layers.Conv2D(3, 1, name="conv")(x))
+    graph = lowered(nets.calibrated(nets.roughen(keras.Model(x, layers.ReLU()(norm()(y))))), 3.01)
+    assert kinds(graph)[-1] == "DEPTHWISE_CONV_2D"
+    assert graph.ops[-1].attributes["activation"] == "RELU"
+
+
+@pytest.mark.parametrize("axis", [-1, 1, 2, 3])
+def test_concatenations_share_one_grid(axis):
+    x = keras.Input((6, 6, 3), name="x")
+    y = layers.Concatenate(axis)([x, layers.Conv2D(3, 1, activation="relu", name="conv")(x), x])
+    graph = lowered(nets.calibrated(keras.Model(x, y)))
+    assert kinds(graph) == ["CONV_2D", "CONCATENATION"]
+    assert graph.ops[-1].attributes == {"axis": axis % 4}
+    assert len({graph.tensors[n].quantization.scale[0] for n in (*graph.ops[-1].inputs, *graph.outputs)}) == 1
+
+
+@pytest.mark.parametrize(("bits", "low", "clip"), [(8, -128, 0), (4, -8, 1), (4, 0, 1)])
+def test_concatenations_of_mixed_grids_are_requantized(bits, low, clip):
+    x, y = keras.Input((5,), name="x"), keras.Input((6,), name="y")
+    joined = layers.Concatenate()([grid(0.1, -128)(x), grid(0.02, 0)(y)])
+    model = keras.Model([x, y], grid(0.1, low, bits)(joined))
+    graph = lowered(model)
+    same = [kinds(graph).count("QUANTIZE"), kinds(graph)[-1 - clip :]]
+    assert same == [1 if bits == 8 else 2, ["CONCATENATION"] + ["MAXIMUM"] * clip]
+
+
+def test_concatenation_of_one_grid_needs_no_quantizer_of_its_own():
+    x = keras.Input((5,), name="x")
+    a = grid(0.1, -8, 4)(x)
+    graph = lowered(keras.Model(x, grid(0.1, -8, 4)(layers.Concatenate()([a, a]))))
+    assert kinds(graph) == ["MAXIMUM", "CONCATENATION"]
+
+
+def test_several_inputs_and_outputs_keep_their_order():
+    b, a = keras.Input((8, 8, 1), name="b"), keras.Input((8, 8, 1), name="a")
+    left, right = layers.Conv2D(2, 3, name="left")(b), layers.Conv2D(2, 3, name="right")(a)
+    joined = layers.Concatenate(name="joined")([left, right])
+    first = layers.Conv2D(3, 1, activation="relu", name="first")(joined)
+    second = layers.Dense(4, activation="softmax", name="second")(layers.GlobalAveragePooling2D()(first))
+    graph = lowered(nets.calibrated(keras.Model([b, a], [second, first])), 2.01)
+    assert graph.inputs == ["b", "a"]
+    assert graph.outputs == ["second_softmax", "first"]
+
+
+def test_nested_models_are_opened():
+    inside = keras.Sequential([keras.Input((8, 8, 3)), conv(), norm(), layers.Flatten(name="flat")], name="block")
+    x = keras.Input((8, 8, 3), name="x")
+    graph = lowered(nets.calibrated(nets.roughen(keras.Model(x, layers.Dense(3, name="head")(inside(x))))))
+    assert [op.outputs for op in graph.ops] == [("block/conv",), ("block/flat",), ("head",)]
+
+
+def test_shared_layers_share_their_weights_and_not_their_biases():
+    layer = layers.Conv2D(3, 3, padding="same", name="conv")
+    x = keras.Input((8, 8, 3), name="x")
+    model = nets.calibrated(nets.roughen(keras.Model(x, layer(layers.ReLU()(layer(x))))))
+    graph = lowered(model, 2.01)
+    first, _, second = (op.inputs for op in graph.ops)
+    assert first[1] == second[1]
+    assert first[2] != second[2]
+    biases = [graph.tensors[name].data * graph.tensors[name].quantization.scale for name in (first[2], second[2])]
+    np.testing.assert_allclose(*biases, atol=1e-3)
+
+
+def test_shared_models_at_one_grid_store_nothing_twice():
+    x = keras.Input((8, 8, 3), name="x")
+    quantizer = grid(0.02)
+    block = tq.Quantized(layers.Conv2D(3, 1, name="conv"))
+    model = keras.Model(x, quantizer(block(quantizer(block(quantizer(x))))))
+    graph = lowered(model, 2.01)
+    assert kinds(graph) == ["CONV_2D", "CONV_2D"]
+    assert graph.ops[0].inputs[1:] == graph.ops[1].inputs[1:]
+
+
+def test_shared_models():
+    steps = [keras.Input((8, 8, 3)), layers.Conv2D(3, 1, activation="relu", name="conv")]
+    inside, x = keras.Sequential(steps, name="block"), keras.Input((8, 8, 3), name="x")
+    graph = lowered(nets.calibrated(keras.Model(x, inside(inside(x)))), 2.01)
+    assert [op.outputs for op in graph.ops] == [("block/conv",), ("block/conv_1",)]
+    assert graph.ops[0].inputs[1] == graph.ops[1].inputs[1]
+
+
+def test_two_quantizers_on_one_convolution():
+    x = keras.Input((4,), name="x")
+    y = tq.Quantized(layers.Dense(3, name="dense"))(grid(0.03, -128)(x))
+    graph = lowered(keras.Model(x, [grid(0.02, -128)(y), grid(0.05, 0)(y)]))
+    assert kinds(graph) == ["FULLY_CONNECTED", "FULLY_CONNECTED"]
+
+
+def test_layers_by_hand():
+    x = keras.Input((8, 8, 3), name="x")
+    y = grid(0.02, -128)(x)
+    y = grid(0.02, 0)(layers.ReLU()(norm()(tq.Quantized(conv(), weights=tq.Uniform(4))(y))))
+    y = grid(0.02, 0, 4)(tq.Quantized(layers.Conv2D(2, 1, activation="relu6", name="point"))(y))
+    y = layers.Flatten()(layers.MaxPooling2D()(y))
+    y = layers.Softmax()(grid(0.1, -128)(tq.Quantized(layers.Dense(4, name="head"))(y)))
+    graph = lowered(keras.Model(x, y))
+    assert kinds(graph) == ["CONV_2D", "CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]
+
+
+def test_float_ends():
+    model = nets.calibrated(sequential(conv(), layers.Flatten(), layers.Dense(2, "softmax", name="head")))
+    plain, graph = lower(model), lower(model, float_io=True)
+    assert kinds(graph) == ["QUANTIZE", *kinds(plain), "DEQUANTIZE"]
+    assert (graph.inputs, graph.outputs) == (["x"], ["head_softmax_float"])
+    assert [graph.tensors[n].dtype for n in (*graph.inputs, *graph.outputs)] == ["float32", "float32"]
+    x = nets.samples(model)
+    codes = simulate(plain, graph_inputs(plain, x))["head_softmax"]
+    np.testing.assert_array_equal(
+        simulate(graph, graph_inputs(graph, x))["head_softmax_float"], (codes + np.float32(128)) / np.float32(256)
+    )
+
+
+def test_names_that_collide_are_told_apart():
+    x = keras.Input((8, 8, 3), name="axes")
+    y = layers.GlobalAveragePooling2D(name="pool")(layers.Conv2D(2, 1, name="axes_1")(x))
+    graph = lowered(nets.calibrated(keras.Model(x, y)))
+    assert graph.inputs == ["axes"]
+    assert graph.tensors[graph.ops[-1].inputs[1]].data.tolist() == [1, 2]
+
+
+def quantized(*steps, shape=(8, 8, 3), rules=None) -> keras.Model:
+    return nets.calibrated(sequential(*steps, shape=shape), rules)
+
+
+def by_hand(*steps, shape=(8, 8, 3)) -> keras.Model:
+    return keras.Sequential([keras.Input(shape, name="x"), grid(0.1, -128), *steps])
+
+
+wrap = tq.Quantized
+
+
+def of_input(function) -> keras.Model:
+    x = keras.Input((4, 4, 3), name="x")
+    return keras.Model(x, function(x))
+
+
+def twice(x):
+    y = layers.ReLU(name="r")(grid(0.1)(x))
+    return [grid(0.1, name="q")(y)] * 2
+
+
+SKIP_A = [tq.Rule("^a$", skip=True), tq.Rule("")]
+FIRST = "channels_first"
+ERRORS = {
+    "unsupported layer": (
+        lambda: by_hand(layers.LeakyReLU(name="leaky")),
+        "^leaky: LeakyReLU has no integer form. Replace it by one of Activation, .* leave it outside",
+    ),
+    "unsupported function": (
+        lambda: of_input(lambda x: grid(0.1)(x) * 2.0),
+        "^multiply.*: Multiply has no integer form",
+    ),
+    "unsupported activation": (
+        lambda: quantized(conv(activation="tanh")),
+        "^conv_tanh: the activation 'tanh' has no integer form yet. Use relu, relu6 or softmax",
+    ),
+    "activation in the kernel": (
+        lambda: by_hand(wrap(conv(activation="softmax"))),
+        "^conv: no kernel has 'softmax' built in. Make it a layer of its own",
+    ),
+    "unsupported kernel": (
+        lambda: by_hand(wrap(layers.Conv2DTranspose(2, 1, name="up"))),
+        "^up: a wrapped Conv2DTranspose has no integer form yet. Use one of Conv2D, Dense, DepthwiseConv2D",
+    ),
+    "separable by hand": (
+        lambda: by_hand(wrap(layers.SeparableConv2D(2, 1, name="s"))),
+        "^s: a wrapped SeparableConv2D .* splits it into DepthwiseConv2D and Conv2D; wrap those two",
+    ),
+    "float first": (
+        lambda: quantized(conv("a"), conv("b"), rules=SKIP_A),
+        "^a: Conv2D holds float weights on the way to integers. Give it a rule without skip",
+    ),
+    "float inside": (lambda: quantized(conv("b"), conv("a"), conv("c"), rules=SKIP_A), "^a: Conv2D holds float"),
+    "float last": (lambda: quantized(conv("b"), conv("a"), rules=SKIP_A), "^a: Conv2D holds float weights"),
+    "input not quantized": (
+        lambda: of_input(lambda x: grid(0.1)(wrap(conv())(x))),
+        "^x: a model input needs one QuantizedActivation right behind it. .* Received: conv$",
+    ),
+    "input also used in float": (
+        lambda: of_input(lambda x: grid(0.1)(layers.Add(name="sum")([x, grid(0.1, name="q")(x)]))),
+        "^x: a model input needs one QuantizedActivation right behind it. .* Received: q, sum$",
+    ),
+    "two grids at an input": (
+        lambda: of_input(lambda x: [grid(0.1, name="q")(x), grid(0.2, name="r")(x)]),
+        "^x: a model input needs one QuantizedActivation right behind it. .* Received: q, r$",
+    ),
+    "kernel not quantized": (
+        lambda: by_hand(wrap(conv("c")), wrap(conv("d")), grid(0.1)),
+        "^c: its output is not quantized, and d needs integers. Put a tfqreg.QuantizedActivation behind it",
+    ),
+    "kernel not quantized before its norm": (
+        lambda: by_hand(wrap(conv("c", activation="relu")), norm("n"), grid(0.1)),
+        "^c: its output is not quantized, and n needs integers",
+    ),
+    "output not quantized": (
+        lambda: by_hand(wrap(conv("c"))),
+        "^c: its output is not quantized, and the model's output needs integers",
+    ),
+    "uncalibrated": (
+        lambda: tq.quantize(sequential(conv())),
+        r"^x_quantizer: the scale is not set. Train the model, or call tfqreg.calibrate\(model, data\)",
+    ),
+    "open dimensions": (
+        lambda: by_hand(wrap(conv()), grid(0.1), shape=(None, 8, 3)),
+        r"^x: only the batch dimension may be open. .* Received: \(None, None, 8, 3\)",
+    ),
+    "channels first conv": (
+        lambda: by_hand(wrap(conv(data_format=FIRST)), grid(0.1)),
+        "^conv: TFLite is channels last. Received: data_format='channels_first'",
+    ),
+    "channels first pool": (lambda: by_hand(layers.MaxPooling2D(data_format=FIRST, name="p")), "^p: TFLite is chann"),
+    "channels first mean": (
+        lambda: by_hand(layers.GlobalAveragePooling2D(data_format=FIRST, name="p"), grid(0.1)),
+        "^p: TFLite is channels last",
+    ),
+    "channels first padding": (
+        lambda: by_hand(layers.ZeroPadding2D(data_format=FIRST, name="p")),
+        "^p: TFLite is channels last",
+    ),
+    "groups": (
+        lambda: quantized(layers.Conv2D(6, 1, groups=3, name="g")),
+        "^g: grouped convolutions have no integer form yet. Received: groups=3",
+    ),
+    "dense of rank 3": (
+        lambda: quantized(layers.Dense(2, name="d"), shape=(4, 5)),
+        r"^d: Dense takes a \(batch, features\) tensor here. Flatten first, .* Received: \(None, 4, 5\)",
+    ),
+    "norm of vectors": (
+        lambda: quantized(layers.GlobalAveragePooling2D(), norm("n")),
+        r"^n: a BatchNormalization that follows no convolution or Dense needs an image. Received: \(None, 3\)",
+    ),
+    "norm of rows": (
+        lambda: quantized(layers.BatchNormalization(axis=1, name="n")),
+        "^n: BatchNormalization must be over the last axis. Received: axis=1",
+    ),
+    "softmax of rows": (
+        lambda: quantized(layers.Softmax(axis=1, name="s")),
+        "^s: Softmax must be over the last axis. Received: axis=1",
+    ),
+    "sum of three": (
+        lambda: of_input(lambda x: layers.Add(name="sum")([grid(0.1)(x)] * 3)),
+        "^sum: Add takes two tensors of one shape. Chain several additions",
+    ),
+    "sum of two shapes": (
+        lambda: nets.calibrated(of_input(lambda x: layers.Add(name="sum")([x, layers.Conv2D(1, 1)(x)]))),
+        r"^sum: Add takes two tensors of one shape. .* Received: \[\(None, 4, 4, 3\), \(None, 4, 4, 1\)\]",
+    ),
+    "sloped relu": (
+        lambda: by_hand(layers.ReLU(negative_slope=0.1, name="r"), grid(0.1)),
+        "^r: only ReLU and ReLU6 have an integer form yet. .* negative_slope=0.1",
+    ),
+    "relu up to 4": (lambda: by_hand(layers.ReLU(4, name="r"), grid(0.1)), "^r: only ReLU and ReLU6 .* max_value=4"),
+    "one output twice": (lambda: of_input(twice), "^r: one tensor is two ends of the model"),
+    "input as output": (lambda: by_hand(layers.Dropout(0.5)), "^x: one tensor is two ends of the model"),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_name_the_layer_and_the_remedy(name):
+    make, message = ERRORS[name]
+    model = make()
+    with pytest.raises(ValueError, match=message):
+        lower(model)
+
+
+def test_subclassed_models_are_refused():
+    class Net(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(TypeError, match=r"net: Net is a subclassed model .* self\.conv = tfqreg\.Quantized"):
+        lower(Net(name="net"))
+
+
+def test_sequential_models_need_a_shape():
+    with pytest.raises(ValueError, match="open: the input shape is unknown"):
+        lower(keras.Sequential([layers.Dense(2)], name="open"))
