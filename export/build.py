@@ -138,21 +138,32 @@ class Builder:
     def close(self, value: Open, grid: Quantization) -> str:
         """Emits an open operator, with its output on a grid, and the pools behind it."""
         inputs, attributes = value.inputs, dict(value.attributes)
-        if value.kind == "CONCATENATION":
+        kind, activation = (_within_int32(name, grid) for name in (value.kind, value.activation))
+        if kind == "CONCATENATION":
             inputs = tuple(self.requantized(name, grid) for name in inputs)
         if value.weights is not None:
             inputs = (*inputs, *self._weights(value, value.weights, grid))
-        fuses = value.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD")
+        fuses = kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD")
         if fuses:
-            attributes["activation"] = value.activation
-        name = self.emit(value.kind, inputs, self.tensor(value.name, value.shape, grid), **attributes)
-        if value.kind == "CONCATENATION":
+            attributes["activation"] = activation
+        first = self._sum_grid(inputs, grid) if kind == "ADD" else grid
+        name = self.emit(kind, inputs, self.tensor(value.name, value.shape, first), **attributes)
+        name = self.requantized(name, grid)
+        if kind == "CONCATENATION":
             self.lowest[name] = min(self.lowest.get(source, -128) for source in inputs)
-        if not fuses and value.activation not in ("NONE", value.kind):
-            name = self.emit(value.activation, (name,), self.tensor(value.name, value.shape, grid))
+        if not fuses and activation not in ("NONE", kind):
+            name = self.emit(activation, (name,), self.tensor(value.name, value.shape, grid))
         for pool in value.pools:
             name = self.emit("MAX_POOL_2D", (name,), self.tensor(pool.name, pool.shape, grid), **pool.attributes)
         return name
+
+    def _sum_grid(self, inputs: tuple[str, ...], grid: Quantization) -> Quantization:
+        """The grid an addition has, or a coarser one: where an input's scale is 256 times it, XNNPACK overflows.
+
+        That happens next to a branch that is all zeros, whose scale is any.
+        """
+        widest = max(float(self.grid(name).scale[0]) for name in inputs)
+        return grid if widest < 255 * float(grid.scale[0]) else Quantization(np.array(widest / 128))
 
     def _weights(self, value: Open, weights: FoldedWeights, grid: Quantization) -> tuple[str, str]:
         source = self.grid(value.inputs[0])
@@ -160,6 +171,11 @@ class Builder:
         kernel_grid = Quantization(scale, axis=weights.channel_axis)
         kernel = self.constant(f"{value.name}/kernel", data, kernel_grid, weights.bits, shift)
         return kernel, self.constant(f"{value.name}/bias", bias, Quantization(source.scale * scale))
+
+
+def _within_int32(kind: str, grid: Quantization) -> str:
+    """RELU6 as RELU where 6 is so many steps that runtimes refuse it: nothing comes near."""
+    return "RELU" if kind == "RELU6" and 6 / float(grid.scale[0]) > 2**30 else kind
 
 
 def static_shape(edge: Edge, path: str) -> tuple[int, ...]:

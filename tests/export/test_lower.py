@@ -14,24 +14,25 @@ from tfqreg.export.simulate import simulate
 import tfqreg as tq
 
 
-def sequential(*steps, shape=(8, 8, 3)) -> keras.Model:
+def sequential(*steps, shape=(8, 8, 3), extremes: bool = True) -> keras.Model:
     keras.utils.set_random_seed(1)
-    return nets.roughen(keras.Sequential([keras.Input(shape, name="x"), *steps]), 1)
+    return nets.roughen(keras.Sequential([keras.Input(shape, name="x"), *steps]), 1, extremes)
 
 
 def kinds(graph: Graph) -> list[str]:
     return [op.kind for op in graph.ops]
 
 
-def lowered(model: keras.Model, steps: float = 1.01) -> Graph:
+def lowered(model: keras.Model, steps: float = 1.01, mean: float = 0.3) -> Graph:
     """The graph of a model, once it was seen to agree with Keras within a step of the output.
 
-    One step: where a value lies next to the middle between two codes, float32 and integers may part.
+    One step: where a value lies next to the middle between two codes, float32 and integers may part. On average far
+    less, but for a softmax, which Keras does not round.
     """
     graph = lower(model)
     for error in nets.output_errors(model, graph, nets.samples(model, 8, 1)):
         assert error.max() <= steps
-        assert error.mean() <= 0.3  # a softmax that Keras does not round is off by a quarter on average
+        assert error.mean() <= mean
     return graph
 
 
@@ -102,8 +103,8 @@ LAYERS = {
                          ["RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]),
     "softmax inside": (lambda: [layers.Softmax(), conv()], ["SOFTMAX", "QUANTIZE", "CONV_2D"]),
     "point windows that skip": (lambda: [layers.Conv2D(2, 1, 2, "same")], ["CONV_2D"]),
-    "windows that skip rows": (lambda: [layers.Conv2D(2, (2, 3), (3, 1), "same")], ["PAD", "CONV_2D"]),
-    "depthwise that skips rows": (lambda: [layers.DepthwiseConv2D(2, 3, "same")], ["DEPTHWISE_CONV_2D"]),
+    "windows that skip rows": (lambda: [layers.Conv2D(2, (1, 3), (3, 1), "same")], ["PAD", "CONV_2D"]),
+    "depthwise that skips rows": (lambda: [layers.DepthwiseConv2D((1, 3), 3, "same")], ["PAD", "DEPTHWISE_CONV_2D"]),
 }  # fmt: skip
 
 
@@ -127,7 +128,8 @@ def test_attributes_of_windows(padding):
         layers.Conv2D(2, (2, 1), (2, 1), padding, activation="relu"),
         layers.AveragePooling2D((1, 2), (2, 1), padding),
     ]
-    depthwise, conv, pool = lowered(nets.calibrated(sequential(*steps, shape=(9, 9, 3)))).ops
+    # An average of two lies half-way as often as not, which int8 rounds away from zero and Keras up.
+    depthwise, conv, pool = lowered(nets.calibrated(sequential(*steps, shape=(9, 9, 3))), mean=0.5).ops
     same = {"padding": padding.upper()}
     assert depthwise.attributes == same | {
         "stride": (1, 1), "dilation": (2, 2), "depth_multiplier": 2, "activation": "RELU6",
@@ -137,7 +139,7 @@ def test_attributes_of_windows(padding):
 
 
 def test_padding_made_explicit_reads_what_same_reads():
-    """Rows: 8 = 2 windows of 2 at a stride of 3, and one that would need -0 padding; columns need padding."""
+    """The stride passes over rows, and the columns need one of padding."""
     graph = lowered(nets.calibrated(sequential(layers.Conv2D(2, (1, 3), (3, 2), "same"))))
     pad, conv = graph.ops
     assert graph.tensors[pad.inputs[1]].data.tolist() == [[0, 0], [0, 0], [0, 1], [0, 0]]
@@ -155,7 +157,7 @@ def test_weights_of_few_bits(bits, per_channel):
         layers.Flatten(),
         layers.Dense(3, name="dense"),
     ]
-    model = nets.calibrated(sequential(*steps), [rule])
+    model = nets.calibrated(sequential(*steps, extremes=False), [rule])
     graph = lowered(model, 2.01)
     for path in ("conv", "depthwise", "dense"):
         tensor, codes = graph.tensors[f"{path}/kernel"], model.get_layer(path).encode()["kernel"][0]
@@ -221,7 +223,9 @@ def test_a_narrower_grid_of_one_zero_point_still_clips():
 
 def test_what_cannot_leave_its_grid_is_not_clipped_again():
     x = keras.Input((8, 8, 3), name="x")
-    y = nets.calibrated(keras.Model(x, layers.Flatten()(layers.AveragePooling2D()(layers.ZeroPadding2D()(x)))), None, 4)
+    y = nets.calibrated(
+        keras.Model(x, layers.Flatten()(layers.AveragePooling2D(2)(layers.ZeroPadding2D()(x)))), None, 4
+    )
     assert kinds(lowered(y)) == ["MAXIMUM", "PAD", "AVERAGE_POOL_2D", "RESHAPE"]
 
 
@@ -233,6 +237,28 @@ def test_additions(add, activation):
     y = {"NONE": lambda y: y, "RELU": layers.ReLU(), "RELU6": layers.ReLU(6)}[activation](y)
     conv, add = lowered(nets.calibrated(keras.Model(x, y)), 2.01).ops
     assert (add.kind, add.inputs, add.attributes) == ("ADD", (conv.outputs[0], "x"), {"activation": activation})
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "relu6"])
+@pytest.mark.parametrize("ratio", [250, 300, 20000])
+def test_additions_next_to_a_coarse_grid(ratio, activation):
+    """A branch of zeros has any scale, and XNNPACK's addition overflows from 256 times its output's."""
+    inputs = x, zeros = keras.Input((64,), name="x"), keras.Input((64,), name="zeros")
+    total = grid(0.05, -128)(x) + grid(0.05 * ratio, -128)(zeros)
+    graph = lower(keras.Model(inputs, grid(0.05, -128)(layers.Activation(activation)(total))))
+    assert kinds(graph) == ["ADD"] + ["QUANTIZE"] * (ratio > 255)
+    values = np.linspace(-8, 8, 64, dtype=np.float32)[None]
+    codes = simulate(graph, graph_inputs(graph, [values, 0 * values]))[graph.outputs[0]]
+    low, high = {"linear": (-128, 127), "relu": (0, 127), "relu6": (0, 120)}[activation]
+    # The detour's grid is coarser by up to half of the ratio.
+    np.testing.assert_allclose(codes * 0.05, np.clip(values, low * 0.05, high * 0.05), atol=0.05 * max(1, ratio / 256))
+
+
+def test_a_relu6_out_of_reach_is_a_relu():
+    x = keras.Input((8, 8, 3), name="x")
+    dead = tq.Quantized(conv(activation="relu6"))(grid(0.05, -128)(x))
+    graph = lower(keras.Model(x, grid(1e-20)(layers.ReLU(6)(grid(1e-20)(dead)))))
+    assert [op.attributes.get("activation", op.kind) for op in graph.ops] == ["RELU", "RELU"]
 
 
 def test_an_addition_of_a_tensor_to_itself():
@@ -300,7 +326,7 @@ def test_shared_layers_share_their_weights_and_not_their_biases():
     x = keras.Input((8, 8, 3), name="x")
     model = nets.calibrated(nets.roughen(keras.Model(x, layer(layers.ReLU()(layer(x))))))
     graph = lowered(model, 2.01)
-    first, _, second = (op.inputs for op in graph.ops)
+    first, second = (op.inputs for op in graph.ops)
     assert first[1] == second[1]
     assert first[2] != second[2]
     biases = [graph.tensors[name].data * graph.tensors[name].quantization.scale for name in (first[2], second[2])]
