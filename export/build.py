@@ -141,14 +141,14 @@ class Builder:
         kind, activation = (_within_int32(name, grid) for name in (value.kind, value.activation))
         if kind == "CONCATENATION":
             inputs = tuple(self.requantized(name, grid) for name in inputs)
+        if kind == "ADD":
+            inputs = tuple(self._finer(name, grid) for name in inputs)
         if value.weights is not None:
             inputs = (*inputs, *self._weights(value, value.weights, grid))
         fuses = kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD")
         if fuses:
             attributes["activation"] = activation
-        first = self._sum_grid(inputs, grid) if kind == "ADD" else grid
-        name = self.emit(kind, inputs, self.tensor(value.name, value.shape, first), **attributes)
-        name = self.requantized(name, grid)
+        name = self.emit(kind, inputs, self.tensor(value.name, value.shape, grid), **attributes)
         if kind == "CONCATENATION":
             self.lowest[name] = min(self.lowest.get(source, -128) for source in inputs)
         if not fuses and activation not in ("NONE", kind):
@@ -157,13 +157,14 @@ class Builder:
             name = self.emit("MAX_POOL_2D", (name,), self.tensor(pool.name, pool.shape, grid), **pool.attributes)
         return name
 
-    def _sum_grid(self, inputs: tuple[str, ...], grid: Quantization) -> Quantization:
-        """The grid an addition has, or a coarser one: where an input's scale is 256 times it, XNNPACK overflows.
+    def _finer(self, name: str, grid: Quantization) -> str:
+        """An addition's input, on a finer grid where its scale is 256 times the sum's: XNNPACK overflows there.
 
-        That happens next to a branch that is all zeros, whose scale is any.
+        So coarse next to the sum is a branch of zeros, whose scale is any; what saturates saturates the sum as well.
         """
-        widest = max(float(self.grid(name).scale[0]) for name in inputs)
-        return grid if widest < 255 * float(grid.scale[0]) else Quantization(np.array(widest / 128))
+        source = self.grid(name)
+        parts = np.ceil(source.scale / (250 * grid.scale))
+        return self.requantized(name, Quantization(source.scale / parts, source.zero_point))
 
     def _weights(self, value: Open, weights: FoldedWeights, grid: Quantization) -> tuple[str, str]:
         source = self.grid(value.inputs[0])

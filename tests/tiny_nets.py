@@ -67,13 +67,13 @@ def gradients(f: Callable[..., Any], *arguments: Any) -> list[Any]:
 
 def finite_difference(f: Callable[[np.ndarray], Any], x: Any, step: float = 1e-6) -> np.ndarray:
     """The gradient of the scalar `f` at `x`, by central differences in float64."""
-    x = np.asarray(x, np.float64)
+    shape, x = np.shape(x), np.atleast_1d(np.asarray(x, np.float64))  # numpy rounds a scalar to a float32 beside it
     gradient = np.zeros_like(x)
     for index in np.ndindex(*x.shape):
         delta = np.zeros_like(x)
         delta[index] = step
-        gradient[index] = (f(x + delta) - f(x - delta)) / (2 * step)
-    return gradient
+        gradient[index] = np.sum(f(x + delta) - f(x - delta)) / (2 * step)
+    return gradient.reshape(shape)
 
 
 def run_python(code: str, *arguments: Any, backend: str = "tensorflow", python: str = sys.executable) -> str:

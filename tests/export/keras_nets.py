@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers
+
+import tfqreg as tq
 from tfqreg.export.ir import Graph
 from tfqreg.export.model import graph_inputs
 from tfqreg.export.simulate import simulate
-
-import tfqreg as tq
 from tfqreg.layers.quantized import kernel_names
 
 Tensor = Any
@@ -36,15 +36,16 @@ def grid(scale: float, low: int = 0, bits: int = 8, **kwargs: Any) -> tq.Quantiz
     return layer
 
 
-def output_errors(model: keras.Model, graph: Graph, x: list[np.ndarray]) -> list[np.ndarray]:
-    """What the simulator's outputs differ by from those of Keras, in output steps."""
+def output_errors(model: keras.Model, graph: Graph, x: list[np.ndarray]) -> list[tuple[np.ndarray, int]]:
+    """What the simulator's outputs differ by from those of Keras, in output steps, and how many codes they take."""
     codes = simulate(graph, graph_inputs(graph, x), "f32", set(graph.outputs))
     expected = model(x[0] if len(x) == 1 else x, training=False)
     errors = []
     for name, y in zip(graph.outputs, keras.tree.flatten(expected), strict=True):
         q = graph.tensors[name].quantization
         assert q is not None
-        errors.append(np.abs(codes[name].astype(np.float64) - q.zero_point - np.asarray(y) / q.scale[0]))
+        error = np.abs(codes[name].astype(np.float64) - q.zero_point - np.asarray(y) / q.scale[0])
+        errors.append((error, len(np.unique(codes[name]))))
     return errors
 
 
@@ -78,6 +79,67 @@ def random_rules(model: keras.Model, rng: np.random.Generator) -> list[tq.Rule]:
             activations = int(rng.choice([2, 3, 4, 7])) if rng.random() < 0.15 else None
             rules.append(tq.Rule(rf"(^|/){layer.name}($|_)", weights=weights, activations=activations))
     return rules
+
+
+def lenet() -> keras.Model:
+    """Caffe's LeNet-5 for 28x28 images."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1), name="image"),
+            layers.Conv2D(20, 5, name="conv1"),
+            layers.MaxPooling2D(name="pool1"),
+            layers.Conv2D(50, 5, name="conv2"),
+            layers.MaxPooling2D(name="pool2"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(500, activation="relu", name="fc1"),
+            layers.Dense(10, activation="softmax", name="fc2"),
+        ],
+        name="lenet",
+    )
+
+
+def mobile() -> keras.Model:
+    """BatchNorms, depthwise convolutions and residual additions."""
+
+    def norm_relu(x: Tensor, name: str) -> Tensor:
+        return layers.ReLU(6, name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
+
+    def block(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
+        x = layers.DepthwiseConv2D(3, strides, "same", use_bias=False, name=f"{name}_depthwise")(x)
+        x = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_point")(norm_relu(x, f"{name}_depthwise"))
+        return layers.BatchNormalization(name=f"{name}_norm")(x)
+
+    inputs = keras.Input((16, 16, 3), name="image")
+    x = norm_relu(layers.Conv2D(8, 3, 2, "same", use_bias=False, name="stem")(inputs), "stem")
+    x = layers.Add(name="add_1")([x, block(x, 8, 1, "block_1")])
+    x = layers.ReLU(name="relu_2")(block(x, 16, 2, "block_2"))
+    x = layers.Add(name="add_3")([x, block(x, 16, 1, "block_3")])
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(10, name="head")(x), name="mobile")
+
+
+def dense_blocks() -> keras.Model:
+    """Concatenations of concatenations, with BatchNorm and ReLU before the convolutions."""
+    inputs = keras.Input((12, 12, 3), name="image")
+    x = layers.Conv2D(6, 3, padding="same", name="stem")(inputs)
+    for i in range(3):
+        y = layers.ReLU(name=f"relu_{i}")(layers.BatchNormalization(name=f"norm_{i}")(x))
+        x = layers.Concatenate(name=f"join_{i}")([x, layers.Conv2D(4, 3, padding="same", name=f"conv_{i}")(y)])
+        x = layers.AveragePooling2D(2, name=f"shrink_{i}")(x) if i == 1 else x
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(10, activation="softmax", name="head")(x), name="dense_blocks")
+
+
+def two_ends() -> keras.Model:
+    """Two inputs, two outputs, a shared and a nested model."""
+    shared = keras.Sequential(
+        [keras.Input((8, 8, 2)), layers.Conv2D(4, 3, activation="relu", name="conv"), layers.MaxPooling2D(name="pool")],
+        name="shared",
+    )
+    left, right = keras.Input((8, 8, 2), name="left"), keras.Input((8, 8, 2), name="right")
+    x = layers.Add(name="add")([shared(left), shared(right)])
+    scores = layers.Dense(10, name="head")(layers.Flatten(name="flatten")(x))
+    return keras.Model([left, right], [scores, layers.Conv2D(1, 1, name="mask")(x)], name="two")
 
 
 class Grammar:

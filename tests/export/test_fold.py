@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
-from tfqreg.export.fold import FoldedWeights, fold_norm, identity_weights, integer_weights, weights_of
 
 import tfqreg as tq
+from tfqreg.export.fold import FoldedWeights, fold_norm, identity_weights, integer_weights, weights_of
 
 SHIFTS = {1: 6, 2: 6, 3: 5, 4: 4, 5: 3, 6: 2, 7: 1, 8: 0}
 LARGEST_BIAS = 2**30

@@ -167,6 +167,10 @@ class Quantized(keras.layers.Wrapper):
             encoded[kernel.name] = codes, params
         return encoded
 
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns the inner layer's output, symbolically; a layer of one's own need not tell its output shape."""
+        return self.layer.compute_output_spec(*args, **kwargs)
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the inner layer's output shape."""
         return self.layer.compute_output_shape(input_shape)

@@ -5,6 +5,8 @@ r"""The learnable coefficient: a penalty that sharpens itself.
 Its gradient in omega, `exp(omega) * R - alpha`, vanishes at `exp(omega) = alpha / R`: as the penalty R falls, its
 coefficient grows. With omega eliminated the cost is `alpha * ln R` up to a constant, so the normaliser of R is
 immaterial (Choi, El-Khamy and Lee 2018, arXiv 1809.00095).
+
+The second term enters by its gradient alone: its value, negative and growing, would hide the loss in every report.
 """
 
 import math
@@ -85,14 +87,16 @@ class LearnedPenalty(keras.layers.Layer):
         self.count += count
 
     def cost(self, squares: Any, count: int) -> Any:
-        """Returns `exp(omega) * squares / N - alpha * omega * count / N`, one layer's share of the cost.
+        """Returns `exp(omega) * squares / N`, one layer's share, with the gradient of the cost above.
 
         Args:
             squares: sum of the squared errors of the layer.
             count: weights of the layer; the shares of all layers add up to N.
         """
         cost = ops.exp(self.omega) * squares / self.count
-        return cost - self.alpha * self.omega * (count / self.count) if self.learned else cost
+        if not self.learned:
+            return cost
+        return cost - self.alpha * (self.omega - ops.stop_gradient(self.omega)) * (count / self.count)
 
     @property
     def started(self) -> bool:
