@@ -1,11 +1,15 @@
 """From a quantized Keras model to a phone: integer graph, `.tflite`, container, and the proof that they agree."""
 
+from tfqreg import IS_COMMAND
+
 from .container import ContainerError, inspect, pack, pack_file, unpack, unpack_file
-from .lower import lower
-from .model import export_tflite, verify
-from .simulate import simulate
-from .tflite import write_tflite
-from .verify import Report
+
+if not IS_COMMAND:
+    from .lower import lower
+    from .model import export_tflite, verify
+    from .simulate import simulate
+    from .tflite import write_tflite
+    from .verify import Report
 
 __all__ = [
     "ContainerError",

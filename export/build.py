@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-import tfqreg
 from tfqreg.graph import Edge, Node
+from tfqreg.layers import QuantizedActivation
 
 from .fold import FoldedWeights, integer_weights
 from .ir import Attribute, Graph, Op, Quantization, Tensor
@@ -105,7 +105,7 @@ class Builder:
         self.lowest[output] = self.lowest.get(source, -128)
         return self.emit(kind, (source, *constants), output, **attributes)
 
-    def quantized(self, value: Value, layer: tfqreg.QuantizedActivation) -> str:
+    def quantized(self, value: Value, layer: QuantizedActivation) -> str:
         """Gives an open operator its output grid, or moves a tensor to another grid."""
         grid, low = grid_of(layer), layer.encode()[1]
         if isinstance(value, Open):
@@ -188,7 +188,7 @@ def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
     return (1, *(int(n) for n in edge.shape[1:] if n is not None))
 
 
-def grid_of(layer: tfqreg.QuantizedActivation) -> Quantization:
+def grid_of(layer: QuantizedActivation) -> Quantization:
     """Returns the int8 grid of an activation quantizer: its highest code is stored as 127."""
     scale, low = layer.encode()
     return Quantization(np.array(scale), 127 - (2**layer.bits - 1) - low)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-import tfqreg
+from tfqreg.layers import Quantized
 
 LARGEST_CODE = 127
 LARGEST_BIAS = 2.0**30  # leaves the accumulator as much room again below 2^31
@@ -31,7 +31,7 @@ class FoldedWeights:
     channel_axis: int
 
 
-def weights_of(wrapper: tfqreg.Quantized, depthwise: bool, path: str) -> FoldedWeights:
+def weights_of(wrapper: Quantized, depthwise: bool, path: str) -> FoldedWeights:
     """Returns the codes of a wrapped Conv2D, DepthwiseConv2D or Dense layer as TFLite stores them.
 
     OHWI for a convolution, 1HWO for a depthwise one, (units, inputs) for Dense.

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-import tfqreg
 from tfqreg.graph import Node
+from tfqreg.layers import Quantized
 from tfqreg.placement import INFERENCE_IDENTITY, activation_name
 
 from .build import Builder, Open, Pool, Value, static_shape
@@ -44,7 +44,7 @@ def _quantized(builder: Builder, node: Node) -> Value:
     return replace(opened, activation=FUSED[activation_name(layer)])
 
 
-def _convolution(builder: Builder, node: Node, wrapper: tfqreg.Quantized) -> Open:
+def _convolution(builder: Builder, node: Node, wrapper: Quantized) -> Open:
     layer: Any = wrapper.layer
     _channels_last(layer, node.path)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
@@ -93,7 +93,7 @@ def _padded(builder: Builder, source: str, paddings: np.ndarray, path: str) -> s
     return builder.emit("PAD", (source, builder.constant(f"{path}/paddings", paddings)), output)
 
 
-def _dense(builder: Builder, node: Node, wrapper: tfqreg.Quantized) -> Open:
+def _dense(builder: Builder, node: Node, wrapper: Quantized) -> Open:
     shape = static_shape(node.outputs[0], node.path)
     if len(shape) != 2:
         raise ValueError(
@@ -240,7 +240,7 @@ def _channels_last(layer: Any, path: str) -> None:
         raise ValueError(f"{path}: TFLite is channels last. Received: data_format={layer.data_format!r}")
 
 
-_WRAPPED: dict[type, Callable[[Builder, Node, tfqreg.Quantized], Open]] = {
+_WRAPPED: dict[type, Callable[[Builder, Node, Quantized], Open]] = {
     keras.layers.Conv2D: _convolution,
     keras.layers.DepthwiseConv2D: _convolution,
     keras.layers.Dense: _dense,

@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-import tfqreg
 from tfqreg.graph import Edge, Node, flatten
+from tfqreg.layers import QuantizedActivation
 from tfqreg.layers.quantized import kernel_names
 from tfqreg.placement import INFERENCE_IDENTITY
 
@@ -48,7 +48,7 @@ def _input(builder: Builder, edge: Edge, float_io: bool) -> None:
     name = edge.keras_tensor.name
     first = _first_operations(edge)
     quantizer = next(iter(first), None)
-    if len(first) != 1 or not isinstance(quantizer, tfqreg.QuantizedActivation):
+    if len(first) != 1 or not isinstance(quantizer, QuantizedActivation):
         raise ValueError(
             f"{name}: a model input needs one QuantizedActivation right behind it. tfqreg.quantize(model) places it. "
             f"Received: {', '.join(sorted(operation.name for operation in first)) or 'nothing'}"

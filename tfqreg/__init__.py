@@ -3,11 +3,18 @@
 `quantize` wraps a float model, `fit` trains it as any other, `tfqreg.export` takes it to an integer `.tflite`.
 """
 
-from tfqreg.callbacks import Monitor, Stages, callbacks_for, kernel_figures
-from tfqreg.layers import Quantized, QuantizedActivation
-from tfqreg.quantizers import Uniform
-from tfqreg.regularizers import MSQE, PartialL2
-from tfqreg.wrap import Rule, calibrate, quantize, strip
+import sys
+from pathlib import Path
+
+# Most of the console command needs no Keras, whose import takes seconds; it loads what it needs itself.
+IS_COMMAND = bool(sys.argv) and Path(sys.argv[0]).stem == "tfqreg"
+
+if not IS_COMMAND:
+    from tfqreg.callbacks import Monitor, Stages, callbacks_for, kernel_figures
+    from tfqreg.layers import Quantized, QuantizedActivation
+    from tfqreg.quantizers import Uniform
+    from tfqreg.regularizers import MSQE, PartialL2
+    from tfqreg.wrap import Rule, calibrate, quantize, strip
 
 __all__ = [
     "MSQE",

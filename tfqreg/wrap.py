@@ -1,7 +1,7 @@
 """`quantize`, `strip` and `calibrate`: a float Keras model in, a model that trains quantized out, and back."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from keras import ops
 
 from tfqreg.graph import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.layers import Quantized, QuantizedActivation
+from tfqreg.layers.activation import SAMPLE_SIZE
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.placement import activation_name, is_signed, kind, place
 from tfqreg.quantizers import Quantizer, Uniform
@@ -128,15 +129,11 @@ def _canonical(model: keras.Model) -> keras.Model:
         if isinstance(operation, keras.layers.SeparableConv2D):
             depthwise, pointwise = _split_separable(operation)
             separable.append((operation, depthwise, pointwise))
-            return lambda x, **_: pointwise(depthwise(x))
+            last = _split_activation(pointwise)
+            return lambda x, **_: last(depthwise(x))
         new = clone(operation)
         copies.append((operation, new))
-        name = activation_name(operation)
-        if kind(operation) == "linear" and name not in ("linear", "relu", "relu6"):
-            activation = keras.layers.Activation(new.activation, name=f"{operation.name}_{name}")
-            new.activation = keras.activations.linear
-            return lambda x, **_: activation(new(x))
-        return new
+        return _split_activation(new) if kind(operation) == "linear" else new
 
     canonical = rebuild(model, replace)
     set_weights_of(copies)
@@ -145,6 +142,15 @@ def _canonical(model: keras.Model) -> keras.Model:
         bias = [ops.convert_to_numpy(old.bias)] if old.use_bias else []
         pointwise.set_weights([ops.convert_to_numpy(old.pointwise_kernel), *bias])
     return canonical
+
+
+def _split_activation(layer: Any) -> Callable[..., Any]:
+    name = activation_name(layer)
+    if name in ("linear", "relu", "relu6"):
+        return layer
+    activation = keras.layers.Activation(layer.activation, name=f"{layer.name}_{name}")
+    layer.activation = keras.activations.linear
+    return lambda x, **_: activation(layer(x))
 
 
 def _split_separable(layer: Any) -> tuple[keras.layers.Layer, keras.layers.Layer]:
@@ -156,6 +162,8 @@ def _split_separable(layer: Any) -> tuple[keras.layers.Layer, keras.layers.Layer
         data_format=layer.data_format,
         dilation_rate=layer.dilation_rate,
         use_bias=False,
+        depthwise_regularizer=layer.depthwise_regularizer,
+        trainable=layer.trainable,
         name=f"{layer.name}_depthwise",
     )
     pointwise = keras.layers.Conv2D(
@@ -164,6 +172,10 @@ def _split_separable(layer: Any) -> tuple[keras.layers.Layer, keras.layers.Layer
         data_format=layer.data_format,
         use_bias=layer.use_bias,
         activation=layer.activation,
+        kernel_regularizer=layer.pointwise_regularizer,
+        bias_regularizer=layer.bias_regularizer,
+        activity_regularizer=layer.activity_regularizer,
+        trainable=layer.trainable,
         name=f"{layer.name}_pointwise",
     )
     return depthwise, pointwise
@@ -293,7 +305,7 @@ def calibrate(model: keras.Model, data: Any, batch_size: int = 64, verbose: int 
 
     def observe(layer: QuantizedActivation, x: Any) -> Any:
         values = ops.convert_to_numpy(x).ravel()
-        seen[layer].append(values[random.integers(0, values.size, min(values.size, 1 << 14))])
+        seen[layer].append(values if values.size <= SAMPLE_SIZE else random.choice(values, SAMPLE_SIZE))
         return x
 
     batches, count = _batches(data, batch_size), 0

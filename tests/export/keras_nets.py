@@ -70,6 +70,22 @@ def roughen(model: keras.Model, seed: int = 0, extremes: bool = True) -> keras.M
     return model
 
 
+def sequential(*steps: Any, shape: tuple[int | None, ...] = (8, 8, 3), extremes: bool = True) -> keras.Model:
+    """A float model of some layers, its biases and BatchNorms roughened."""
+    keras.utils.set_random_seed(1)
+    return roughen(keras.Sequential([keras.Input(shape, name="x"), *steps]), 1, extremes)
+
+
+def conv(name: str = "conv", **kwargs: Any) -> keras.layers.Layer:
+    """A 3x3 convolution of 4 channels."""
+    return layers.Conv2D(4, 3, name=name, **kwargs)
+
+
+def norm(name: str = "norm") -> keras.layers.Layer:
+    """A BatchNormalization."""
+    return layers.BatchNormalization(name=name)
+
+
 def random_rules(model: keras.Model, rng: np.random.Generator) -> list[tq.Rule]:
     """A rule of its own for every kernel: 1 to 8 bits, per tensor or per channel; now and then bits of its output."""
     rules = []

@@ -123,7 +123,7 @@ GOOD = np.zeros((2, 3), np.float32)
 BAD_SAMPLES = {
     "too few": ([GOOD], r"one array for each input \['b', 'a'\]. Received: 1 arrays"),
     "one array": (GOOD[:1], "one array for each input .* Received: 1 arrays"),
-    "shape": ([GOOD, GOOD[:, :2]], r"^a: samples must be numbers of shape \(batch, 3\). Received: float32 of shape \(2, 2\)"),
+    "shape": ([GOOD, GOOD[:, :2]], r"^a: samples must be .* \(batch, 3\). Received: float32 of shape \(2, 2\)"),
     "no batch": ([GOOD[0], GOOD], r"^b: samples must be numbers of shape .* of shape \(3,\)"),
     "dtype": ([GOOD.astype(str), GOOD], "^b: samples must be numbers .* Received: <U"),
     "complex": ([GOOD, GOOD.astype(complex)], "^a: samples must be numbers .* Received: complex128"),
@@ -148,7 +148,7 @@ def test_bad_samples_name_the_input(two, name, float_io, tmp_path):
 @pytest.mark.parametrize("other", [lambda: net(name="picture"), lambda: net(classes=6)], ids=["names", "shapes"])
 def test_another_models_file_is_refused(other, path):
     stranger = other()
-    with pytest.raises(ValueError, match="another model's|must be the one written from this graph"):
+    with pytest.raises(ValueError, match=r"another model's|must be the one written from this graph"):
         verify(stranger, path, nets.samples(stranger), CODES)
 
 
@@ -185,7 +185,7 @@ def test_a_file_that_is_no_model(model, data, message, tmp_path):
 
 def test_half_a_file_is_damaged(model, path, tmp_path):
     (tmp_path / "x.tflite").write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="x.tflite: this .tflite file is damaged. Received: 1000 bytes"):
+    with pytest.raises(ValueError, match=r"x\.tflite: this .tflite file is damaged. Received: 1000 bytes"):
         verify(model, tmp_path / "x.tflite", nets.samples(model), CODES)
 
 
@@ -195,7 +195,7 @@ def test_a_missing_file(model, tmp_path):
 
 
 def test_a_runtime_that_does_not_exist(model, path):
-    with pytest.raises(ValueError, match="A runtime is one of litert, .* Received: runtime='fast'"):
+    with pytest.raises(ValueError, match=r"A runtime is one of litert, .* Received: runtime='fast'"):
         verify(model, path, nets.samples(model), ["fast"])
 
 
@@ -227,9 +227,8 @@ def test_a_full_disk_leaves_what_was_there(model, path, old, tmp_path):
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == ({} if old is None else {"m.tflite": old})
 
 
-def test_a_disk_too_full_for_the_container(model, tmp_path):
+def test_a_container_that_cannot_be_written(model, tmp_path):
     (tmp_path / "m.tqw").write_bytes(b"the old one")
-    # The container is the smaller of the two: only a folder that is not there stops it alone.
     with pytest.raises(FileNotFoundError):
         export_tflite(model, tmp_path / "m.tflite", tmp_path / "none" / "m.tqw")
     assert (tmp_path / "m.tqw").read_bytes() == b"the old one"

@@ -253,6 +253,22 @@ def test_config_round_trip():
     assert tq.Quantized.from_config(tq.Quantized(layers.Dense(1)).get_config()).regularizer is None
 
 
+def test_a_frozen_layer_stays_frozen():
+    x, y = regression()
+    inner, shared = layers.Dense(8, trainable=False), tq.MSQE()
+    stack = [tq.Quantized(layer, tq.Uniform(4), shared) for layer in (inner, layers.Dense(1))]
+    model = keras.Sequential([keras.Input((6,)), *stack])
+    model.compile("sgd", "mse")
+    frozen = [inner.kernel, inner.bias, stack[0].kernels["kernel"].state["log2_scale"]]
+    before = [np.array(v) for v in frozen]
+    assert len(model.trainable_variables) == 4
+    model.fit(x, y, verbose=0)
+    for old, v in zip(before, frozen, strict=True):
+        np.testing.assert_array_equal(v, old)
+    stack[0].trainable = True
+    assert len(model.trainable_variables) == 7
+
+
 # Masks.
 
 

@@ -67,6 +67,8 @@ class QuantizedKernel(keras.layers.Layer):
             )
             for name, shape in quantizer.state_shapes(tuple(kernel.shape), axes).items()
         }
+        for variable in self.state.values():  # those of a frozen layer are frozen with it
+            variable.trainable = variable.trainable and self.trainable
         if regularizer is not None:
             regularizer.register(self.count)
         self.built = True

@@ -92,6 +92,7 @@ class Quantized(keras.layers.Wrapper):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", layer.name)
+        kwargs.setdefault("trainable", layer.trainable)
         super().__init__(layer, **kwargs)
         self.quantizer = weights if weights is not None else Uniform()
         self.regularizer = own(regularizer)
@@ -117,6 +118,7 @@ class Quantized(keras.layers.Wrapper):
                 self.prune,
                 name=name,
                 dtype=variable.dtype,
+                trainable=variable.trainable,
             )
             self.kernels[name] = kernel
             variable.regularizer = _sum_of(variable.regularizer, kernel)
