@@ -60,7 +60,7 @@ def _input(builder: Builder, edge: Edge, float_io: bool) -> None:
     else:
         source = tensor = builder.tensor(name, shape, grid)
     builder.graph.inputs.append(source)
-    builder.values[edge] = builder.clipped(tensor, quantizer.encode()[1])
+    builder.values[edge] = tensor
 
 
 def _first_operations(edge: Edge) -> set[Any]:

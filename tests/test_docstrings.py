@@ -1,0 +1,32 @@
+"""The examples in the docstrings of `tfqreg`."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import tfqreg
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(tfqreg.__path__, "tfqreg.")
+    if not module.name.startswith("tfqreg.export")
+]
+# Classes whose use is shown where they are used.
+WITHOUT_EXAMPLE = {"Monitor", "Stages", "calibrate", "callbacks_for", "kernel_figures", "strip"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+def test_what_is_public_has_an_example():
+    found = {test.name.split(".")[-1] for test in doctest.DocTestFinder().find(tfqreg) if test.examples}
+    for name in MODULES:
+        module = importlib.import_module(name)
+        found |= {test.name.split(".")[-1] for test in doctest.DocTestFinder().find(module) if test.examples}
+    assert {name for name in tfqreg.__all__ if not inspect.ismodule(getattr(tfqreg, name))} - found == WITHOUT_EXAMPLE
