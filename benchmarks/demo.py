@@ -41,7 +41,9 @@ def compiled(model: keras.Model, rate: float, steps: int) -> keras.Model:
     return model
 
 
-def fit(model: keras.Model, train: Split, validation: Split, epochs: int, callbacks: Any = ()) -> dict[str, list[float]]:
+def fit(
+    model: keras.Model, train: Split, validation: Split, epochs: int, callbacks: Any = ()
+) -> dict[str, list[float]]:
     """Trains with a progress bar and returns the history."""
     history = model.fit(
         *train, batch_size=BATCH, epochs=epochs, validation_data=validation, callbacks=list(callbacks), verbose=1

@@ -96,7 +96,7 @@ def _convert_f32(call: Call, x: np.ndarray) -> np.ndarray:
     """XNNPACK's qs8-vcvt: a factor of 8 fractional bits, rounded half up."""
     source, target = call.source(), call.target
     ratio = source.scale[0] / target.scale[0]
-    if ratio < _SMALLEST_RATIO:
+    if ratio < _SMALLEST_RATIO:  # XNNPACK leaves it to a kernel that is not modelled here
         raise ValueError(
             f"QUANTIZE {call.op.outputs}: make the output scale smaller, at most 256 times the input's. "
             f"Received: input scale / output scale = {ratio:g}"

@@ -14,6 +14,7 @@ from tfqreg.layers import Quantized
 
 LARGEST_CODE = 127
 LARGEST_BIAS = 2.0**30  # leaves the accumulator as much room again below 2^31
+BIAS_STEP = 1 / 32  # of an output step: a bias is rounded by half of that at most
 # XNNPACK takes multipliers of 2^-32 to 256. What is under the smallest here moves no output by one step; at the
 # largest, one step of the accumulator crosses the whole int8 range.
 SMALLEST_MULTIPLIER = 2.0**-24
@@ -102,8 +103,10 @@ def integer_weights(
     stored = np.minimum(scale, largest).astype(np.float32)
     product = (np.float32(input_scale) * stored).astype(np.float64)  # as the runtimes compute it
     # Under a smaller multiplier than its own, a sum keeps its sign only where its bias shrinks along.
-    steps = np.rint(weights.bias / product * np.minimum(largest / scale, 1.0))
-    bias = np.clip(steps, -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
+    steps = weights.bias / product * np.minimum(largest / scale, 1.0)
+    # Bits of the bias that move no output would only cost bytes in the container.
+    unit = 2.0 ** max(0.0, np.floor(np.log2(BIAS_STEP * output_scale / product.max())))
+    bias = np.clip(np.rint(steps / unit) * unit, -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
     if (stored == stored[0]).all():
         stored = stored[:1]
     return codes.astype(np.int8), stored, shift, bias

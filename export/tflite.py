@@ -134,7 +134,8 @@ def debug_copy(tflite: bytes) -> bytes:
     """
     model = schema.ModelT.InitFromPackedBuf(tflite)
     for subgraph in model.subgraphs or []:
-        subgraph.outputs = [t for op in subgraph.operators or [] for t in op.outputs or []]
+        # Arrays, of which `or` would take the one that holds tensor 0 alone for an empty one.
+        subgraph.outputs = [t for op in subgraph.operators or [] if op.outputs is not None for t in op.outputs]
     return _pack(model)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_vectors import VECTORS
+
 from tfqreg.export.container.cursor import Reader, unzigzag
 from tfqreg.export.container.decode import Layout, read_layout
 from tfqreg.export.container.index import Codec

@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tflite_models import Array, dense_layers, laplace_codes, tflite
+
 from tfqreg.export.container import pack
 from tfqreg.export.container.bits import BitWriter
 from tfqreg.export.container.cursor import varint, zigzag

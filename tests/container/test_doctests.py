@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tflite_models import dense_layers
+
 from tfqreg.export import container
 
 MODULES = [module.name for module in pkgutil.iter_modules(container.__path__)]

@@ -4,6 +4,7 @@ import make_vectors
 import numpy as np
 import pytest
 from tflite_models import Array, laplace_codes, tflite
+
 from tfqreg.export.container import inspect, pack
 
 

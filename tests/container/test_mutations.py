@@ -6,6 +6,7 @@ import sys
 
 import make_vectors
 import pytest
+
 from tfqreg.export.container import ContainerError, pack, unpack
 from tfqreg.export.container.limits import DEFAULT_LIMITS
 from tfqreg.export.container.sections import SectionType, read_container, write_container

@@ -4,6 +4,7 @@ import re
 
 import hexdump
 import make_vectors
+
 from tfqreg.export.container import index, sections, spans, states, table
 
 TEXT = hexdump.SPEC.read_text()

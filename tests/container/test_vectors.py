@@ -7,6 +7,7 @@ from pathlib import Path
 
 import make_vectors
 import pytest
+
 from tfqreg.export.container import ContainerError, Limits, pack, unpack
 
 GOOD = sorted((make_vectors.VECTORS / "good").glob("*.tqw"))

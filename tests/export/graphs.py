@@ -1,6 +1,7 @@
 """Small random integer graphs: one function an operator, and nets that mix them."""
 
 import numpy as np
+
 from tfqreg.export.ir import Graph, Op, Quantization, Tensor
 
 

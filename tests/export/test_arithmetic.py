@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tfqreg.export.arithmetic import (
     activation_bounds,
     clamp_int8,

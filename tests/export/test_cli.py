@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import small_model
+
 from tfqreg.export import pack, unpack
 from tfqreg.export.cli import main
 

@@ -63,7 +63,9 @@ def test_codes_are_the_trained_ones(layer, shape, order, stored, bits, per_chann
     expected = wrapper.quantizer.decode(codes, params).transpose(order).reshape(stored)
     along = scale.reshape([-1 if i == weights.channel_axis else 1 for i in range(len(stored))])
     np.testing.assert_array_equal(data * along, expected)
-    np.testing.assert_allclose(bias * (np.float64(np.float32(0.02)) * scale), weights.bias, atol=0.02 * scale.max())
+    # Half a unit of the bias, or half of the 1/32 output step it is rounded to.
+    largest = max(0.5 * 0.02 * scale.max(), 0.05 / 64) * (1 + 1e-6)
+    np.testing.assert_allclose(bias * (np.float64(np.float32(0.02)) * scale), weights.bias, atol=largest, rtol=1e-6)
 
 
 def test_a_layer_without_bias_gets_zeros():
@@ -115,13 +117,23 @@ def test_norms_fold_into_scales(variance, epsilon, bits):
     assert factor.max() < 256
     computed = (sums(data, 0) + bias) * factor
     error = np.abs(np.clip(computed, -256, 256) - np.clip(expected / target, -256, 256))
-    # Half a step of the bias, and float32's rounding of the scale.
-    assert (error <= 0.5 * factor + 1e-5 * np.abs(expected / target) + 0.01).all()
+    # Half a unit of the bias or half of 1/32 step, and float32's rounding of the scale.
+    assert (error <= np.maximum(0.5 * factor, 1 / 64) + 1e-5 * np.abs(expected / target) + 0.01).all()
     # Codes stay what they were, but for the sign, wherever the channel is not as good as constant.
     normal = np.float64(np.abs(GAMMAS)) > 1e-3
     signs = np.sign(GAMMAS)[normal, None, None, None].astype(int)
     np.testing.assert_array_equal(data[normal], trained.codes[normal].astype(int) * signs << shift)
     assert not data[GAMMAS.index(0.0)].any()
+
+
+def test_biases_drop_the_bits_that_move_no_output():
+    weights = FoldedWeights(np.full((2, 1, 1, 1), 3, np.int16), np.array([1e-4, 1e-4]), np.array([0.1234, -3.21]), 3, 0)
+    data, scale, shift, bias = integer_weights(weights, 0.02, 0.05)
+    unit = 0.02 * float(scale[0])
+    step = 2 ** int(np.log2(0.05 / 32 / unit))
+    assert shift == 5 and data.ravel().tolist() == [96, 96] and step == 16384
+    assert (bias % step == 0).all()
+    np.testing.assert_allclose(bias * unit, weights.bias, atol=0.05 / 64)
 
 
 def test_equal_scales_become_one():

@@ -7,12 +7,12 @@ from pathlib import Path
 import keras
 import pytest
 import small_model
+
+import tfqreg as tq
 from tfqreg.export import lower, pack, write_tflite
 from tfqreg.export.report import write_report
 from tfqreg.export.report_words import explanation
 from tfqreg.export.summary import Row, Summary, summarize
-
-import tfqreg as tq
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 RESULT = {

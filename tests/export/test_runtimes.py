@@ -7,6 +7,7 @@ from dataclasses import replace
 import graphs
 import numpy as np
 import pytest
+
 from tfqreg.export import runtimes
 from tfqreg.export.ir import Graph
 from tfqreg.export.runtimes import RUNTIMES, missing, run

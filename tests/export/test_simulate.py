@@ -3,6 +3,7 @@
 import graphs
 import numpy as np
 import pytest
+
 from tfqreg.export.ir import Graph, Op, Quantization, Tensor
 from tfqreg.export.simulate import simulate
 

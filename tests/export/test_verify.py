@@ -3,6 +3,7 @@
 import graphs
 import numpy as np
 import pytest
+
 from tfqreg.export.runtimes import RUNTIMES, missing
 from tfqreg.export.tflite import write_tflite
 from tfqreg.export.verify import Difference, compare, simulator_mode
@@ -148,3 +149,19 @@ def test_a_model_of_another_graph():
     other.outputs = list(other.ops[0].outputs)
     with pytest.raises(ValueError, match="Received: no such tensor"):
         compare(graph, write_tflite(other), x, ["litert"])
+
+
+@pytest.mark.parametrize("ratio", [1 / 200, 1 / 256])
+def test_moving_to_a_much_coarser_grid(ratio):
+    b = graphs.Builder(0)
+    x = b.input((40,), scale=0.01)
+    graph = b.finish(graphs.unary(b, x, "QUANTIZE", 1 / ratio))
+    assert_exact(graph, graphs.codes(graph, 30))
+
+
+def test_a_graph_whose_first_tensor_is_an_output():
+    b = graphs.Builder(0)
+    low = b.activation("y", (4,), 0.1, 0)
+    graph = b.finish(b.op("RELU", [b.input((4,), scale=0.1, zero_point=0)], low))
+    assert next(iter(graph.tensors)) == low
+    assert_exact(graph, graphs.codes(graph, 3))

@@ -28,8 +28,8 @@ class _Pruned:
         return [ops.convert_to_numpy(variable) for _, variable in self.pairs]
 
     def frozen(self) -> bool:
-        """Whether masks were set: they prune some weight, or the threshold, -1, says that none was to go."""
-        return any(bool(kernel.threshold < 0) or not bool(ops.all(kernel.mask)) for kernel, _ in self.pairs)
+        """Whether the masks were set."""
+        return any(kernel.frozen for kernel, _ in self.pairs)
 
 
 class Stages(keras.callbacks.Callback):

@@ -111,7 +111,7 @@ class QuantizedActivation(keras.layers.Layer):
         self.base_scale.assign(base_scale)
         self.low.assign(low)
         if self.scale_from == "msqe":
-            self.add_loss(activation_error(inputs, self.scale, self.low, self.high))
+            self.add_loss(activation_error(inputs, self.scale, ops.convert_to_tensor(self.low), self.high))
         return self._quantize(inputs)
 
     def _quantize(self, x: Any) -> Any:
@@ -126,7 +126,7 @@ class QuantizedActivation(keras.layers.Layer):
             count = math.prod(n or 1 for n in x.shape[1:])
             factor = 1.0 / math.sqrt(count * 2.0 ** (self.bits - 1))
             scale = ops.stop_gradient(scale) + factor * (scale - ops.stop_gradient(scale))
-        return grid_codes(x, scale, self.low, self.high) * scale
+        return grid_codes(x, scale, ops.convert_to_tensor(self.low), self.high) * scale
 
     def encode(self) -> tuple[float, int]:
         """Returns the spacing of the levels as float32, and the lowest code.

@@ -87,6 +87,11 @@ class QuantizedKernel(keras.layers.Layer):
         if self.threshold is not None:
             self.threshold.assign(threshold)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the mask was set: it prunes some weight, or the threshold, -1, says that none was to go."""
+        return self.threshold is not None and (bool(self.threshold < 0) or not bool(ops.all(self.mask)))
+
     def freeze(self, kernel: keras.Variable, threshold: float) -> None:
         """Zeroes and masks the weights at and below a threshold, fits the quantizer to the rest, ends the stage."""
         w = ops.convert_to_numpy(kernel)
@@ -100,12 +105,14 @@ class QuantizedKernel(keras.layers.Layer):
     def surviving(self, kernel: Any) -> Any:
         """Returns the kernel with its pruned weights at 0."""
         kernel = ops.convert_to_tensor(kernel)
-        return kernel if self.mask is None else ops.where(self.mask, kernel, 0.0)
+        return kernel if self.mask is None else ops.where(ops.convert_to_tensor(self.mask), kernel, 0.0)
 
     def quantized(self, kernel: Any) -> Any:
         """Returns the quantized weights, pruned ones exactly 0, whatever the stage."""
         w = self.quantizer(self.surviving(kernel), self.state)
-        return w if self.quantizer.has_zero or self.mask is None else ops.where(self.mask, w, 0.0)
+        if self.quantizer.has_zero or self.mask is None:
+            return w
+        return ops.where(ops.convert_to_tensor(self.mask), w, 0.0)
 
     def weights_in_use(self, kernel: Any) -> Any:
         """Returns the weights the forward pass computes with: float while pruning, quantized afterwards."""
@@ -115,7 +122,7 @@ class QuantizedKernel(keras.layers.Layer):
         """Returns the sum of squared distances of the surviving weights to their levels."""
         w = self.surviving(kernel)
         # Where 0 is a level, pruned weights stand on it and add nothing.
-        mask = None if self.quantizer.has_zero else self.mask
+        mask = None if self.quantizer.has_zero or self.mask is None else ops.convert_to_tensor(self.mask)
         return squared_error(w, self.quantizer.assign(w, self.state), mask)
 
     def penalty(self, kernel: Any) -> Any:
