@@ -24,25 +24,48 @@ STEPS = 20
 NEVER = 10**9  # so long a training that its stage does not change while it is measured
 
 
-def alternate(runs: dict[str, Callable[[], None]], rounds: int, label: str) -> dict[str, float]:
+def alternate(runs: dict[str, Callable[[], list[float]]], rounds: int, label: str) -> dict[str, float]:
     """Returns the median seconds a step of each run, the runs taking turns."""
     for run in runs.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in tqdm(range(rounds), desc=label):
         for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append((time.perf_counter() - start) / STEPS)
+            seconds[name] += run()
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def trainer(model: Any, callbacks: Callable[[], list[Any]] = list) -> Callable[[], None]:
-    """Returns a function that trains a compiled model for `STEPS` steps."""
-    shape = (BATCH * STEPS, *model.input_shape[1:])
-    x = np.random.default_rng(0).random(shape, np.float32)
+def trainer(keras: Any, model: Any, callbacks: Callable[[], list[Any]] = list) -> Callable[[], list[float]]:
+    """Returns a function that trains a compiled model for `STEPS` steps and returns the seconds of each.
+
+    Args:
+        keras: keras or tf_keras, whichever the model is of.
+        model: the compiled model.
+        callbacks: makes the callbacks of a run; their time counts.
+    """
+
+    class Clock(keras.callbacks.Callback):
+        """Takes the time from the beginning of a step to its end; what `fit` does around them does not count."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seconds: list[float] = []
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            self.start = time.perf_counter()
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.seconds.append(time.perf_counter() - self.start)
+
+    x = np.random.default_rng(0).random((BATCH * STEPS, *model.input_shape[1:]), np.float32)
     y = np.random.default_rng(1).integers(0, 10, BATCH * STEPS)
-    return lambda: model.fit(x, y, batch_size=BATCH, verbose=0, shuffle=False, callbacks=callbacks())
+
+    def run() -> list[float]:
+        clock = Clock()
+        model.fit(x, y, batch_size=BATCH, verbose=0, shuffle=False, callbacks=[clock, *callbacks()])
+        return clock.seconds
+
+    return run
 
 
 def measure_tfqreg(rounds: int) -> dict[str, dict[str, float]]:
@@ -65,9 +88,9 @@ def measure_tfqreg(rounds: int) -> dict[str, dict[str, float]]:
         rules = [tq.Rule(".*", tq.Uniform(4), tq.MSQE(), tq.PartialL2(0.8))]
         pruning, quantized = (compiled(tq.quantize(model, rules)) for _ in range(2))
         runs = {
-            "float": trainer(compiled(model)),
-            "pruning": trainer(pruning, lambda: [tq.Stages(total_steps=NEVER)]),
-            "quantized": trainer(quantized, lambda: [tq.Stages(0.0, 0.0, 1.0, total_steps=NEVER)]),
+            "float": trainer(keras, compiled(model)),
+            "pruning": trainer(keras, pruning, lambda: [tq.Stages(total_steps=NEVER)]),
+            "quantized": trainer(keras, quantized, lambda: [tq.Stages(0.0, 0.0, 1.0, total_steps=NEVER)]),
         }
         results[model.name] = with_ratios(alternate(runs, rounds, model.name))
     return results
@@ -88,7 +111,7 @@ def measure_tfmot(rounds: int) -> dict[str, dict[str, float]]:
         models = {"float": model, "quantized": tfmot.quantization.keras.quantize_model(model)}
         for each in models.values():
             each.compile(keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        runs = {name: trainer(each) for name, each in models.items()}
+        runs = {name: trainer(keras, each) for name, each in models.items()}
         results[model.name] = with_ratios(alternate(runs, rounds, f"{model.name}, TFMOT"))
     return results
 

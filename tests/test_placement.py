@@ -119,8 +119,9 @@ def test_behind_a_maximum_pool():
 
 def test_before_a_maximum_pool_that_has_company():
     x = conv(activation="relu")(inputs := image())
-    outputs = [layers.MaxPooling2D(name="pool")(x), conv("b")(x)]
-    assert names(inputs, outputs) == ["b_quantizer", "conv_quantizer", "in_quantizer"]
+    q = tq.quantize(keras.Model(inputs, [layers.MaxPooling2D(name="pool")(x), conv("b")(x)]))
+    assert quantizer_names(q) == ["b_quantizer", "conv_quantizer", "in_quantizer"]
+    assert len(q.get_layer("conv_quantizer")._inbound_nodes) == 1 and source(q, "conv_quantizer") == "conv"
 
 
 def test_dropout_and_flatten_keep_the_grid():

@@ -268,6 +268,20 @@ def test_a_model_that_is_quantized_already():
     tq.quantize(tq.strip(q))
 
 
+def test_mixed_precision():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = dense_net()
+        match = "quantization is simulated in float32.* Received: .*mixed_bfloat16"
+        with pytest.raises(ValueError, match=rf"features_quantizer: {match}"):
+            tq.quantize(model)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    with pytest.raises(ValueError, match=rf"body: {match}"):
+        tq.quantize(model, activations=None)
+
+
 # Calibration.
 
 

@@ -33,6 +33,7 @@ def with_scale(scale) -> dict[str, np.ndarray]:
 def test_levels(bits, narrow):
     codes = level_codes(bits, narrow)
     assert len(codes) == (2**bits - (narrow and bits > 1))
+    assert (Uniform(bits, narrow=narrow).smallest_code, Uniform(bits).largest_code) == (codes[0], codes[-1])
     w = np.linspace(-(2.0**bits), 2.0**bits, 4001, dtype=np.float32) * np.float32(0.25)
     q = np.asarray(Uniform(bits, narrow=narrow)(w, with_scale(0.25)))
     assert sorted(set(q.tolist())) == [0.25 * code for code in codes]

@@ -49,6 +49,34 @@ def test_gradient_in_omega(omega, squares):
     assert gradient == pytest.approx(np.exp(omega) * squares / 40 - 0.02, rel=1e-4)
 
 
+def test_gradient_in_omega_of_a_share():
+    penalty = MSQE(alpha=0.02)
+    penalty.register(10)
+    penalty.register(30)
+    with tf.GradientTape() as tape:
+        value = penalty.cost(tf.constant(3.0), 30)
+    gradient = tape.gradient(value, penalty.omega_unit.value).numpy() / OMEGA_PER_UNIT
+    assert gradient == pytest.approx(3.0 / 40 - 0.02 * 30 / 40, rel=1e-4)
+
+
+@pytest.mark.parametrize("pruning", [True, False])
+def test_gradient_in_the_omega_of_several_layers(pruning):
+    """Every layer counts its own weights: the pulls add up to one alpha."""
+    rule = tq.Rule(".*", tq.Uniform(3), MSQE(alpha=0.02), PartialL2(0.5, alpha=0.02))
+    q = tq.quantize(dense_net(), [rule], None)
+    squares = 0.0
+    for kernel, variable in kernels(q):
+        kernel.stage.assign(0 if pruning else 1)
+        kernel.set_threshold(0.1)
+        w = np.asarray(variable)
+        squares += np.sum(w[np.abs(w) <= 0.1] ** 2) if pruning else float(kernel.grid_squares(variable))
+    penalty = kernels(q)[0][0].prune if pruning else kernels(q)[0][0].regularizer
+    with tf.GradientTape() as tape:
+        value = sum(q.losses)
+    gradient = tape.gradient(value, penalty.omega_unit.value).numpy() / OMEGA_PER_UNIT
+    assert gradient == pytest.approx(squares / 112 - 0.02, rel=1e-3)
+
+
 def test_constant_coefficient():
     penalty = MSQE(alpha=7.0, coefficient=0.25)
     penalty.register(10)

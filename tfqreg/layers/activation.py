@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.quantizers.base import check_bits
+from tfqreg.quantizers.base import check_bits, check_float32
 from tfqreg.quantizers.uniform import grid_codes, least_squares_scale
 
 # Elements that the squared error is averaged over: the mean over a batch's first samples is an unbiased estimate, and
@@ -49,7 +49,7 @@ class QuantizedActivation(keras.layers.Layer):
         scale_from: "msqe" trains the scale to lower the squared error, "task" trains it by the loss (LSQ).
 
     Raises:
-        ValueError: for bits out of range or an unknown `scale_from`.
+        ValueError: for bits out of range, an unknown `scale_from`, or a policy of mixed precision.
 
     Example:
         >>> import numpy as np
@@ -61,6 +61,7 @@ class QuantizedActivation(keras.layers.Layer):
 
     def __init__(self, bits: int = 8, signed: bool | None = None, scale_from: str = "msqe", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_float32(self, self.name)
         self.bits = check_bits(bits, self.name)
         if scale_from not in ("msqe", "task"):
             raise ValueError(f'{self.name}: `scale_from` must be "msqe" or "task". Received: scale_from={scale_from!r}')

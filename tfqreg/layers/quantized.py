@@ -10,7 +10,7 @@ from keras import ops
 
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.quantizers import Quantizer, Uniform
-from tfqreg.quantizers.base import Params
+from tfqreg.quantizers.base import Params, check_float32
 from tfqreg.regularizers import LearnedPenalty, PartialL2
 
 KERNEL_NAMES = ("kernel", "depthwise_kernel", "pointwise_kernel")
@@ -72,7 +72,7 @@ class Quantized(keras.layers.Wrapper):
             `tfqreg.callbacks_for(model)` steers.
 
     Raises:
-        ValueError: for a layer that has no kernel.
+        ValueError: for a layer that has no kernel, or computes in mixed precision.
 
     Example:
         >>> import keras, numpy as np
@@ -94,6 +94,8 @@ class Quantized(keras.layers.Wrapper):
         kwargs.setdefault("name", layer.name)
         kwargs.setdefault("trainable", layer.trainable)
         super().__init__(layer, **kwargs)
+        check_float32(self, self.name)
+        check_float32(layer, self.name)
         self.quantizer = weights if weights is not None else Uniform()
         self.regularizer = own(regularizer)
         self.prune = own(prune)

@@ -83,6 +83,15 @@ def check_bits(bits: int, owner: str, lowest: int = 1, highest: int = 8) -> int:
     return int(bits)
 
 
+def check_float32(layer: Any, owner: str) -> None:
+    """Raises ValueError for a layer that computes in anything but float32, where levels would not be exact."""
+    if layer.compute_dtype != "float32":
+        raise ValueError(
+            f"{owner}: quantization is simulated in float32. Build the model under "
+            f'keras.config.set_dtype_policy("float32"). Received: {layer.dtype_policy}'
+        )
+
+
 def straight_through(rounded: Any, x: Any) -> Any:
     """Returns `rounded` exactly, with the gradient of `x`.
 

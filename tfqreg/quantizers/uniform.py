@@ -29,16 +29,18 @@ def grid_codes(x: Any, scale: Any, low: Any, high: Any) -> Any:
     """
 
     @ops.custom_gradient
-    def rounded(v: Any) -> Any:
+    def rounded(v: Any, low: Any, high: Any) -> Any:
         inside = ops.clip(v, low, high)
 
         def gradient(*args: Any, upstream: Any = None) -> Any:
             upstream = args[0] if upstream is None else upstream
-            return ops.where(ops.equal(inside, v), upstream, 0.0)
+            return ops.where(ops.equal(inside, v), upstream, 0.0), ops.zeros_like(low), ops.zeros_like(high)
 
         return ops.round(inside), gradient
 
-    return rounded(x / scale)
+    v = x / scale
+    # JAX wants every tensor of a custom gradient among its arguments.
+    return rounded(v, ops.convert_to_tensor(low, v.dtype), ops.convert_to_tensor(high, v.dtype))
 
 
 def round_to_grid(x: Any, scale: Any, low: Any, high: Any) -> Any:
@@ -48,18 +50,18 @@ def round_to_grid(x: Any, scale: Any, low: Any, high: Any) -> Any:
     """
 
     @ops.custom_gradient
-    def rounded(x: Any) -> Any:
+    def rounded(x: Any, scale: Any) -> Any:
         v = x / scale
         inside = ops.clip(v, low, high)
 
         def gradient(*args: Any, upstream: Any = None) -> Any:
             upstream = args[0] if upstream is None else upstream
-            return ops.where(ops.equal(inside, v), upstream, 0.0)
+            return ops.where(ops.equal(inside, v), upstream, 0.0), ops.zeros_like(scale)
 
         return ops.round(inside) * scale, gradient
 
     # TensorFlow takes no variable as the argument of a custom gradient; the copy is none there.
-    return rounded(ops.copy(x))
+    return rounded(ops.copy(x), scale)
 
 
 def sign_codes(x: Any) -> Any:

@@ -123,7 +123,7 @@ class LearnedPenalty(keras.layers.Layer):
     def settle(self) -> None:
         """Holds a learned omega that has started at its largest value from now on."""
         if self.learned and self.started:
-            self.smallest_omega.assign(self.largest_omega)
+            self.smallest_omega.assign(float(ops.convert_to_numpy(self.largest_omega)))  # no shared buffer under JAX
 
     def at_step(self, step: int) -> None:
         """Evaluates a scheduled coefficient at a training step."""
