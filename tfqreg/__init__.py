@@ -10,11 +10,12 @@ from pathlib import Path
 IS_COMMAND = bool(sys.argv) and Path(sys.argv[0]).stem == "tfqreg"
 
 if not IS_COMMAND:
+    from tfqreg.calibrate import calibrate
     from tfqreg.callbacks import Monitor, Stages, callbacks_for, kernel_figures
     from tfqreg.layers import Quantized, QuantizedActivation
     from tfqreg.quantizers import Uniform
     from tfqreg.regularizers import MSQE, PartialL2
-    from tfqreg.wrap import Rule, calibrate, quantize, strip
+    from tfqreg.wrap import Rule, quantize, strip
 
 __all__ = [
     "MSQE",

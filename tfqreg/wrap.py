@@ -1,17 +1,15 @@
-"""`quantize`, `strip` and `calibrate`: a float Keras model in, a model that trains quantized out, and back."""
+"""`quantize` and `strip`: a float Keras model in, a model that trains quantized out, and back."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from tfqreg.graph import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.layers import Quantized, QuantizedActivation
-from tfqreg.layers.activation import SAMPLE_SIZE
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.placement import activation_name, is_signed, kind, place
 from tfqreg.quantizers import Quantizer, Uniform
@@ -280,63 +278,3 @@ def strip(model: keras.Model) -> keras.Model:
         for name, (codes, params) in wrapper.encode().items():
             getattr(new, name).assign(wrapper.quantizer.decode(codes, params))
     return plain
-
-
-def calibrate(model: keras.Model, data: Any, batch_size: int = 64, verbose: int | str = "auto") -> keras.Model:
-    """Sets the scales of weights and activations from data, without training; returns the model.
-
-    With `quantize` at 8 bits this is plain post-training quantization.
-
-    Args:
-        model: a model with quantizers.
-        data: an array of inputs or a dict of them, or an iterable of batches (a tf.data.Dataset, say), of which labels
-            are ignored.
-        batch_size: samples a batch where `data` is an array; 64 by default.
-        verbose: 0 for no progress bar.
-
-    Raises:
-        ValueError: for a model without activation quantizers, no data, or data with NaN.
-    """
-    layers = activation_layers(model)
-    if not layers:
-        raise ValueError(f"{model.name}: no activation quantizers to calibrate. Call tfqreg.quantize(model) first.")
-    seen: dict[QuantizedActivation, list[np.ndarray]] = {layer: [] for layer in layers}
-    random = np.random.default_rng(0)
-
-    def observe(layer: QuantizedActivation, x: Any) -> Any:
-        values = ops.convert_to_numpy(x).ravel()
-        seen[layer].append(values if values.size <= SAMPLE_SIZE else random.choice(values, SAMPLE_SIZE))
-        return x
-
-    batches, count = _batches(data, batch_size), 0
-    progress = keras.utils.Progbar(None, verbose=0 if verbose == 0 else 1, unit_name="batch")
-    try:
-        for layer in layers:
-            layer._observer = observe
-        for count, batch in enumerate(batches, 1):
-            model(keras.utils.unpack_x_y_sample_weight(batch)[0], training=False)
-            progress.update(count)
-        progress.update(count, finalize=True)
-    finally:
-        for layer in layers:
-            layer._observer = None
-    for layer, values in seen.items():
-        sample = np.concatenate(values) if values else np.zeros(0, np.float32)
-        if not sample.size or not np.isfinite(sample).all():
-            raise ValueError(
-                f"{layer.name}: calibration saw {'NaN or infinity' if sample.size else 'no data'}. Give sound inputs "
-                f"that reach this layer. Received: {sample.size} values"
-            )
-        scale, low = layer.fit(ops.convert_to_tensor(sample[None]))
-        layer.assign_grid(scale, low)
-    for wrapper in quantized_layers(model):
-        wrapper.fit_quantizers()
-    return model
-
-
-def _batches(data: Any, batch_size: int) -> Iterable[Any]:
-    if hasattr(data, "shape") or isinstance(data, dict):
-        size = len(keras.tree.flatten(data)[0])
-        parts = [slice(i, i + batch_size) for i in range(0, size, batch_size)]
-        return (keras.tree.map_structure(lambda x, part=part: x[part], data) for part in parts)
-    return data
