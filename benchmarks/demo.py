@@ -6,7 +6,9 @@ LeNet-5 is trained in float, wrapped, pruned and quantized by learnable MSQE wit
 
 import argparse
 import json
+import lzma
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,8 @@ def sizes(model: keras.Model, tflite: bytes, container: bytes) -> dict[str, Any]
     return {
         "float_bytes": float_bytes,
         "tflite_bytes": len(tflite),
+        "tflite_deflate_bytes": len(zlib.compress(tflite, 9)),
+        "tflite_xz_bytes": len(lzma.compress(tflite, preset=9 | lzma.PRESET_EXTREME)),
         "container_bytes": len(container),
         "weight_stream_bytes": inspect(container).weight_stream_bytes,
         "compression_ratio": float_bytes / len(container),
