@@ -14,7 +14,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 def test_the_example_runs_and_is_exact(tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 25
+    assert len([line for line in code.splitlines() if line.strip()]) <= 20
     (x, y), _, (x_test, y_test) = mnist()
     digits = (
         ((255 * x[:2000, ..., 0]).astype("uint8"), y[:2000]),

@@ -32,7 +32,7 @@ class PartialL2(LearnedPenalty):
 
     Args:
         sparsity: share of the weights to prune at the end, 0 <= sparsity < 1.
-        alpha: pull on the learned coefficient, in units of the loss; 0.1 by default.
+        alpha: pull on the learned coefficient, in units of the loss; 1 by default.
         coefficient: "learned", a constant, or a callable of the training step.
         scope: "global" for one threshold and coefficient over all layers that share the object; "layer" for one each.
 
@@ -50,7 +50,7 @@ class PartialL2(LearnedPenalty):
     def __init__(
         self,
         sparsity: float,
-        alpha: float = 0.1,
+        alpha: float = 1.0,
         coefficient: str | float | Schedule = "learned",
         scope: str = "global",
         **kwargs: Any,
