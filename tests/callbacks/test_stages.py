@@ -118,7 +118,7 @@ def test_coefficients_start_with_their_stage_and_settle_at_their_cap():
     for step in walk(q, tq.Stages(), steps=10, epochs=10):
         assert prune.started and regularizer.started == (step >= 45)
         if step == 0:
-            assert float(prune.omega) == pytest.approx(np.log(0.1 / goal) - 3.0, abs=0.02)
+            assert float(prune.omega) == pytest.approx(np.log(prune.alpha / goal) - 3.0, abs=0.02)
         if step == 45:
             start = float(regularizer.omega)
             cap = float(regularizer.largest_omega)
