@@ -24,7 +24,7 @@ class Automaton:
 
     `order` lists the states by symbol, those of one symbol ascending.
 
-    >>> automaton(Table(0, (0,), (4096,), 0)).lengths.max()
+    >>> int(automaton(Table(0, (0,), (4096,), 0)).lengths.max())
     0
     """
 
