@@ -28,8 +28,6 @@ from .cli_files import (
 from .container import pack, unpack
 from .container.locate import locate
 
-_BATCH = 128
-
 
 class _Parser(argparse.ArgumentParser):
     """Reports a wrong command line as any other wrong input: in one line."""
@@ -157,32 +155,13 @@ def _verify(arguments: argparse.Namespace) -> int:
         locate(read(Path(arguments.tflite), "tflite"))
     model = load_model(Path(arguments.model))
     from .model import verify
-    from .verify import Report
 
-    report = Report(0)
     count = max(map(len, samples.values())) if isinstance(samples, dict) else len(samples)
-    with bar("Comparing", total=count, unit="sample") as progress:
-        for start in range(0, count, _BATCH):
-            part = slice(start, start + _BATCH)
-            batch = {k: v[part] for k, v in samples.items()} if isinstance(samples, dict) else samples[part]
-            with about(arguments.tflite, arguments.samples), quiet():
-                _add(report, verify(model, arguments.tflite, batch))
-            progress.update(min(_BATCH, count - start))
+    comparing = bar("Comparing", total=count, unit="sample")
+    with comparing as progress, about(arguments.tflite, arguments.samples), quiet():
+        report = verify(model, arguments.tflite, samples, progress=progress.update)
     print(report)
     return 0 if report.exact else 1
-
-
-def _add(total: Any, part: Any) -> None:
-    """Adds the counts of one batch to a report."""
-    total.samples += part.samples
-    total.skipped |= part.skipped
-    for runtime, found in part.runtimes.items():
-        tensors = total.runtimes.setdefault(runtime, type(found)(found.mode)).tensors
-        for name, difference in found.tensors.items():
-            known = tensors.setdefault(name, type(difference)())
-            known.compared_elements += difference.compared_elements
-            known.mismatched_elements += difference.mismatched_elements
-            known.max_difference = max(known.max_difference, difference.max_difference)
 
 
 def _parser() -> argparse.ArgumentParser:

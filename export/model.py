@@ -1,6 +1,6 @@
 """The two calls a user makes: `export_tflite` and `verify`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,11 @@ def export_tflite(
 
 
 def verify(
-    model: keras.Model, path: str | Path, samples: Samples, runtimes: Sequence[str] = DEFAULT_RUNTIMES
+    model: keras.Model,
+    path: str | Path,
+    samples: Samples,
+    runtimes: Sequence[str] = DEFAULT_RUNTIMES,
+    progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Compares every tensor of a `.tflite` on the runtimes that are here with the simulator of its model.
 
@@ -53,6 +57,7 @@ def verify(
         path: the `.tflite`.
         samples: what the Keras model takes: one array (batch, ...), or one an input, by position or name.
         runtimes: names of `tfqreg.export.runtimes.RUNTIMES`; LiteRT, TensorFlow and tflite-runtime by default.
+        progress: called with the number of samples compared since the last call. Default none.
 
     Raises:
         ValueError: when samples do not fit the model, or the file is not this model's.
@@ -64,7 +69,7 @@ def verify(
         raise ValueError(
             f"{path}: this file is another model's. Its inputs and outputs must be {_ends(graph)}. Received: {found}"
         )
-    return compare(graph, tflite, graph_inputs(graph, samples), runtimes)
+    return compare(graph, tflite, graph_inputs(graph, samples), runtimes, progress)
 
 
 def read_tflite(path: str | Path) -> bytes:

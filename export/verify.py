@@ -1,6 +1,6 @@
 """Counts the elements in which a runtime and the simulator differ, over every tensor of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,7 +78,13 @@ def simulator_mode(runtime: str) -> str:
     return {"litert": "f32", "tensorflow": "f32-tf", "tflite-runtime-ref": "ref"}.get(runtime, "ref-new")
 
 
-def compare(graph: Graph, tflite: bytes, inputs: Arrays, runtimes: Sequence[str] = DEFAULT_RUNTIMES) -> Report:
+def compare(
+    graph: Graph,
+    tflite: bytes,
+    inputs: Arrays,
+    runtimes: Sequence[str] = DEFAULT_RUNTIMES,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
     """Compares every tensor of a model, on each runtime, with the simulator.
 
     Outputs come from the model itself, all other activations from its debug copy. Runtimes that are not
@@ -89,6 +95,7 @@ def compare(graph: Graph, tflite: bytes, inputs: Arrays, runtimes: Sequence[str]
         tflite: the model.
         inputs: samples, one array (batch, ...) per input, by name or in the graph's order.
         runtimes: names of `tfqreg.export.runtimes.RUNTIMES`.
+        progress: called with the number of samples compared since the last call. Default none.
 
     Raises:
         ValueError: when samples do not fit the graph, the model's tensors are not the graph's, or no runtime
@@ -108,6 +115,8 @@ def compare(graph: Graph, tflite: bytes, inputs: Arrays, runtimes: Sequence[str]
         for runtime, part in report.runtimes.items():
             found = runners.run(revealed, chunk, runtime) | runners.run(tflite, chunk, runtime)
             _count(part, found, expected[part.mode])
+        if progress is not None:
+            progress(len(next(iter(chunk.values()))))
     return report
 
 
