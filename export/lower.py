@@ -16,7 +16,7 @@ from tfqreg.placement import INFERENCE_IDENTITY
 
 from .build import Builder, grid_of, static_shape
 from .ir import Graph
-from .layers import LOWERINGS
+from .lowering import LOWERINGS
 
 
 def lower(model: keras.Model, float_io: bool = False) -> Graph:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from . import elementwise, layout, pooling, products, softmax
-from .call import MODES, Call
 from .ir import Graph, Op
+from .kernels import elementwise, layout, pooling, products, softmax
+from .kernels.call import MODES, Call
 
 Kernel = Callable[..., np.ndarray]
 Arrays = Mapping[str, np.ndarray] | Sequence[np.ndarray]

@@ -13,7 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from .ir import Attribute, Graph, Op, Quantization, Tensor
-from .windows import stride_remainder
+from .kernels.windows import stride_remainder
 
 _FILE_IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfqreg.export.arithmetic import (
+from tfqreg.export.kernels.arithmetic import (
     activation_bounds,
     clamp_int8,
     multiply_by_quantized_multiplier,

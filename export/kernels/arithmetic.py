@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .ir import Quantization
+from ..ir import Quantization
 
 INT8_MIN, INT8_MAX = -128, 127
 

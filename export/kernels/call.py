@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..ir import Op, Quantization, Tensor
 from .arithmetic import activation_bounds, clamp_int8
-from .ir import Op, Quantization, Tensor
 
 # LiteRT's default, TensorFlow's default (an older XNNPACK), the reference kernels of tflite-runtime and of
 # TensorFlow Lite for Microcontrollers, and the newer ones of LiteRT and TensorFlow.
