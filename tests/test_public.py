@@ -13,13 +13,13 @@ from keras import layers
 
 import tfqreg
 from tfqreg.quantizers import Quantizer
-from tfqreg.regularizers import LearnedPenalty
+from tfqreg.regularizers import Penalty
 
 FOLDER = Path(tfqreg.__file__).parent
 SOURCES = [path for path in FOLDER.rglob("*.py") if "export" not in path.relative_to(FOLDER).parts]
 CLASSES = [getattr(tfqreg, name) for name in tfqreg.__all__ if inspect.isclass(getattr(tfqreg, name))]
 QUANTIZERS = [cls for cls in CLASSES if issubclass(cls, Quantizer)]
-PENALTIES = [cls for cls in CLASSES if issubclass(cls, LearnedPenalty)]
+PENALTIES = [cls for cls in CLASSES if issubclass(cls, Penalty)]
 REQUIRED = {"sparsity": 0.5, "layer": layers.Dense(2), "pattern": "x"}
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -82,3 +83,8 @@ def run_python(code: str, *arguments: Any, backend: str = "tensorflow", python: 
     done = subprocess.run([python, "-c", code, *map(str, arguments)], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def weights(count: int) -> Any:
+    """As many weights as a penalty needs to know of."""
+    return SimpleNamespace(count=count)

@@ -13,17 +13,22 @@ if not IS_COMMAND:
     from tfqreg.calibrate import calibrate
     from tfqreg.callbacks import Monitor, Stages, callbacks_for, kernel_figures
     from tfqreg.layers import Quantized, QuantizedActivation
-    from tfqreg.quantizers import Uniform
-    from tfqreg.regularizers import MSQE, PartialL2
+    from tfqreg.quantizers import WRPN, DoReFa, LearnedBits, Uniform
+    from tfqreg.regularizers import MSQE, PartialL2, SinAReQ, SinReQ
     from tfqreg.wrap import Rule, quantize, strip
 
 __all__ = [
     "MSQE",
+    "WRPN",
+    "DoReFa",
+    "LearnedBits",
     "Monitor",
     "PartialL2",
     "Quantized",
     "QuantizedActivation",
     "Rule",
+    "SinAReQ",
+    "SinReQ",
     "Stages",
     "Uniform",
     "calibrate",

@@ -24,6 +24,7 @@ def test_figures_by_hand():
         "grid_error": pytest.approx(np.sqrt(np.mean(error**2)) / scale, rel=1e-4),
         "sparsity": pytest.approx(np.mean(codes == 0)),
         "scale": pytest.approx(scale),
+        "bits": 4.0,
         "stage": 1.0,
         "coefficient": pytest.approx(2.0, rel=1e-5),
         "prune_coefficient": 1.0,
@@ -33,7 +34,7 @@ def test_figures_by_hand():
 
 def test_without_penalties():
     rows = tq.kernel_figures(tq.quantize(dense_net()))
-    assert set(rows["head/kernel"]) == {"grid_error", "sparsity", "scale", "stage"}
+    assert set(rows["head/kernel"]) == {"grid_error", "sparsity", "scale", "bits", "stage"}
     assert 0.1 < rows["body/kernel"]["grid_error"] < 0.4
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import dense_net, finite_difference, kernels, regression
+from tiny_nets import dense_net, finite_difference, kernels, regression, weights
 
 import tfqreg as tq
 from tfqreg import MSQE, PartialL2
@@ -21,8 +21,8 @@ def cost(penalty: LearnedPenalty, squares: float, count: int) -> float:
 @pytest.mark.parametrize("make", BOTH)
 def test_cost_by_hand(make):
     penalty = make(alpha=0.5)
-    penalty.register(30)
-    penalty.register(10)
+    penalty.register(weights(30))
+    penalty.register(weights(10))
     penalty.assign_omega(2.0)
     assert cost(penalty, 8.0, 10) == pytest.approx(np.exp(2.0) * 8 / 40, rel=1e-6)
 
@@ -32,14 +32,14 @@ def test_shares_of_the_layers_add_up_to_the_cost_of_the_whole():
     for penalty, counts in ((parts, (10, 70)), (whole, (80,))):
         penalty.assign_omega(-1.0)
         for count in counts:
-            penalty.register(count)
+            penalty.register(weights(count))
     assert cost(parts, 2.0, 10) + cost(parts, 3.0, 70) == pytest.approx(cost(whole, 5.0, 80), rel=1e-6)
 
 
 @pytest.mark.parametrize("omega,squares", [(-2.0, 3.0), (0.0, 0.1), (1.5, 40.0)])
 def test_gradient_in_omega(omega, squares):
     penalty = MSQE(alpha=0.02)
-    penalty.register(40)
+    penalty.register(weights(40))
     penalty.assign_omega(omega)
     with tf.GradientTape() as tape:
         value = penalty.cost(tf.constant(squares), 40)
@@ -51,8 +51,8 @@ def test_gradient_in_omega(omega, squares):
 
 def test_gradient_in_omega_of_a_share():
     penalty = MSQE(alpha=0.02)
-    penalty.register(10)
-    penalty.register(30)
+    penalty.register(weights(10))
+    penalty.register(weights(30))
     with tf.GradientTape() as tape:
         value = penalty.cost(tf.constant(3.0), 30)
     gradient = tape.gradient(value, penalty.omega_unit.value).numpy() / OMEGA_PER_UNIT
@@ -79,7 +79,7 @@ def test_gradient_in_the_omega_of_several_layers(pruning):
 
 def test_constant_coefficient():
     penalty = MSQE(alpha=7.0, coefficient=0.25)
-    penalty.register(10)
+    penalty.register(weights(10))
     assert cost(penalty, 8.0, 10) == pytest.approx(0.2)
     assert not penalty.learned and penalty.trainable_variables == []
     penalty.start_from(1.0)
@@ -89,12 +89,12 @@ def test_constant_coefficient():
 
 def test_scheduled_coefficient():
     penalty = MSQE(coefficient=lambda step: 0.1 * (step + 1))
-    penalty.register(10)
+    penalty.register(weights(10))
     assert penalty.trainable_variables == []
     for step in (0, 3, 100):
-        penalty.at_step(step)
+        penalty.at_step(step, 100)
         assert cost(penalty, 1.0, 10) == pytest.approx(0.01 * (step + 1), rel=1e-5)
-    MSQE().at_step(5)  # learned: nothing to do
+    MSQE().at_step(5, 100)  # learned: nothing to do
 
 
 def test_a_schedule_of_keras_survives_the_config():
@@ -102,8 +102,8 @@ def test_a_schedule_of_keras_survives_the_config():
     penalty = MSQE(coefficient=schedule)
     twin = MSQE.from_config(penalty.get_config())
     for p in (penalty, twin):
-        p.register(1)
-        p.at_step(50)
+        p.register(weights(1))
+        p.at_step(50, 100)
     assert cost(twin, 1.0, 1) == cost(penalty, 1.0, 1) == pytest.approx(0.55, rel=1e-5)
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_nets import finite_difference, gradients
+from tiny_nets import finite_difference, gradients, weights
 
 from tfqreg import MSQE, PartialL2, Uniform
 from tfqreg.pruning.magnitude import exact_threshold
@@ -66,7 +66,7 @@ def test_invariant_3_neither_half_of_the_alternation_raises_the_error(bits):
 
 def test_invariant_4_the_coefficient_tends_to_alpha_over_the_error():
     penalty = MSQE(alpha=0.02)
-    penalty.register(100)
+    penalty.register(weights(100))
     squares = tf.constant(5.0)  # R = 0.05, held
     optimizer = keras.optimizers.SGD(0.5)
     for _ in range(300):
@@ -91,8 +91,8 @@ def weight_gradient(penalty: MSQE, count: int, factor: float = 1.0) -> np.ndarra
 def test_invariant_5_scaling_the_error_shifts_the_coefficient_and_leaves_the_gradient():
     plain, scaled, factor = MSQE(alpha=0.02), MSQE(alpha=0.02), 50.0
     error = mean_error(W, *on_grid(0.4))
-    plain.register(W.size)
-    scaled.register(W.size)
+    plain.register(weights(W.size))
+    scaled.register(weights(W.size))
     assert equilibrium(scaled, factor * error) - equilibrium(plain, error) == pytest.approx(-np.log(factor), abs=1e-5)
     np.testing.assert_allclose(
         weight_gradient(scaled, W.size, factor), weight_gradient(plain, W.size), rtol=1e-4, atol=1e-8
@@ -106,7 +106,7 @@ def test_invariant_6_at_equilibrium_the_penalty_is_alpha_times_the_logarithm_of_
     expected = finite_difference(lambda w: 0.02 * np.log(np.sum((w - levels) ** 2)), W)
     for normaliser in (W.size, 1):  # the mean, then the sum
         penalty = MSQE(alpha=0.02)
-        penalty.register(normaliser)
+        penalty.register(weights(normaliser))
         equilibrium(penalty, error * W.size / normaliser)
         np.testing.assert_allclose(weight_gradient(penalty, normaliser), expected, rtol=2e-3, atol=1e-7)
 

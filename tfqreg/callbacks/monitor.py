@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.quantizers import LearnedBits
 from tfqreg.wrap import quantized_layers
 
 
@@ -13,8 +14,9 @@ def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:
     """Returns, by "layer/kernel", the figures that tell how far training has come.
 
     `grid_error` is the root mean square distance of the surviving weights to their levels, in units of the mean scale
-    (0.29 for weights spread evenly); `sparsity` the share of zero codes; `scale` the mean scale; `coefficient` and
-    `prune_coefficient` exp(omega) of the penalties, where there are any.
+    (0.29 for weights spread evenly); `sparsity` the share of zero codes; `scale` the mean scale; `bits` the width of
+    the codes, `beta` the learned one without its sign; `coefficient` and `prune_coefficient` the strengths of the
+    penalties, where there are any.
 
     Args:
         model: a model with wrapped layers.
@@ -30,11 +32,14 @@ def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:
                 "grid_error": float(np.sqrt(squares / max(alive, 1))) / scale,
                 "sparsity": 1.0 - np.count_nonzero(codes) / codes.size,
                 "scale": scale,
+                "bits": float(params["bits"]),
                 "stage": float(ops.convert_to_numpy(kernel.stage)),
             }
+            if isinstance(kernel.quantizer, LearnedBits):
+                row["beta"] = float(ops.convert_to_numpy(ops.sum(kernel.quantizer.beta(kernel.state))))
             for name, penalty in (("coefficient", kernel.regularizer), ("prune_coefficient", kernel.prune)):
                 if penalty is not None:
-                    row[name] = float(np.exp(ops.convert_to_numpy(penalty.omega)))
+                    row[name] = float(ops.convert_to_numpy(penalty.strength_now))
             name = f"{layer.name}/{kernel.name}"
             twins = sum(key.split(":")[0] == name for key in figures)  # nested models may repeat a name
             figures[f"{name}:{twins}" if twins else name] = row

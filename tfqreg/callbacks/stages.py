@@ -93,6 +93,7 @@ class Stages(keras.callbacks.Callback):
                 "Pass Stages(total_steps=...), or steps_per_epoch to fit."
             )
         prunes = any(kernel.prune is not None for kernel, _ in self.pairs)
+        self.total = total
         self.ramp_end = self.ramp_until * total
         self.prune_end = round(self.prune_until * total) if prunes else 0
         self.settle_start = round(self.settle_from * total)
@@ -115,7 +116,7 @@ class Stages(keras.callbacks.Callback):
             return
         self._sync()
         for penalty in self.penalties.values():
-            penalty.at_step(step)
+            penalty.at_step(step, self.total)
         if step < self.prune_end:
             for group in self.pruned.values():
                 self._prune(group, step)
@@ -165,6 +166,6 @@ class Stages(keras.callbacks.Callback):
 
     def _settle(self) -> None:
         for kernel, _ in self.pairs:
-            kernel.stage.assign(Stage.SETTLE)
+            kernel.settle()
         for penalty in {kernel.regularizer for kernel, _ in self.pairs if kernel.regularizer}:
             penalty.settle()

@@ -9,7 +9,7 @@ from keras import ops
 
 from tfqreg.quantizers import Quantizer
 from tfqreg.quantizers.base import Params
-from tfqreg.regularizers import LearnedPenalty, PartialL2
+from tfqreg.regularizers import PartialL2, Penalty
 from tfqreg.regularizers.msqe import squared_error
 from tfqreg.regularizers.partial_l2 import partial_squares
 
@@ -34,7 +34,7 @@ class QuantizedKernel(keras.layers.Layer):
         kernel: keras.Variable,
         axes: tuple[int, ...],
         quantizer: Quantizer,
-        regularizer: LearnedPenalty | None,
+        regularizer: Penalty | None,
         prune: PartialL2 | None,
         **kwargs: Any,
     ) -> None:
@@ -42,6 +42,8 @@ class QuantizedKernel(keras.layers.Layer):
         self.quantizer, self.regularizer, self.prune = quantizer, regularizer, prune
         self.axes = axes
         self.count = int(np.prod(kernel.shape))
+        late = quantizer.float_forward or (regularizer is not None and regularizer.forward == "float")
+        self.quantized_from = Stage.SETTLE if late else Stage.QUANTIZE
         self.stage = self.add_weight(
             shape=(),
             dtype="int32",
@@ -50,7 +52,12 @@ class QuantizedKernel(keras.layers.Layer):
             name="stage",
         )
         if prune is not None:
-            prune.register(self.count)
+            if not quantizer.prunable:
+                raise ValueError(
+                    f"{self.name}: {type(quantizer).__name__} has no level at 0, so its weights cannot be pruned. Use "
+                    f"WRPN or Uniform, or leave `prune` out. Received: prune={prune}"
+                )
+            prune.register(self)
             self.mask = self.add_weight(
                 shape=kernel.shape, dtype="bool", initializer="ones", trainable=False, name="mask"
             )
@@ -63,6 +70,7 @@ class QuantizedKernel(keras.layers.Layer):
                 # Called when the variable gets its value, so that the kernel has its own by then.
                 initializer=lambda shape, dtype, name=name: self.fitted(kernel)[name],
                 trainable=name in quantizer.trainable,
+                constraint=quantizer.constraint(name),
                 name=name,
             )
             for name, shape in quantizer.state_shapes(tuple(kernel.shape), axes).items()
@@ -70,7 +78,7 @@ class QuantizedKernel(keras.layers.Layer):
         for variable in self.state.values():  # those of a frozen layer are frozen with it
             variable.trainable = variable.trainable and self.trainable
         if regularizer is not None:
-            regularizer.register(self.count)
+            regularizer.register(self)
         self.built = True
 
     def fitted(self, kernel: Any) -> dict[str, Any]:
@@ -115,8 +123,10 @@ class QuantizedKernel(keras.layers.Layer):
         return ops.where(ops.convert_to_tensor(self.mask), w, 0.0)
 
     def weights_in_use(self, kernel: Any) -> Any:
-        """Returns the weights the forward pass computes with: float while pruning, quantized afterwards."""
-        return ops.cond(self.stage >= Stage.QUANTIZE, lambda: self.quantized(kernel), lambda: self.surviving(kernel))
+        """Returns the weights the forward pass computes with: float at first, then quantized."""
+        return ops.cond(
+            self.stage >= self.quantized_from, lambda: self.quantized(kernel), lambda: self.surviving(kernel)
+        )
 
     def grid_squares(self, kernel: Any) -> Any:
         """Returns the sum of squared distances of the surviving weights to their levels."""
@@ -135,12 +145,16 @@ class QuantizedKernel(keras.layers.Layer):
         return self.prune.cost(partial_squares(ops.convert_to_tensor(kernel), self.threshold), self.count)
 
     def _grid_cost(self, kernel: Any) -> Any:
-        if self.regularizer is not None:
-            return self.regularizer.cost(self.grid_squares(kernel), self.count)
-        if self.quantizer.fits_error:
-            # Weights are left alone here: they move by the loss, and the scale follows them.
-            return self.grid_squares(ops.stop_gradient(ops.convert_to_tensor(kernel))) / self.count
-        return ops.zeros(())
+        cost = ops.zeros(()) if self.regularizer is None else self.regularizer.grid_cost(self, kernel)
+        if self.quantizer.fits_error and not (self.regularizer and self.regularizer.trains_scale):
+            # Weights are left alone here: the scale follows them.
+            cost += self.grid_squares(ops.stop_gradient(ops.convert_to_tensor(kernel))) / self.count
+        return cost
+
+    def settle(self) -> None:
+        """Ends what is learned but the weights: full strength of the regularizer, quantized weights in the forward."""
+        self.stage.assign(Stage.SETTLE)
+        self.quantizer.settle(self.state)
 
     def encode(self, kernel: Any) -> tuple[np.ndarray, Params]:
         """Returns the int8 codes of the kernel, pruned ones 0, and the parameters that decode them."""

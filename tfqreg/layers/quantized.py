@@ -11,7 +11,7 @@ from keras import ops
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.quantizers import Quantizer, Uniform
 from tfqreg.quantizers.base import Params, check_float32
-from tfqreg.regularizers import LearnedPenalty, PartialL2
+from tfqreg.regularizers import PartialL2, Penalty
 
 KERNEL_NAMES = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
@@ -87,7 +87,7 @@ class Quantized(keras.layers.Wrapper):
         self,
         layer: keras.layers.Layer,
         weights: Quantizer | None = None,
-        regularizer: LearnedPenalty | None = None,
+        regularizer: Penalty | None = None,
         prune: PartialL2 | None = None,
         **kwargs: Any,
     ) -> None:
@@ -213,7 +213,7 @@ def check_kernel(w: np.ndarray, name: str) -> None:
         raise ValueError(f"{name}: the kernel is all zeros. Load trained weights first. Received: shape={w.shape}")
 
 
-def _serialize_shared(penalty: LearnedPenalty | None) -> dict[str, Any] | None:
+def _serialize_shared(penalty: Penalty | None) -> dict[str, Any] | None:
     # Keras' own mark of a shared object is lost where configurations nest; written here, `load_model` restores one
     # coefficient for all the wrappers that share it.
     if penalty is None:

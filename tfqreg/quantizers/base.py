@@ -4,6 +4,7 @@
 floats, and `quantizer(w, state) == decode(*encode(w, state))` holds bit for bit in float32.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -24,6 +25,8 @@ class Quantizer:
     trainable: tuple[str, ...] = ()  # the variables that gradients reach
     fits_error: bool = False  # whether its variables train on the squared error to the grid
     has_zero: bool = True  # whether a pruned weight finds its 0 among the levels
+    prunable: bool = True  # whether weights may be pruned at all
+    float_forward: bool = False  # whether training computes with float weights until it settles
 
     def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Returns the shape of every variable by name, for a kernel with output channels along `axes`."""
@@ -38,6 +41,12 @@ class Quantizer:
             mask: boolean of the shape of `w`; weights outside it do not count.
         """
         raise NotImplementedError
+
+    def constraint(self, name: str) -> Callable[[Any], Any] | None:
+        """Returns what an optimizer applies to a variable after every step; nothing by default."""
+
+    def settle(self, state: State) -> None:
+        """Freezes what is to stand still at the end of training."""
 
     def assign(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight; constant in `w`; its scale trains where `fits_error`."""

@@ -184,6 +184,15 @@ class Uniform(Quantizer):
         """Returns `2 ^ log2_scale`, positive by construction."""
         return ops.power(2.0, ops.convert_to_tensor(state["log2_scale"]))
 
+    def positions(self, w: Any, state: State) -> Any:
+        """Returns `w / s` (one bit: half of `w / s + 1`), `s` constant; the levels are the whole numbers."""
+        v = w / ops.stop_gradient(self.scale(state))
+        return (v + 1.0) / 2.0 if self.bits == 1 else v
+
+    def resolution(self, state: State) -> float:
+        """Returns the steps of the grid within its range, `2^(bits-1) - 1`."""
+        return 0.5 if self.bits == 1 else float(self.largest_code)
+
     def codes(self, w: Any, scale: Any) -> Any:
         """Returns the codes as floats, straight-through in `w` inside the range."""
         if self.bits == 1:

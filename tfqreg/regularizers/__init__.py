@@ -1,7 +1,9 @@
-"""Regularizers with learned coefficients, one file a method."""
+"""Regularizers with learned coefficients and bits, one file a method."""
 
 from tfqreg.regularizers.coefficient import LearnedPenalty
 from tfqreg.regularizers.msqe import MSQE
 from tfqreg.regularizers.partial_l2 import PartialL2
+from tfqreg.regularizers.penalty import Penalty
+from tfqreg.regularizers.sinusoidal import SinAReQ, SinReQ
 
-__all__ = ["MSQE", "LearnedPenalty", "PartialL2"]
+__all__ = ["MSQE", "LearnedPenalty", "PartialL2", "Penalty", "SinAReQ", "SinReQ"]

@@ -17,13 +17,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.regularizers.penalty import Penalty
+
 Schedule = Callable[[Any], Any]
 
 # Adam moves every variable by about its learning rate a step; omega has to cover several units within one training.
 OMEGA_PER_UNIT = 10.0
 
 
-class LearnedPenalty(keras.layers.Layer):
+class LearnedPenalty(Penalty):
     """Base of the penalties: owns omega and weighs a sum of squares by exp(omega), a constant or a schedule.
 
     One object given to several layers is one coefficient for all of them; `scope="layer"` gives each its own.
@@ -82,9 +84,14 @@ class LearnedPenalty(keras.layers.Layer):
         """The logarithm of the coefficient, `smallest_omega` to `largest_omega`."""
         return ops.maximum(ops.minimum(OMEGA_PER_UNIT * self.omega_unit, self.largest_omega), self.smallest_omega)
 
-    def register(self, count: int) -> None:
-        """Adds `count` weights to N, the number of weights this penalty averages over."""
-        self.count += count
+    @property
+    def strength_now(self) -> Any:
+        """exp(omega)."""
+        return ops.exp(self.omega)
+
+    def register(self, kernel: Any) -> None:
+        """Adds the weights of a kernel to N, the number of weights this penalty averages over."""
+        self.count += kernel.count
 
     def cost(self, squares: Any, count: int) -> Any:
         """Returns `exp(omega) * squares / N`, one layer's share, with the gradient of the cost above.
@@ -93,13 +100,13 @@ class LearnedPenalty(keras.layers.Layer):
             squares: sum of the squared errors of the layer.
             count: weights of the layer; the shares of all layers add up to N.
         """
-        cost = ops.exp(self.omega) * squares / self.count
+        cost = self.strength_now * squares / self.count
         if not self.learned:
             return cost
         return cost - self.alpha * (self.omega - ops.stop_gradient(self.omega)) * (count / self.count)
 
     @property
-    def started(self) -> bool:
+    def started(self) -> bool:  # type: ignore[override]
         """Whether `start_from` has set a learned omega."""
         return bool(np.isfinite(ops.convert_to_numpy(self.largest_omega)))
 
@@ -125,8 +132,9 @@ class LearnedPenalty(keras.layers.Layer):
         if self.learned and self.started:
             self.smallest_omega.assign(float(ops.convert_to_numpy(self.largest_omega)))  # no shared buffer under JAX
 
-    def at_step(self, step: int) -> None:
+    def at_step(self, step: int, total_steps: int) -> None:
         """Evaluates a scheduled coefficient at a training step."""
+        del total_steps
         if callable(self.coefficient):
             value = float(ops.convert_to_numpy(self.coefficient(step)))
             self.assign_omega(math.log(max(value, 1e-30)))

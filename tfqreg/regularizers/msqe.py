@@ -37,9 +37,11 @@ class MSQE(LearnedPenalty):
         alpha: pull on the learned coefficient, in units of the loss; 0.01 by default.
         coefficient: "learned", a constant, or a callable of the training step.
         scope: "global" for one coefficient (and one N) over all layers that share the object, "layer" for one each.
+        forward: "quantized", or "float" to train with float weights until the coefficient settles (the method's first
+            form).
 
     Raises:
-        ValueError: for an alpha that is no positive number, an unknown coefficient or scope.
+        ValueError: for an alpha that is no positive number, an unknown coefficient, scope or forward.
 
     Example:
         >>> MSQE(alpha=0.02).get_config()["coefficient"]
@@ -48,11 +50,25 @@ class MSQE(LearnedPenalty):
     Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
     """
 
+    trains_scale = True
+
     def __init__(
         self,
         alpha: float = 0.01,
         coefficient: str | float | Schedule = "learned",
         scope: str = "global",
+        forward: str = "quantized",
         **kwargs: Any,
     ) -> None:
         super().__init__(alpha, coefficient, scope, **kwargs)
+        if forward not in ("quantized", "float"):
+            raise ValueError(f'MSQE: `forward` must be "quantized" or "float". Received: forward={forward!r}')
+        self.forward = forward
+
+    def grid_cost(self, kernel: Any, w: Any) -> Any:
+        """Returns `exp(omega)` times one kernel's share of R, with the gradient of the cost above."""
+        return self.cost(kernel.grid_squares(w), kernel.count)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "forward": self.forward}

@@ -1,0 +1,96 @@
+r"""DoReFa's weight quantizer: a mid-rise grid, without a zero, behind a tanh.
+
+Forward, for `k = bits`:
+
+    t = tanh(w) / max|tanh(w)|,    q = 2 round((t + 1)/2 (2^k - 1)) - (2^k - 1),    w_hat = q / (2^k - 1)
+
+q is odd, so the levels are +-1, +-3, .. of 2^k - 1 and none is 0. Backward: rounding passes gradients straight through;
+tanh and the maximum are differentiated as they stand.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straight_through
+
+
+@keras.saving.register_keras_serializable(package="tfqreg")
+class DoReFa(Quantizer):
+    """Uniform mid-rise grid on [-1, 1] behind a normalized tanh; the layer wants a BatchNorm behind it.
+
+    No level is 0, so it cannot be pruned: `WRPN` and `Uniform` can.
+
+    Args:
+        bits: base-2 logarithm of the number of levels, 1 to 7. The codes are odd, up to 2^bits - 1, and take one bit
+            more; with 8 bits they would not fit int8.
+
+    Raises:
+        ValueError: for bits out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> DoReFa(bits=2).encode(np.float32([0.3, -0.6, 5.0]), {})[0]
+        array([ 1, -1,  3], dtype=int8)
+
+    Reference: Zhou et al. 2016, arXiv 1606.06160, equation 9.
+    """
+
+    has_zero = False
+    prunable = False
+
+    def __init__(self, bits: int = 4) -> None:
+        self.bits = check_bits(bits, "DoReFa", highest=7)
+
+    @property
+    def largest_code(self) -> int:
+        """The largest code, `2^bits - 1`."""
+        return 2**self.bits - 1
+
+    def resolution(self, state: State) -> float:
+        """Returns the steps of the grid within 1: `(2^bits - 1) / 2`, for the spacing is 2 / (2^bits - 1)."""
+        return self.largest_code / 2
+
+    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Returns no shape: nothing is kept."""
+        return {}
+
+    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+        """Returns an empty state."""
+        return {}
+
+    def positions(self, w: Any, state: State) -> Any:
+        """Returns `(t + 1)/2 (2^k - 1)`; the levels are the whole numbers."""
+        t = ops.tanh(w)
+        largest = ops.max(ops.abs(t))
+        return (t / ops.where(largest > 0, largest, 1.0) + 1.0) * (self.largest_code / 2)
+
+    def codes(self, w: Any) -> Any:
+        """Returns the odd codes as floats, straight-through."""
+        positions = self.positions(w, {})
+        codes = 2.0 * ops.round(positions) - self.largest_code
+        return straight_through(codes, 2.0 * positions)
+
+    @property
+    def scale(self) -> np.float32:
+        """Half the spacing of the levels, `1 / (2^k - 1)`, float32."""
+        return np.float32(1.0) / np.float32(self.largest_code)
+
+    def assign(self, w: Any, state: State) -> Any:
+        """Returns the level nearest to each weight, constant."""
+        return ops.stop_gradient(self(w, state))
+
+    def __call__(self, w: Any, state: State) -> Any:
+        """Returns `q / (2^k - 1)`, with the gradients the module's first lines state."""
+        return self.codes(w) * self.scale
+
+    def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
+        """Returns odd int8 codes and `{"scale": float32, "bits": int}`, bits being the width the codes take."""
+        codes = ops.convert_to_numpy(self.codes(ops.convert_to_tensor(w)))
+        return codes.astype(np.int8), {"scale": np.reshape(self.scale, (1,) * codes.ndim), "bits": self.bits + 1}
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {"bits": self.bits}
