@@ -85,6 +85,11 @@ def run_python(code: str, *arguments: Any, backend: str = "tensorflow", python: 
     return done.stdout
 
 
+def larger_half(w: Any) -> np.ndarray:
+    """The mask of the weights above the median magnitude."""
+    return np.abs(np.asarray(w)) > np.median(np.abs(np.asarray(w)))
+
+
 def weights(count: int) -> Any:
     """As many weights as a penalty needs to know of."""
     return SimpleNamespace(count=count)

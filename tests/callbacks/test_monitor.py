@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tiny_nets import dense_net, kernels, regression
+from tiny_nets import dense_net, kernels, larger_half, regression
 
 import tfqreg as tq
 
@@ -14,7 +14,7 @@ import tfqreg as tq
 def test_figures_by_hand():
     q = tq.quantize(dense_net(), [tq.Rule(".*", tq.Uniform(4), tq.MSQE(coefficient=2.0), tq.PartialL2(0.5))])
     (body, w), _ = kernels(q)
-    body.freeze(w, float(np.median(np.abs(w))))
+    body.freeze(w, larger_half(w))
     rows = tq.kernel_figures(q)
     assert list(rows) == ["body/kernel", "head/kernel"]
     codes, params = body.encode(w)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tiny_nets import kernels, regression, run_python
+from tiny_nets import kernels, larger_half, regression, run_python
 from user_layers import Bilinear, Counting, TwoLayers
 
 import tfqreg as tq
@@ -111,7 +111,7 @@ def reloaded(tmp_path_factory) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             model, x = {"subclassed": subclassed, "nested": nested}[name]()
         for kernel, variable in kernels(model):
             if kernel.prune is not None:
-                kernel.freeze(variable, float(np.median(np.abs(variable))))
+                kernel.freeze(variable, larger_half(variable))
         model.save(folder / f"{name}.keras")
         np.save(folder / f"{name}.npy", x)
         here[name] = np.asarray(model(x))
@@ -281,7 +281,7 @@ def test_pruned_weights_stay_exactly_0(bits):
     kernel, variable = kernels(model)[0]
     model.compile(keras.optimizers.Adam(0.05), "mse")
     model.fit(x, y, verbose=0)  # momentum that would move pruned weights
-    kernel.freeze(variable, float(np.median(np.abs(variable))))
+    kernel.freeze(variable, larger_half(variable))
     mask = np.array(kernel.mask)
     assert mask.mean() == 0.5
     model.fit(x, y, epochs=5, verbose=0)
@@ -299,7 +299,7 @@ def test_grid_error_leaves_pruned_weights_out():
         wrapper = tq.Quantized(layers.Dense(4), tq.Uniform(bits), prune=tq.PartialL2(0.5))
         wrapper.build((None, 6))
         kernel, variable = wrapper.kernel_pairs()[0]
-        kernel.freeze(variable, float(np.median(np.abs(variable))))
+        kernel.freeze(variable, larger_half(variable))
         mask, w = np.asarray(kernel.mask), np.asarray(variable)
         levels = np.asarray(kernel.quantized(variable))
         assert float(kernel.grid_squares(variable)) == pytest.approx(np.sum((w - levels)[mask] ** 2), rel=1e-5)

@@ -2,6 +2,7 @@
 
 import keras
 
+from tfqreg.callbacks.incremental import Incremental
 from tfqreg.callbacks.monitor import Monitor, kernel_figures
 from tfqreg.callbacks.stages import Stages
 from tfqreg.wrap import quantized_layers
@@ -18,7 +19,8 @@ def callbacks_for(model: keras.Model) -> list[keras.callbacks.Callback]:
     """
     if not quantized_layers(model):
         raise ValueError(f"{model.name}: no wrapped layers. Call tfqreg.quantize(model, rules) first.")
-    return [Stages()]
+    kernels = [kernel for layer in quantized_layers(model) for kernel in layer.kernels.values()]
+    return [Stages(), *([Incremental()] if any(kernel.quantizer.incremental for kernel in kernels) else [])]
 
 
-__all__ = ["Monitor", "Stages", "callbacks_for", "kernel_figures"]
+__all__ = ["Incremental", "Monitor", "Stages", "callbacks_for", "kernel_figures"]

@@ -4,35 +4,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
-import numpy as np
 from keras import ops
 
-from tfqreg.layers.kernel import QuantizedKernel, Stage
-from tfqreg.pruning.magnitude import exact_threshold, histogram_threshold
+from tfqreg.callbacks.progress import Progress
+from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.pruning.schedules import cubic, sparsity_at
-from tfqreg.regularizers import PartialL2
+from tfqreg.regularizers import Pruning
 from tfqreg.wrap import quantized_layers
 
 Pair = tuple[QuantizedKernel, Any]
+PRUNE_UNTIL = 0.45
 
 
 @dataclass
 class _Pruned:
-    """The kernels that one `PartialL2` prunes together."""
+    """The kernels that one object prunes together."""
 
-    penalty: PartialL2
+    penalty: Pruning
     pairs: list[Pair] = field(default_factory=list)
-
-    def weights(self) -> list[np.ndarray]:
-        return [ops.convert_to_numpy(variable) for _, variable in self.pairs]
 
     def frozen(self) -> bool:
         """Whether the masks were set."""
         return any(kernel.frozen for kernel, _ in self.pairs)
 
 
-class Stages(keras.callbacks.Callback):
+class Stages(Progress):
     """Walks a model through pruning and quantization; needed where rules prune, and good for all.
 
     | share of training | what happens |
@@ -58,14 +54,14 @@ class Stages(keras.callbacks.Callback):
 
     def __init__(
         self,
-        prune_until: float = 0.45,
+        prune_until: float = PRUNE_UNTIL,
         ramp_until: float = 0.35,
         settle_from: float = 0.85,
         sparsity: Callable[[Any], Any] | None = None,
         total_steps: int | None = None,
         refresh_steps: int = 100,
     ) -> None:
-        super().__init__()
+        super().__init__(total_steps)
         if not 0.0 <= ramp_until <= prune_until <= settle_from <= 1.0:
             raise ValueError(
                 "Stages: shares must rise, 0 <= ramp_until <= prune_until <= settle_from <= 1. "
@@ -73,11 +69,11 @@ class Stages(keras.callbacks.Callback):
             )
         self.prune_until, self.ramp_until, self.settle_from = prune_until, ramp_until, settle_from
         self.sparsity = sparsity
-        self.total_steps = total_steps
         self.refresh_steps = refresh_steps
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the kernels, and the steps at which stages end."""
+        super().on_train_begin(logs)
         self.pairs: list[Pair] = [pair for layer in quantized_layers(self.model) for pair in layer.kernel_pairs()]
         self.pruned: dict[int, _Pruned] = {}
         for kernel, variable in self.pairs:
@@ -85,36 +81,19 @@ class Stages(keras.callbacks.Callback):
                 self.pruned.setdefault(id(kernel.prune), _Pruned(kernel.prune)).pairs.append((kernel, variable))
         self.pruned = {key: group for key, group in self.pruned.items() if not group.frozen()}
         self.penalties = {id(p): p for kernel, _ in self.pairs for p in (kernel.prune, kernel.regularizer) if p}
-        steps = self.params.get("steps")
-        total = self.total_steps or (steps and steps * self.params["epochs"])
-        if not total:
-            raise ValueError(
-                "Stages: the length of the training is unknown, the data does not tell its number of batches. "
-                "Pass Stages(total_steps=...), or steps_per_epoch to fit."
-            )
         prunes = any(kernel.prune is not None for kernel, _ in self.pairs)
-        self.total = total
+        total = self.total
         self.ramp_end = self.ramp_until * total
         self.prune_end = round(self.prune_until * total) if prunes else 0
         self.settle_start = round(self.settle_from * total)
         self.refresh = max(1, min(self.refresh_steps, total // 50))
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Reads the step the optimizer is at."""
-        self._sync()
-        optimizer = self.model.optimizer
-        batches_a_step = getattr(optimizer, "gradient_accumulation_steps", None) or 1
-        self.first_step = int(ops.convert_to_numpy(optimizer.iterations)) * batches_a_step
-        self.last_step = self.first_step - 1
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+    def on_step(self, step: int, last: int) -> None:
         """Moves the stages forward, every `refresh_steps` and where one ends."""
-        step, last = self.first_step + batch, self.last_step
-        self.last_step = step  # further than one step with `steps_per_execution`
         stage_ends = any(last < end <= step for end in (self.prune_end, self.settle_start))
         if step // self.refresh == last // self.refresh and not stage_ends:
             return
-        self._sync()
+        self.sync()
         for penalty in self.penalties.values():
             penalty.at_step(step, self.total)
         if step < self.prune_end:
@@ -129,32 +108,19 @@ class Stages(keras.callbacks.Callback):
         if step >= self.settle_start:
             self._settle()
 
-    def _sync(self) -> None:
-        # Under JAX the training state lives outside the variables between epochs.
-        if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()
-
     def _share(self, group: _Pruned, step: int) -> tuple[bool, float]:
         if self.sparsity is not None:
             return sparsity_at(self.sparsity, step)
         return True, group.penalty.sparsity * (cubic(step / self.ramp_end) if step < self.ramp_end else 1.0)
 
     def _prune(self, group: _Pruned, step: int) -> None:
-        weights, (due, share) = group.weights(), self._share(group, step)
-        threshold = histogram_threshold(weights, share) if due else None
-        for kernel, _ in group.pairs:
-            kernel.stage.assign(Stage.PRUNE)
-            if threshold is not None:
-                kernel.set_threshold(threshold)
-        if not group.penalty.started:
-            goal = histogram_threshold(weights, group.penalty.sparsity)
-            squares = sum(float(np.square(w[np.abs(w) <= goal]).sum()) for w in weights)
-            group.penalty.start_from(squares / group.penalty.count)
+        due, share = self._share(group, step)
+        group.penalty.update(group.pairs, share if due else None)
 
     def _freeze(self, group: _Pruned, step: int) -> None:
-        threshold = exact_threshold(group.weights(), self._share(group, step)[1])
-        for kernel, variable in group.pairs:
-            kernel.freeze(variable, threshold)
+        masks = group.penalty.final_masks(group.pairs, self._share(group, step)[1])
+        for (kernel, variable), mask in zip(group.pairs, masks, strict=True):
+            kernel.freeze(variable, mask)
 
     def _start_regularizers(self) -> None:
         waiting = {kernel for group in self.pruned.values() for kernel, _ in group.pairs}

@@ -9,9 +9,8 @@ from keras import ops
 
 from tfqreg.quantizers import Quantizer
 from tfqreg.quantizers.base import Params
-from tfqreg.regularizers import PartialL2, Penalty
+from tfqreg.regularizers import Penalty, Pruning
 from tfqreg.regularizers.msqe import squared_error
-from tfqreg.regularizers.partial_l2 import partial_squares
 
 
 class Stage(enum.IntEnum):
@@ -35,7 +34,7 @@ class QuantizedKernel(keras.layers.Layer):
         axes: tuple[int, ...],
         quantizer: Quantizer,
         regularizer: Penalty | None,
-        prune: PartialL2 | None,
+        prune: Pruning | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,6 +63,12 @@ class QuantizedKernel(keras.layers.Layer):
             self.threshold = self.add_weight(shape=(), initializer="zeros", trainable=False, name="threshold")
         else:
             self.mask = self.threshold = None
+        # Weights under this magnitude stay in float where a quantizer takes its weights in parts.
+        self.float_below = (
+            self.add_weight(shape=(), initializer="zeros", trainable=False, name="float_below")
+            if quantizer.incremental
+            else None
+        )
         self.state = {
             name: self.add_weight(
                 shape=shape,
@@ -97,16 +102,27 @@ class QuantizedKernel(keras.layers.Layer):
 
     @property
     def frozen(self) -> bool:
-        """Whether the mask was set: it prunes some weight, or the threshold, -1, says that none was to go."""
-        return self.threshold is not None and (bool(self.threshold < 0) or not bool(ops.all(self.mask)))
+        """Whether the mask is final: it prunes some weight, or the threshold, -1, says that none was to go."""
+        if self.threshold is None or bool(self.stage == Stage.PRUNE):
+            return False
+        return bool(self.threshold < 0) or not bool(ops.all(self.mask))
 
-    def freeze(self, kernel: keras.Variable, threshold: float) -> None:
-        """Zeroes and masks the weights at and below a threshold, fits the quantizer to the rest, ends the stage."""
-        w = ops.convert_to_numpy(kernel)
+    def start_pruning(self) -> None:
+        """Enters the stage in which weights are float and the pruned share grows."""
+        self.stage.assign(Stage.PRUNE)
+
+    def refit(self, kernel: Any) -> None:
+        """Sets the quantizer's variables that no gradient moves to suit the weights as they are now."""
+        for name, value in self.fitted(kernel).items():
+            if name not in self.quantizer.trainable:
+                self.state[name].assign(value)
+
+    def freeze(self, kernel: keras.Variable, mask: np.ndarray) -> None:
+        """Zeroes and masks weights for good, fits the quantizer to the rest, ends the stage."""
         if self.mask is not None:
-            self.mask.assign(np.abs(w) > threshold)
-        self.set_threshold(threshold)
-        kernel.assign(np.where(np.abs(w) > threshold, w, 0.0))
+            self.mask.assign(mask)
+        self.set_threshold(-1.0 if mask.all() else 0.0)
+        kernel.assign(np.where(mask, ops.convert_to_numpy(kernel), 0.0))
         self.fit(kernel)
         self.stage.assign(Stage.QUANTIZE)
 
@@ -123,10 +139,25 @@ class QuantizedKernel(keras.layers.Layer):
         return ops.where(ops.convert_to_tensor(self.mask), w, 0.0)
 
     def weights_in_use(self, kernel: Any) -> Any:
-        """Returns the weights the forward pass computes with: float at first, then quantized."""
-        return ops.cond(
-            self.stage >= self.quantized_from, lambda: self.quantized(kernel), lambda: self.surviving(kernel)
-        )
+        """Returns the weights the forward pass computes with: float at first, then quantized, in parts or at once."""
+        in_use = self.stage >= self.quantized_from
+        return ops.cond(in_use, lambda: self._partly_quantized(kernel), lambda: self._float(kernel))
+
+    def _float(self, kernel: Any) -> Any:
+        w = self.surviving(kernel)
+        if self.prune is None or not self.prune.revives:
+            return w
+        # A pruned weight goes on learning while the mask may still give it back.
+        learns = ops.cast((self.stage == Stage.PRUNE) & ~ops.convert_to_tensor(self.mask), w.dtype)
+        kernel = ops.convert_to_tensor(kernel)
+        return w + learns * (kernel - ops.stop_gradient(kernel))
+
+    def _partly_quantized(self, kernel: Any) -> Any:
+        q = self.quantized(kernel)
+        if self.float_below is None:
+            return q
+        w = self.surviving(kernel)
+        return ops.where(ops.abs(w) >= self.float_below, q, w)
 
     def grid_squares(self, kernel: Any) -> Any:
         """Returns the sum of squared distances of the surviving weights to their levels."""
@@ -140,9 +171,7 @@ class QuantizedKernel(keras.layers.Layer):
         return ops.cond(self.stage == Stage.PRUNE, lambda: self._prune_cost(kernel), lambda: self._grid_cost(kernel))
 
     def _prune_cost(self, kernel: Any) -> Any:
-        if self.prune is None:
-            return ops.zeros(())
-        return self.prune.cost(partial_squares(ops.convert_to_tensor(kernel), self.threshold), self.count)
+        return ops.zeros(()) if self.prune is None else self.prune.grid_cost(self, kernel)
 
     def _grid_cost(self, kernel: Any) -> Any:
         cost = ops.zeros(()) if self.regularizer is None else self.regularizer.grid_cost(self, kernel)
@@ -154,6 +183,8 @@ class QuantizedKernel(keras.layers.Layer):
     def settle(self) -> None:
         """Ends what is learned but the weights: full strength of the regularizer, quantized weights in the forward."""
         self.stage.assign(Stage.SETTLE)
+        if self.float_below is not None:
+            self.float_below.assign(0.0)
         self.quantizer.settle(self.state)
 
     def encode(self, kernel: Any) -> tuple[np.ndarray, Params]:

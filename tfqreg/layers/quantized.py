@@ -11,7 +11,7 @@ from keras import ops
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.quantizers import Quantizer, Uniform
 from tfqreg.quantizers.base import Params, check_float32
-from tfqreg.regularizers import PartialL2, Penalty
+from tfqreg.regularizers import Penalty, Pruning
 
 KERNEL_NAMES = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
@@ -88,7 +88,7 @@ class Quantized(keras.layers.Wrapper):
         layer: keras.layers.Layer,
         weights: Quantizer | None = None,
         regularizer: Penalty | None = None,
-        prune: PartialL2 | None = None,
+        prune: Pruning | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", layer.name)

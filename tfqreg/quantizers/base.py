@@ -27,6 +27,7 @@ class Quantizer:
     has_zero: bool = True  # whether a pruned weight finds its 0 among the levels
     prunable: bool = True  # whether weights may be pruned at all
     float_forward: bool = False  # whether training computes with float weights until it settles
+    incremental: bool = False  # whether training quantizes the weights in parts, the largest first
 
     def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Returns the shape of every variable by name, for a kernel with output channels along `axes`."""

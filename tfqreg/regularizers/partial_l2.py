@@ -10,9 +10,12 @@ Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from tfqreg.pruning.magnitude import exact_threshold, histogram_threshold
 from tfqreg.regularizers.coefficient import LearnedPenalty, Schedule
+from tfqreg.regularizers.penalty import Pruning
 
 
 def partial_squares(w: Any, threshold: Any) -> Any:
@@ -27,7 +30,7 @@ def partial_squares(w: Any, threshold: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
-class PartialL2(LearnedPenalty):
+class PartialL2(LearnedPenalty, Pruning):
     """Prunes the smallest weights: a penalty on them while the stage lasts, then a mask.
 
     Args:
@@ -61,6 +64,29 @@ class PartialL2(LearnedPenalty):
                 f"PartialL2: `sparsity` is a share of the weights, 0 <= sparsity < 1. Received: sparsity={sparsity!r}"
             )
         self.sparsity = float(sparsity)
+
+    def grid_cost(self, kernel: Any, w: Any) -> Any:
+        """Returns one kernel's share of the cost: `exp(psi)` times its squares under the threshold, over N."""
+        return self.cost(partial_squares(ops.convert_to_tensor(w), kernel.threshold), kernel.count)
+
+    def update(self, pairs: list[tuple[Any, Any]], share: float | None) -> None:
+        """Sets the threshold of all kernels to the quantile `share` of all their weights."""
+        weights = [ops.convert_to_numpy(w) for _, w in pairs]
+        threshold = None if share is None else histogram_threshold(weights, share)
+        for kernel, _ in pairs:
+            kernel.start_pruning()
+            if threshold is not None:
+                kernel.set_threshold(threshold)
+        if not self.started:
+            goal = histogram_threshold(weights, self.sparsity)
+            squares = sum(float(np.square(w[np.abs(w) <= goal]).sum()) for w in weights)
+            self.start_from(squares / self.count)
+
+    def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[np.ndarray]:
+        """Returns which weights of each kernel lie above the quantile `share` of all."""
+        weights = [ops.convert_to_numpy(w) for _, w in pairs]
+        threshold = exact_threshold(weights, share)
+        return [np.abs(w) > threshold for w in weights]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""

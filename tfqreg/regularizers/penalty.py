@@ -32,11 +32,34 @@ class Penalty(keras.layers.Layer):
 
     @property
     def strength_now(self) -> Any:
-        """What the measure of distance to the grid is multiplied by at this moment."""
-        raise NotImplementedError
+        """What the penalty's measure is multiplied by at this moment; 0 where there is none."""
+        return 0.0
 
     def at_step(self, step: int, total_steps: int) -> None:
         """Moves what is scheduled to a training step."""
 
     def settle(self) -> None:
         """Holds at full strength what has been learned, for the end of training."""
+
+
+class Pruning(Penalty):
+    """Base of what prunes: it acts while the share of pruned weights grows, then its mask is final.
+
+    `sparsity` is the share to come to; `revives` says whether a pruned weight goes on learning until then.
+    """
+
+    sparsity: float
+    revives = False
+
+    def update(self, pairs: list[tuple[Any, Any]], share: float | None) -> None:
+        """Moves towards a share of pruned weights; called every so many steps.
+
+        Args:
+            pairs: the kernels that share this object, each `QuantizedKernel` with its float variable.
+            share: the share of pruned weights to stand at now; None leaves it where it is.
+        """
+        raise NotImplementedError
+
+    def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[Any]:
+        """Returns, for each kernel, the boolean array of the weights that stay."""
+        raise NotImplementedError

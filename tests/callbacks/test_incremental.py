@@ -1,0 +1,77 @@
+"""Incremental: the shares on the grid, the times of the fits."""
+
+import keras
+import numpy as np
+import pytest
+from tiny_nets import dense_net, kernels, regression
+
+import tfqreg as tq
+from tfqreg import Incremental
+
+
+class Watch(keras.callbacks.Callback):
+    """Notes, for each batch, the share of weights on the grid and whether it was fitted anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shares: list[float] = []
+        self.units: list[float] = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        kernel, variable = kernels(self.model)[0]
+        w = np.asarray(kernel.surviving(variable))
+        self.shares.append(float(np.mean(np.abs(w) >= np.asarray(kernel.float_below))))
+        self.units.append(float(np.asarray(kernel.state["unit"]).item()))
+
+
+def trained(epochs=10, **arguments):
+    q = tq.quantize(dense_net(), [tq.Rule(".*", tq.PowerOfTwo(4))])
+    q.compile(keras.optimizers.SGD(1e-3), "mse")
+    x, y = regression(80)
+    watch = Watch()
+    q.fit(x, y, epochs=epochs, batch_size=8, verbose=0, callbacks=[Incremental(**arguments), watch])
+    return q, watch
+
+
+def test_shares_grow_to_all():
+    q, watch = trained(shares=(0.25, 0.5, 1.0), until=0.6)
+    assert watch.shares[5] == pytest.approx(0.25, abs=0.05)
+    assert watch.shares[25] == pytest.approx(0.5, abs=0.05)
+    assert set(watch.shares[40:]) == {1.0}
+    kernel, variable = kernels(q)[0]
+    np.testing.assert_array_equal(kernel.weights_in_use(variable), kernel.quantized(variable))
+
+
+def test_float_weights_are_used_as_they_are():
+    q = tq.quantize(dense_net(), [tq.Rule(".*", tq.PowerOfTwo(4))])
+    kernel, variable = kernels(q)[0]
+    w = np.asarray(variable)
+    kernel.float_below.assign(np.median(np.abs(w)))
+    used = np.asarray(kernel.weights_in_use(variable))
+    small = np.abs(w) < np.median(np.abs(w))
+    np.testing.assert_array_equal(used[small], w[small])
+    np.testing.assert_array_equal(used[~small], np.asarray(kernel.quantized(variable))[~small])
+
+
+def test_fits_come_at_growing_intervals():
+    callback = Incremental(shares=(0.5, 1.0), until=1.0)
+    callback.set_model(tq.quantize(dense_net(), [tq.Rule(".*", tq.Focused())]))
+    callback.set_params({"steps": 10, "epochs": 20})
+    callback.on_train_begin()
+    assert callback.fits == dict.fromkeys((0, 10, 30, 70), 0.5) | dict.fromkeys((100, 110, 130, 170), 1.0)
+
+
+def test_it_belongs_to_the_quantizers_that_want_it():
+    assert [type(c) for c in tq.callbacks_for(tq.quantize(dense_net(), [tq.Rule(".*", tq.Focused())]))] == [
+        tq.Stages,
+        Incremental,
+    ]
+    assert [type(c) for c in tq.callbacks_for(tq.quantize(dense_net()))] == [tq.Stages]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"shares": (0.5, 0.25, 1.0)}, {"shares": (0.5,)}, {"start": 0.9}, {"until": 1.5}]
+)
+def test_arguments_out_of_order(arguments):
+    with pytest.raises(ValueError, match=r"Incremental: .*Received: "):
+        Incremental(**arguments)

@@ -1,0 +1,57 @@
+"""A callback that knows how far the whole training has come, also one that was resumed."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class Progress(keras.callbacks.Callback):
+    """Base of the callbacks that act by the step of training; it calls `on_step` before each batch.
+
+    Where training stands is read from the optimizer, so a saved run resumes exactly.
+
+    Args:
+        total_steps: steps of the whole training; taken from `fit` by default.
+    """
+
+    total: int
+
+    def __init__(self, total_steps: int | None = None) -> None:
+        super().__init__()
+        self.total_steps = total_steps
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Finds the length of the training; raises ValueError where nothing tells it."""
+        steps = self.params.get("steps")
+        total = self.total_steps or (steps and steps * self.params["epochs"])
+        if not total:
+            name = type(self).__name__
+            raise ValueError(
+                f"{name}: the length of the training is unknown, the data does not tell its number of batches. "
+                f"Pass {name}(total_steps=...), or steps_per_epoch to fit."
+            )
+        self.total = total
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Reads the step the optimizer is at."""
+        self.sync()
+        optimizer = self.model.optimizer
+        batches_a_step = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+        self.first_step = int(ops.convert_to_numpy(optimizer.iterations)) * batches_a_step
+        self.last_step = self.first_step - 1
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Calls `on_step`."""
+        step, last = self.first_step + batch, self.last_step
+        self.last_step = step  # further than one step with `steps_per_execution`
+        self.on_step(step, last)
+
+    def on_step(self, step: int, last: int) -> None:
+        """Acts before step number `step`; `last` is the one before it that was seen."""
+        raise NotImplementedError
+
+    def sync(self) -> None:
+        """Brings the variables up to date: under JAX the training state lives outside of them between epochs."""
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
