@@ -3,8 +3,11 @@
 from tfqreg import IS_COMMAND
 
 from .container import ContainerError, inspect, pack, pack_file, unpack, unpack_file
+from .finding import Finding
 
 if not IS_COMMAND:
+    from .check import check
+    from .integer_model import integer_model
     from .lower import lower
     from .model import export_tflite, verify
     from .simulate import simulate
@@ -13,9 +16,12 @@ if not IS_COMMAND:
 
 __all__ = [
     "ContainerError",
+    "Finding",
     "Report",
+    "check",
     "export_tflite",
     "inspect",
+    "integer_model",
     "lower",
     "pack",
     "pack_file",

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .cli_check import run_check
 from .cli_files import (
     UserError,
     about,
@@ -27,6 +28,10 @@ from .cli_files import (
 )
 from .container import pack, unpack
 from .container.locate import locate
+from .runtimes import DEFAULT_RUNTIMES, RUNTIMES
+
+_CHECK_HELP = "List what keeps a model from its .tflite, or that from a target; exit code 1 for errors, 0 for warnings."
+_RUNTIMES_HELP = f"of {', '.join(RUNTIMES)}; {', '.join(DEFAULT_RUNTIMES)} by default"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns 0, or 1 where `verify` finds a difference, or 2 for wrong input.
+    """Runs one command; returns 0, or 1 where `verify` or `check` finds an error, or 2 for wrong input.
 
     Args:
         argv: the command line without the program's name; the process's own by default.
@@ -64,12 +69,13 @@ def _export(arguments: argparse.Namespace) -> int:
         targets.append(Path(arguments.container))
     check_targets(source, *targets)
     model = load_model(source)
-    from .lower import lower
+    from .model import exported_graph
     from .tflite import write_tflite
 
     with bar("Exporting", total=2) as progress:
         with about(source):
-            files = [write_tflite(lower(model, arguments.float_io))]
+            graph = exported_graph(model, arguments.float_io, arguments.portable, arguments.storage)
+            files = [write_tflite(graph)]
         progress.update()
         if arguments.container:
             files.append(pack(files[0]))
@@ -144,7 +150,7 @@ def _report(arguments: argparse.Namespace) -> int:
     curves = {name: history[name] for name in ("float", "quantized") if name in history}
     others = {name: history.get(name) for name in ("figures", "result")}
     with bar("Drawing", total=1), about(source), writing(target):
-        write_report(target, **parts, history=curves, **others)
+        write_report(target, **parts, history=curves, **others, target=arguments.target)
     print(f"{target}: {target.stat().st_size:,} bytes")
     return 0
 
@@ -159,7 +165,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     count = max(map(len, samples.values())) if isinstance(samples, dict) else len(samples)
     comparing = bar("Comparing", total=count, unit="sample")
     with comparing as progress, about(arguments.tflite, arguments.samples), quiet():
-        report = verify(model, arguments.tflite, samples, progress=progress.update)
+        report = verify(model, arguments.tflite, samples, arguments.runtimes, progress.update)
     print(report)
     return 0 if report.exact else 1
 
@@ -187,6 +193,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("-o", "--output", required=True, help="the .tflite to write")
     export.add_argument("--container", help="a .tqw to write as well")
     export.add_argument("--float-io", action="store_true", help="float32 inputs and outputs; int8 by default")
+    export.add_argument("--portable", action="store_true", help="bit-exact on every interpreter, at some accuracy")
+    export.add_argument("--storage", choices=("int8", "int4"), default="int8", help="of the weights; int8 by default")
     for name, run, source, target in (("pack", _pack, "tflite", "tqw"), ("unpack", _unpack, "tqw", "tflite")):
         convert = command(name, run, f"Turn a .{source} into a .{target}.", f"m.{source} -o m.{target}")
         convert.add_argument("file", help=f"the .{source}")
@@ -194,19 +202,24 @@ def _parser() -> argparse.ArgumentParser:
     show = command("inspect", _inspect, "Show where the bytes of a model go.", "m.tqw")
     show.add_argument("file", help="a .keras, .tflite or .tqw")
     show.add_argument("--json", action="store_true", help="print JSON; a table by default")
-    check = command(
+    examine = command("check", run_check, _CHECK_HELP, "m.keras --target ethos-u55-128")
+    examine.add_argument("file", help="a .keras, quantized or not; or a .tflite, with --target")
+    verify = command(
         "verify",
         _verify,
         "Count the elements in which a .tflite differs from its model; exit code 1 where any does.",
         "m.keras m.tflite --samples x.npy",
     )
-    check.add_argument("model", help="the quantized .keras")
-    check.add_argument("tflite", help="the .tflite exported from it")
-    check.add_argument("--samples", required=True, help=".npy of what the model takes, or .npz by input name")
+    verify.add_argument("model", help="the quantized .keras")
+    verify.add_argument("tflite", help="the .tflite exported from it")
+    verify.add_argument("--samples", required=True, help=".npy of what the model takes, or .npz by input name")
+    verify.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=DEFAULT_RUNTIMES, help=_RUNTIMES_HELP)
     report = command("report", _report, "Write a report as one HTML page.", "m.keras -o report.html")
     report.add_argument("file", help="a .keras, .tflite or .tqw")
     report.add_argument("-o", "--output", required=True, help="the .html to write")
     report.add_argument("--history", help='.json with any of "float", "quantized", "figures" and "result"')
+    for added in (examine, report):
+        added.add_argument("--target", help="what it is to run on, such as ethos-u55-128 or tflite-micro")
     return parser
 
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,14 +80,40 @@ def load_model(path: Path, quantized: bool = True) -> Any:
             model = keras.models.load_model(path, compile=False)
         # A damaged file surfaces as whatever zipfile, json, h5py or a layer makes of it.
         except Exception as error:
+            if lambdas := lambda_layers(path):
+                raise UserError(
+                    f"{path}: {', '.join(lambdas)}: Lambda has no integer form, and Keras loads none from a file. "
+                    "Replace it by a layer of Keras, and save the model again. Received: Lambda"
+                ) from error
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_REASON]
             raise UserError(f"{path}: Keras cannot load it. Save the model again. Received: {reason}") from error
     if quantized and not quantized_layers(model):
         raise UserError(
-            f"{path}: the model is not quantized. Wrap it with tfqreg.quantize(model), train or calibrate it, and "
-            f"save that. Received: {type(model).__name__} {model.name!r} with float layers"
+            f"{path}: the model is not quantized. Wrap it with tfqreg.quantize(model), calibrate it first with "
+            f"tfqreg.calibrate(model, data) or train it, and save that. Received: {type(model).__name__} "
+            f"{model.name!r} with float layers"
         )
     return model
+
+
+def lambda_layers(path: Path) -> list[str]:
+    """Returns the paths of the Lambda layers in a `.keras`, none for a damaged file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+        return [name.partition("/")[2] for name in _lambdas(config, "")]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile):
+        return []
+
+
+def _lambdas(config: dict[str, Any], prefix: str) -> list[str]:
+    inner = config.get("config")
+    if not isinstance(inner, dict):
+        return []
+    name = prefix + inner.get("name", "")
+    if config.get("class_name") == "Lambda":
+        return [name]
+    return [found for layer in inner.get("layers", ()) for found in _lambdas(layer, f"{name}/")]
 
 
 def load_samples(path: Path) -> dict[str, np.ndarray] | np.ndarray:

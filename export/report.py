@@ -38,6 +38,7 @@ def write_report(
     history: History | None = None,
     figures: Figures | None = None,
     result: Mapping[str, Any] | None = None,
+    target: str | None = None,
 ) -> None:
     """Writes one HTML page on a model; parts whose data is missing are left out.
 
@@ -52,10 +53,13 @@ def write_report(
         result: what was measured. "float_accuracy", "keras_accuracy", "simulated_accuracy" and "tflite_accuracy" are
             shares, 0 to 1; "mismatched_elements" of "compared_elements"; "float_bytes", where the float model has
             others than its weights and biases; "seed"; "versions" by package. All else is listed as it is.
+        target: a name of `tfqreg.export.target.target_names()`; for an Ethos-U, Vela compiles the model where it is
+            installed. Default none.
 
     Raises:
         ContainerError: for a damaged `.tflite` or `.tqw`; OSError: a file cannot be read or written.
-        TypeError, ValueError: for a quantized model that has no integer form.
+        TypeError, ValueError: for a quantized model that has no integer form, or an unknown target.
+        RuntimeError: when Vela fails on the model.
 
     Example:
         >>> write_report("report.html", model, "m.tflite", "m.tqw", figures=monitor.rows)
@@ -66,6 +70,7 @@ def write_report(
         ("", _headline(summary, result or {})),
         ("Layers", _table(summary) if summary else ""),
         ("Bytes per layer", _bytes(summary)),
+        (f"On {target}", _target(target, model, tflite, container)),
         ("Why is it not smaller?", _list(explanation(summary)) if summary else ""),
         ("Training", _training(history or {})),
         ("Learned coefficients, grid error, sparsity", _learned(figures or [])),
@@ -73,6 +78,14 @@ def write_report(
         ("Run", _run(result or {})),
     ]
     write_atomically(Path(path), page(title, [(name, body) for name, body in sections if body]).encode())
+
+
+def _target(target: str | None, model: Any, tflite: Any, container: Any) -> str:
+    if target is None or (model is None and tflite is None and container is None):
+        return ""
+    from .report_target import target_section
+
+    return target_section(target, model, tflite, container)
 
 
 def _summary(model: Any, tflite: Any, container: Any) -> Summary | None:

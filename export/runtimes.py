@@ -1,23 +1,41 @@
 """Runs a `.tflite` on the runtimes that are installed, and returns the outputs by tensor name.
 
 tflite-runtime gets a process of its own: once TensorFlow is loaded, its interpreter dies with
-`ValueError: vector::reserve`. This file is that process's script, so it imports nothing of the package.
+`ValueError: vector::reserve`. So does TensorFlow Lite for Microcontrollers, which tells why it refuses a model on
+stderr alone. This file is that process's script, so it imports nothing of the package.
 """
 
 import importlib.util
+import os
+import re
+import struct
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref", "litert-ref", "tensorflow-ref")
-_MODULES = {"litert": "ai_edge_litert", "tensorflow": "tensorflow", "tflite-runtime": "tflite_runtime"}
+MICRO = "tflite-micro"
+RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref", MICRO, "litert-ref", "tensorflow-ref")
+# The kernels of ruy, which no simulator equals but on portable models.
+NOT_SIMULATED = ("tflite-runtime",)
+DEFAULT_RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref")
+_MODULES = {
+    "litert": "ai_edge_litert",
+    "tensorflow": "tensorflow",
+    "tflite-runtime": "tflite_runtime",
+    MICRO: "tflite_micro",
+}
 _BATCH = 32
+_FIRST_ARENA_BYTES = 1 << 20
+_LARGEST_ARENA_BYTES = 1 << 30
+_SHORT_OF_MEMORY = re.compile("missing: |too small|Failed to allocate")
+_UNKNOWN_OPERATOR = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
 
 
 def missing(runtime: str) -> str | None:
@@ -26,8 +44,9 @@ def missing(runtime: str) -> str | None:
     Raises:
         ValueError: when no runtime has this name.
     """
-    if runtime not in RUNTIMES:
-        raise ValueError(f"A runtime is one of {', '.join(RUNTIMES)}. Received: runtime={runtime!r}")
+    if runtime not in (*RUNTIMES, *NOT_SIMULATED):
+        names = ", ".join((*RUNTIMES, *NOT_SIMULATED))
+        raise ValueError(f"A runtime is one of {names}. Received: runtime={runtime!r}")
     module = _MODULES[runtime.removesuffix("-ref")]
     return None if importlib.util.find_spec(module) else f"{module} is not installed"
 
@@ -40,8 +59,9 @@ def run(
     Args:
         tflite: the model.
         inputs: tensor name -> array (samples, ...).
-        runtime: one of `RUNTIMES`; "-ref" stands for BUILTIN_REF, the others use their default delegates.
-        batch: samples per invocation.
+        runtime: one of `RUNTIMES` or `NOT_SIMULATED`; "-ref" stands for BUILTIN_REF, the others use their default
+            delegates.
+        batch: samples per invocation; tflite-micro takes one at a time.
 
     Raises:
         ValueError: when no runtime has this name.
@@ -49,7 +69,7 @@ def run(
     """
     if reason := missing(runtime):
         raise RuntimeError(f"{runtime}: {reason}.")
-    if runtime.startswith("tflite-runtime"):
+    if runtime.startswith("tflite-runtime") or runtime == MICRO:
         return _run_apart(tflite, inputs, runtime, batch)
     return _invoke(_interpreter(tflite, runtime), inputs, batch)
 
@@ -77,10 +97,13 @@ def _interpreter(tflite: bytes, runtime: str) -> Any:
 
 
 def _invoke(interpreter: Any, inputs: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
-    slots = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
+    details = interpreter.get_input_details()
+    slots = {detail["name"]: detail["index"] for detail in details}
     outputs = {detail["name"]: detail["index"] for detail in interpreter.get_output_details()}
     samples = len(next(iter(inputs.values())))
     parts, allocated = [], 0
+    if any(detail["shape_signature"][0] > 0 for detail in details):
+        batch = 1  # as the model says
     for start in range(0, samples, batch):
         size = min(batch, samples - start)
         if size != allocated:
@@ -95,6 +118,52 @@ def _invoke(interpreter: Any, inputs: Mapping[str, np.ndarray], batch: int) -> d
     return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
 
 
+def _invoke_micro(tflite: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
+
+    interpreter = _micro_interpreter(tflite)
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    subgraph: Any = model.subgraphs[0]  # type: ignore[index]
+    ends = [[subgraph.tensors[i].name.decode() for i in found] for found in (subgraph.inputs, subgraph.outputs)]
+    parts = []
+    for sample in range(len(next(iter(inputs.values())))):
+        for slot, name in enumerate(ends[0]):
+            interpreter.set_input(np.ascontiguousarray(inputs[name][sample : sample + 1]), slot)
+        interpreter.invoke()
+        parts.append([interpreter.get_output(slot) for slot in range(len(ends[1]))])
+    return {name: np.concatenate([part[slot] for part in parts]) for slot, name in enumerate(ends[1])}
+
+
+def _micro_interpreter(tflite: bytes) -> Any:
+    """Returns an interpreter in the smallest arena of 1 MiB times a power of 4 that the model fits in."""
+    from tflite_micro.python.tflite_micro import runtime
+
+    arena_bytes = _FIRST_ARENA_BYTES
+    while True:
+        with tempfile.TemporaryFile() as log, _stderr_to(log.fileno()):
+            try:
+                return runtime.Interpreter.from_bytes(tflite, arena_size=arena_bytes)
+            except RuntimeError as error:
+                log.seek(0)
+                reason = log.read().decode(errors="replace").strip() or str(error)
+        if unknown := _UNKNOWN_OPERATOR.search(reason):
+            raise RuntimeError(f"it has no operator {unknown[1]}")
+        if not _SHORT_OF_MEMORY.search(reason) or arena_bytes >= _LARGEST_ARENA_BYTES:
+            raise RuntimeError(reason)
+        arena_bytes *= 4
+
+
+@contextmanager
+def _stderr_to(descriptor: int) -> Iterator[None]:
+    kept = os.dup(2)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _run_apart(tflite: bytes, inputs: Mapping[str, np.ndarray], runtime: str, batch: int) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         model, given, results = (Path(folder, name) for name in ("model.tflite", "inputs.npz", "results.npz"))
@@ -104,7 +173,8 @@ def _run_apart(tflite: bytes, inputs: Mapping[str, np.ndarray], runtime: str, ba
         command = [sys.executable, "-P", __file__, runtime, str(batch), str(model), str(given), str(results)]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         if process.returncode:
-            raise RuntimeError(f"{runtime} failed on the model: {process.stderr.strip()[-2000:]}")
+            said = process.stderr.strip()[-2000:] or f"its process ended with code {process.returncode}"
+            raise RuntimeError(f"{runtime} failed on the model: {said}")
         return _load(results)
 
 
@@ -119,7 +189,12 @@ def _load(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _main(runtime: str, batch: str, model: str, given: str, results: str) -> None:
-    arrays = _invoke(_interpreter(Path(model).read_bytes(), runtime), _load(given), int(batch))
+    tflite, inputs = Path(model).read_bytes(), _load(given)
+    try:
+        micro = runtime == MICRO
+        arrays = _invoke_micro(tflite, inputs) if micro else _invoke(_interpreter(tflite, runtime), inputs, int(batch))
+    except (RuntimeError, ValueError, struct.error) as error:
+        sys.exit(f"{error}")
     _save(results, arrays)
 
 

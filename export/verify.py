@@ -7,11 +7,12 @@ import numpy as np
 
 from . import runtimes as runners
 from .ir import Graph
+from .runtimes import DEFAULT_RUNTIMES
 from .simulate import Arrays, chunks, named_inputs, simulate
 from .tflite import debug_copy
 
-DEFAULT_RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref")
 _CHUNK_ELEMENTS = 1 << 26
+_MODES = {"litert": "f32", "tensorflow": "f32-tf", "tflite-runtime-ref": "ref", "tflite-micro": "ref-micro"}
 
 
 @dataclass
@@ -53,16 +54,18 @@ class RuntimeReport:
 
 @dataclass
 class Report:
-    """Every runtime's report, and why any was skipped."""
+    """Every runtime's report; why any was skipped, since it is not installed, and why any refused the model."""
 
     samples: int
     runtimes: dict[str, RuntimeReport] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
-        """Whether something ran and no element differed."""
-        return bool(self.runtimes) and not any(r.mismatched_elements for r in self.runtimes.values())
+        """Whether something ran, no element differed, and no runtime refused the model."""
+        differing = any(r.mismatched_elements for r in self.runtimes.values())
+        return bool(self.runtimes) and not differing and not self.refused
 
     def __str__(self) -> str:
         lines = [
@@ -70,12 +73,13 @@ class Report:
             f"by {r.max_difference:g} at most (simulator {r.mode}, {self.samples} samples)"
             for name, r in self.runtimes.items()
         ]
+        lines += [f"{name}: refused the model, {why}" for name, why in self.refused.items()]
         return "\n".join(lines + [f"{name}: skipped, {why}" for name, why in self.skipped.items()])
 
 
 def simulator_mode(runtime: str) -> str:
     """The simulator's mode that a runtime equals."""
-    return {"litert": "f32", "tensorflow": "f32-tf", "tflite-runtime-ref": "ref"}.get(runtime, "ref-new")
+    return _MODES.get(runtime, "ref-new")
 
 
 def compare(
@@ -88,7 +92,7 @@ def compare(
     """Compares every tensor of a model, on each runtime, with the simulator.
 
     Outputs come from the model itself, all other activations from its debug copy. Runtimes that are not
-    installed are skipped with the reason.
+    installed are skipped with the reason; one that refuses the model is left out, with what it says.
 
     Args:
         graph: the integer graph the model was written from.
@@ -100,7 +104,6 @@ def compare(
     Raises:
         ValueError: when samples do not fit the graph, the model's tensors are not the graph's, or no runtime
             has a given name.
-        RuntimeError: when a runtime refuses the model.
     """
     arrays = named_inputs(graph, inputs)
     report = Report(len(next(iter(arrays.values()))))
@@ -112,8 +115,13 @@ def compare(
     revealed = debug_copy(tflite)
     for chunk in chunks(arrays, _chunk_size(graph)):
         expected = {r.mode: simulate(graph, chunk, r.mode) for r in report.runtimes.values()}
-        for runtime, part in report.runtimes.items():
-            found = runners.run(revealed, chunk, runtime) | runners.run(tflite, chunk, runtime)
+        for runtime, part in list(report.runtimes.items()):
+            try:
+                found = runners.run(revealed, chunk, runtime) | runners.run(tflite, chunk, runtime)
+            except RuntimeError as error:
+                report.refused[runtime] = str(error)
+                del report.runtimes[runtime]
+                continue
             _count(part, found, expected[part.mode])
         if progress is not None:
             progress(len(next(iter(chunk.values()))))

@@ -15,7 +15,7 @@ import small_model
 from tfqreg.export import pack, unpack
 from tfqreg.export.cli import main
 
-COMMANDS = ["export", "pack", "unpack", "inspect", "verify", "report"]
+COMMANDS = ["check", "export", "pack", "unpack", "inspect", "verify", "report"]
 
 
 @pytest.fixture(scope="session")

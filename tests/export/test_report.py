@@ -10,6 +10,7 @@ import small_model
 
 import tfqreg as tq
 from tfqreg.export import lower, pack, write_tflite
+from tfqreg.export.npu import compile_for_npu, missing_vela
 from tfqreg.export.report import write_report
 from tfqreg.export.report_words import explanation
 from tfqreg.export.summary import Row, Summary, summarize
@@ -126,6 +127,29 @@ def test_parts_without_data_are_left_out(tmp_path):
         assert page.tags.count("svg") == 1
     write_report(tmp_path / "c.html")
     assert "<h2>" not in checked(tmp_path / "c.html")[0]
+
+
+@pytest.mark.skipif(missing_vela() is not None, reason="ethos-u-vela is not installed")
+def test_a_target_with_a_compiler(tmp_path):
+    tflite = write_tflite(lower(small_model.trained()[0]))
+    flash = f"{compile_for_npu(tflite, 'ethos-u55-128').off_chip_flash_bytes:,}"
+    for name, source in {"tflite": tflite, "container": pack(tflite)}.items():
+        write_report(tmp_path / "r.html", **{name: source}, target="ethos-u55-128")
+        text, _ = checked(tmp_path / "r.html")
+        assert "<h2>On ethos-u55-128</h2>" in text
+        assert f"<dt>off-chip flash (bytes)</dt><dd>{flash}</dd>" in text
+        assert "<dd>4 of 4 (100.0%)</dd>" in text
+
+
+def test_a_target_of_a_model_that_is_not_ready(tmp_path):
+    x = keras.Input((4, 4, 3))
+    model = keras.Model(x, keras.layers.LayerNormalization(name="<ln>")(x))
+    write_report(tmp_path / "r.html", model, target="tflite-micro")
+    text, _ = checked(tmp_path / "r.html")
+    assert "<li>&lt;ln&gt;: LayerNormalization has no integer form." in text
+    with pytest.raises(ValueError, match="Received: target='tpu'"):
+        write_report(tmp_path / "none.html", model, target="tpu")
+    assert not (tmp_path / "none.html").exists()
 
 
 def test_a_float_model(tmp_path):

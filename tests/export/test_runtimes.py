@@ -53,11 +53,14 @@ def renamed(graph: Graph, names: dict[str, str]) -> Graph:
     )
 
 
-@pytest.mark.skipif("tflite-runtime-ref" not in INSTALLED, reason="tflite-runtime is not installed")
-def test_a_refused_model_says_so():
-    x = {"x": np.zeros((1, 2), np.int8)}
-    with pytest.raises(RuntimeError, match=r"tflite-runtime-ref failed on the model: (.|\n)*should be 'TFL3'"):
-        run(b"no model at all", x, "tflite-runtime-ref")
+@pytest.mark.parametrize(
+    "runtime, words", [("tflite-runtime-ref", "should be 'TFL3'"), ("tflite-micro", "unpack_from")]
+)
+def test_a_refused_model_says_so(runtime, words):
+    if runtime not in INSTALLED:
+        pytest.skip(f"{runtime} is not installed")
+    with pytest.raises(RuntimeError, match=rf"{runtime} failed on the model: .*{words}"):
+        run(b"no model at all", {"x": np.zeros((1, 2), np.int8)}, runtime)
 
 
 def test_unknown_runtime():

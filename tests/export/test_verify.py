@@ -1,18 +1,23 @@
 """Zero differing elements, over every tensor of random graphs, on every runtime."""
 
+from typing import Any
+
+import flatbuffers
 import graphs
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
-from tfqreg.export.runtimes import RUNTIMES, missing
+from tfqreg.export.runtimes import MICRO, RUNTIMES, missing
 from tfqreg.export.tflite import write_tflite
 from tfqreg.export.verify import Difference, compare, simulator_mode
 
-INSTALLED = [name for name in RUNTIMES if missing(name) is None]
+INSTALLED = [name for name in RUNTIMES if missing(name) is None and name != MICRO]
+ON_MICRO = pytest.mark.skipif(missing(MICRO) is not None, reason="tflite-micro is not installed")
 
 
-def assert_exact(graph, x) -> None:
-    report = compare(graph, write_tflite(graph), x, INSTALLED)
+def assert_exact(graph, x, runtimes=INSTALLED) -> None:
+    report = compare(graph, write_tflite(graph), x, runtimes)
     elements = sum(int(np.prod(graph.tensors[op.outputs[0]].shape)) for op in graph.ops)
     samples = len(next(iter(x.values())))
     wrong = {
@@ -22,7 +27,7 @@ def assert_exact(graph, x) -> None:
         if tensor.mismatched_elements
     }
     assert wrong == {}
-    assert [part.compared_elements for part in report.runtimes.values()] == [elements * samples] * len(INSTALLED)
+    assert [part.compared_elements for part in report.runtimes.values()] == [elements * samples] * len(runtimes)
     assert report.exact
 
 
@@ -36,6 +41,44 @@ def test_every_operator(seed):
 def test_nets(seed):
     graph = graphs.residual_net(seed)
     assert_exact(graph, graphs.codes(graph, 40, seed))
+
+
+@ON_MICRO
+@pytest.mark.parametrize("seed", range(2))
+def test_nets_on_microcontrollers(seed):
+    graph = graphs.residual_net(seed)
+    assert_exact(graph, graphs.codes(graph, 20, seed), [MICRO])
+
+
+@ON_MICRO
+def test_microcontrollers_get_one_operator_wrong():
+    """RELU6 between two grids computes on the input's alone, which targets/tflite-micro.toml says."""
+    graph = graphs.every_operator(0)
+    report = compare(graph, write_tflite(graph), graphs.codes(graph, 5), [MICRO])
+    wrong = {name for name, tensor in report.runtimes[MICRO].tensors.items() if tensor.mismatched_elements}
+    assert {op.kind for op in graph.ops if op.outputs[0] in wrong} == {"RELU6"}
+
+
+@ON_MICRO
+def test_an_arena_that_has_to_grow():
+    b = graphs.Builder(0)
+    graph = b.finish(graphs.pool(b, b.input((700, 700, 8)), "MAX_POOL_2D"))
+    assert_exact(graph, graphs.codes(graph, 1), [MICRO])
+
+
+@ON_MICRO
+def test_a_runtime_that_refuses_the_model_is_named_with_its_reason():
+    graph = graphs.residual_net(0)
+    model: Any = schema.ModelT.InitFromPackedBuf(write_tflite(graph))
+    for code in model.operatorCodes:
+        if code.builtinCode == schema.BuiltinOperator.SOFTMAX:
+            code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.TILE
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    report = compare(graph, bytes(builder.Output()), graphs.codes(graph, 2), [MICRO])
+    assert report.refused == {MICRO: "tflite-micro failed on the model: it has no operator TILE"}
+    assert not report.exact
+    assert str(report) == "tflite-micro: refused the model, tflite-micro failed on the model: it has no operator TILE"
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -126,6 +169,7 @@ def test_modes():
         "litert": "f32",
         "tensorflow": "f32-tf",
         "tflite-runtime-ref": "ref",
+        "tflite-micro": "ref-micro",
         "litert-ref": "ref-new",
         "tensorflow-ref": "ref-new",
     }
