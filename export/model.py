@@ -1,6 +1,7 @@
 """The two calls a user makes: `export_tflite` and `verify`."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +11,68 @@ from ai_edge_litert import schema_py_generated as schema
 
 from .container import pack
 from .container.files import write_atomically
+from .int4 import holds_int4, int4_storage
 from .ir import Graph
 from .lower import lower
+from .portable import portable as portable_form
 from .simulate import Arrays
 from .tflite import write_tflite
 from .verify import DEFAULT_RUNTIMES, Report, compare
 
 Samples = np.ndarray | Sequence[np.ndarray] | dict[str, np.ndarray]
 
+STORAGES = ("int8", "int4")
+# What computes the same with int4 weights: the default kernels for them are not exact.
+_EXACT_WITH_INT4 = {"litert": "litert-ref", "tensorflow": "tensorflow-ref"}
+
 
 def export_tflite(
-    model: keras.Model, path: str | Path, container: str | Path | None = None, float_io: bool = False
+    model: keras.Model,
+    path: str | Path,
+    container: str | Path | None = None,
+    float_io: bool = False,
+    portable: bool = False,
+    storage: str = "int8",
 ) -> Graph:
     """Writes a quantized model as an all-integer `.tflite` of builtin operators; returns its integer graph.
+
+    A model equals `simulate(graph, ..., mode)` in every element, each runtime in its own mode; a portable one equals
+    the same numbers on all of them.
 
     Args:
         model: a trained or calibrated model with quantizers.
         path: the `.tflite` to write; it appears whole or not at all.
         container: a `.tqw` to write beside it, entropy-coded; none by default.
         float_io: float32 inputs and outputs, converted at the ends; int8 by default.
+        portable: scales at powers of two and weights of 6 bits, derived anew from the model's: bit-exact on every
+            interpreter, at some cost in accuracy (`tfqreg.export.portable`). False by default.
+        storage: "int8", or "int4": two weights a byte where their codes fit and every runtime takes them. The
+            reference kernels stay exact, the default ones are not (`tfqreg.export.int4`).
 
     Raises:
-        TypeError, ValueError: as `tfqreg.export.lower.lower`, before anything is written.
+        TypeError, ValueError: as `tfqreg.export.lower.lower`, for an operator that cannot be portable, and for
+            arguments that exclude each other; before anything is written.
         OSError: when a file cannot be written.
     """
-    graph = lower(model, float_io)
+    graph = exported_graph(model, float_io, portable, storage)
     tflite = write_tflite(graph)
     packed = None if container is None else pack(tflite)
     write_atomically(Path(path), tflite)
     if container is not None and packed is not None:
         write_atomically(Path(container), packed)
     return graph
+
+
+def exported_graph(model: keras.Model, float_io: bool = False, portable: bool = False, storage: str = "int8") -> Graph:
+    """Returns the integer graph that `export_tflite` writes with these arguments, and raises what it does."""
+    if storage not in STORAGES:
+        raise ValueError(f"`storage` is one of {', '.join(STORAGES)}. Received: storage={storage!r}")
+    if portable and storage == "int4":
+        raise ValueError('Portable weights take 6 bits. Leave out `portable`, or `storage="int4"`.')
+    graph = lower(model, float_io)
+    if portable:
+        return portable_form(graph)
+    return int4_storage(graph) if storage == "int4" else graph
 
 
 def verify(
@@ -51,6 +83,9 @@ def verify(
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Compares every tensor of a `.tflite` on the runtimes that are here with the simulator of its model.
+
+    A file with int4 weights runs on the reference kernels of LiteRT and TensorFlow instead of their default ones,
+    which the report tells.
 
     Args:
         model: the quantized model the file was exported from.
@@ -64,12 +99,28 @@ def verify(
     """
     tflite = read_tflite(path)
     found = _ends_of_file(tflite, path)
-    graph = lower(model, float_io=any(dtype == "float32" for _, dtype in found[0]))
+    graph = _form_of(lower(model, float_io=any(dtype == "float32" for _, dtype in found[0])), tflite)
     if found != _ends(graph):
         raise ValueError(
             f"{path}: this file is another model's. Its inputs and outputs must be {_ends(graph)}. Received: {found}"
         )
-    return compare(graph, tflite, graph_inputs(graph, samples), runtimes, progress)
+    inexact = _EXACT_WITH_INT4 if holds_int4(graph) else {}
+    compared = dict.fromkeys(inexact.get(name, name) for name in runtimes)
+    report = compare(graph, tflite, graph_inputs(graph, samples), list(compared), progress)
+    for name in runtimes:
+        if name in inexact:
+            report.skipped[name] = f"its kernels for int4 weights are not exact; see {inexact[name]}"
+    return report
+
+
+def _form_of(graph: Graph, tflite: bytes) -> Graph:
+    """Returns the form of a graph that a file holds; the graph itself for a file of another model."""
+    for form in (int4_storage, portable_form) if write_tflite(graph) != tflite else ():
+        with suppress(ValueError):  # many a graph has no portable form
+            candidate = form(graph)
+            if write_tflite(candidate) == tflite:
+                return candidate
+    return graph
 
 
 def read_tflite(path: str | Path) -> bytes:

@@ -2,8 +2,9 @@
 
 The modes follow the arithmetic in use. "f32" is what LiteRT runs by default: XNNPACK, and built-in kernels
 for what it declines. "f32-tf" is TensorFlow's default, which rounds MEAN the other way at ties and agrees
-elsewhere. "ref" is the reference kernels of tflite-runtime and of TensorFlow Lite for Microcontrollers;
-"ref-new" those of LiteRT and TensorFlow, where FULLY_CONNECTED has become float64.
+elsewhere. "ref" is the reference kernels of tflite-runtime; "ref-micro" those of TensorFlow Lite for
+Microcontrollers, whose LOGISTIC and TANH are fixed point; "ref-new" those of LiteRT and TensorFlow, where
+FULLY_CONNECTED has become float64.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from .ir import Graph, Op
-from .kernels import elementwise, layout, pooling, products, softmax
+from .kernels import elementwise, layout, multiply, pooling, products, resize, softmax, tables
 from .kernels.call import MODES, Call
 
 Kernel = Callable[..., np.ndarray]
@@ -22,18 +23,33 @@ KERNELS: dict[str, Kernel] = {
     "AVERAGE_POOL_2D": pooling.average_pool_2d,
     "CONCATENATION": layout.concatenation,
     "CONV_2D": products.conv_2d,
+    "DEPTH_TO_SPACE": layout.depth_to_space,
     "DEPTHWISE_CONV_2D": products.depthwise_conv_2d,
     "DEQUANTIZE": elementwise.dequantize,
     "FULLY_CONNECTED": products.fully_connected,
+    "HARD_SWISH": tables.hard_swish,
+    "LEAKY_RELU": tables.leaky_relu,
+    "LOGISTIC": tables.logistic,
     "MAXIMUM": elementwise.maximum,
     "MAX_POOL_2D": pooling.max_pool_2d,
     "MEAN": pooling.mean,
+    "MINIMUM": elementwise.minimum,
+    "MUL": multiply.mul,
     "PAD": layout.pad,
+    "PRELU": tables.prelu,
     "QUANTIZE": elementwise.quantize,
     "RELU": elementwise.relu,
     "RELU6": elementwise.relu6,
     "RESHAPE": layout.reshape,
+    "RESIZE_BILINEAR": resize.resize_bilinear,
+    "RESIZE_NEAREST_NEIGHBOR": resize.resize_nearest_neighbor,
     "SOFTMAX": softmax.softmax,
+    "SPACE_TO_DEPTH": layout.space_to_depth,
+    "STRIDED_SLICE": layout.strided_slice,
+    "SUB": elementwise.sub,
+    "TANH": tables.tanh,
+    "TRANSPOSE": layout.transpose,
+    "TRANSPOSE_CONV": products.transpose_conv,
 }
 
 _CHUNK_ELEMENTS = 1 << 23
@@ -45,7 +61,8 @@ def simulate(graph: Graph, inputs: Arrays, mode: str = "f32", keep: set[str] | N
     Args:
         graph: the integer graph.
         inputs: one array (batch, ...) per graph input, by name or in the graph's order.
-        mode: "f32" for LiteRT's default, "f32-tf" for TensorFlow's, "ref" or "ref-new" for reference kernels.
+        mode: "f32" for LiteRT's default, "f32-tf" for TensorFlow's, "ref", "ref-micro" or "ref-new" for reference
+            kernels.
         keep: the tensors to return; all operators' outputs when None.
 
     Returns:

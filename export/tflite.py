@@ -2,32 +2,31 @@
 
 The schema's object API does the packing. Added to it: constant data starts on a 16-byte boundary, which
 microcontrollers rely on (`force_align` in the schema; the generated Python leaves it out); equal vectors are
-stored once; the batch dimension is open (`shape_signature` -1 where `shape` says 1).
+stored once; the batch dimension is open (`shape_signature` -1 where `shape` says 1), but for a model with a
+TRANSPOSE_CONV, which stores its output's shape.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from .ir import Attribute, Graph, Op, Quantization, Tensor
+from .container.elements import pack_elements, to_elements
+from .ir import Graph, Op, Quantization, Tensor
 from .kernels.windows import stride_remainder
+from .operators import OPERATORS
 
 _FILE_IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
-_ACTIVATION = {"NONE": 0, "RELU": 1, "RELU6": 3}
-_PADDING = {"SAME": 0, "VALID": 1}
 _TYPE = {
     "int8": schema.TensorType.INT8,
     "int32": schema.TensorType.INT32,
     "float32": schema.TensorType.FLOAT32,
+    "int4": schema.TensorType.INT4,  # constants alone
 }
 _LAST_ONE_BYTE_CODE = 127
 _NEEDS_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-
-Attributes = Mapping[str, Attribute]
 
 
 class _Builder(flatbuffers.Builder):
@@ -45,54 +44,6 @@ class _Builder(flatbuffers.Builder):
                 self.Prep(_ALIGNMENT, x.size)
             self._stored[key] = super().CreateNumpyVector(x)
         return self._stored[key]
-
-
-def _window(a: Any) -> dict[str, Any]:
-    return {"padding": _PADDING[a["padding"]], "strideH": a["stride"][0], "strideW": a["stride"][1]}
-
-
-def _fused(a: Any) -> dict[str, Any]:
-    return {"fusedActivationFunction": _ACTIVATION[a.get("activation", "NONE")]}
-
-
-def _dilation(a: Any) -> dict[str, Any]:
-    high, wide = a.get("dilation", (1, 1))
-    return {"dilationHFactor": high, "dilationWFactor": wide}
-
-
-def _pool(a: Any) -> Any:
-    high, wide = a["filter"]
-    return schema.Pool2DOptionsT(**_window(a), **_fused(a), filterHeight=high, filterWidth=wide)
-
-
-# The version is the lowest that stands for the int8 kernel: old runtimes refuse the higher ones.
-# None: the operator has no options that anything reads.
-_OPERATORS: dict[str, tuple[int, Callable[[Any], Any] | None]] = {
-    "ADD": (2, lambda a: schema.AddOptionsT(**_fused(a))),
-    "AVERAGE_POOL_2D": (2, _pool),
-    "CONCATENATION": (2, lambda a: schema.ConcatenationOptionsT(axis=a["axis"])),
-    "CONV_2D": (3, lambda a: schema.Conv2DOptionsT(**_window(a), **_fused(a), **_dilation(a))),
-    "DEPTHWISE_CONV_2D": (
-        3,
-        lambda a: schema.DepthwiseConv2DOptionsT(
-            **_window(a), **_fused(a), **_dilation(a), depthMultiplier=a["depth_multiplier"]
-        ),
-    ),
-    "DEQUANTIZE": (2, None),
-    "FULLY_CONNECTED": (
-        4,
-        lambda a: schema.FullyConnectedOptionsT(**_fused(a), keepNumDims=a.get("keep_dims", False)),
-    ),
-    "MAXIMUM": (2, None),
-    "MAX_POOL_2D": (2, _pool),
-    "MEAN": (2, lambda a: schema.ReducerOptionsT(keepDims=a["keep_dims"])),
-    "PAD": (2, None),
-    "QUANTIZE": (1, None),
-    "RELU": (2, None),
-    "RELU6": (2, None),
-    "RESHAPE": (1, lambda a: schema.ReshapeOptionsT(newShape=[-1, *a["shape"][1:]])),
-    "SOFTMAX": (2, lambda a: schema.SoftmaxOptionsT(beta=a.get("beta", 1.0))),
-}
 
 
 def write_tflite(graph: Graph) -> bytes:
@@ -116,7 +67,8 @@ def write_tflite(graph: Graph) -> bytes:
     for op in graph.ops:
         _check_same(op, graph)
     buffers = [schema.BufferT()]
-    tensors = [_tensor(tensor, buffers) for tensor in graph.tensors.values()]
+    open_batch = "TRANSPOSE_CONV" not in kinds
+    tensors = [_tensor(tensor, buffers, open_batch) for tensor in graph.tensors.values()]
     subgraph = schema.SubGraphT(
         tensors=tensors,
         inputs=[index[name] for name in graph.inputs],
@@ -146,8 +98,8 @@ def _pack(model: schema.ModelT) -> bytes:
 
 
 def _check_op(op: Op, index: dict[str, int]) -> None:
-    if op.kind not in _OPERATORS:
-        raise ValueError(f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(_OPERATORS)}")
+    if op.kind not in OPERATORS:
+        raise ValueError(f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(OPERATORS)}")
     for name in (*op.inputs, *op.outputs):
         if name not in index:
             raise ValueError(f"{op.kind} {op.outputs}: add tensor {name!r} to the graph before its operator.")
@@ -173,7 +125,7 @@ def _check_same(op: Op, graph: Graph) -> None:
 def _operator_code(kind: str) -> schema.OperatorCodeT:
     code = getattr(schema.BuiltinOperator, kind)
     return schema.OperatorCodeT(
-        deprecatedBuiltinCode=min(code, _LAST_ONE_BYTE_CODE), builtinCode=code, version=_OPERATORS[kind][0]
+        deprecatedBuiltinCode=min(code, _LAST_ONE_BYTE_CODE), builtinCode=code, version=OPERATORS[kind][0]
     )
 
 
@@ -190,7 +142,7 @@ def _operator(op: Op, kinds: list[str], index: dict[str, int]) -> schema.Operato
 
 
 def _options(op: Op) -> Any:
-    build = _OPERATORS[op.kind][1]
+    build = OPERATORS[op.kind][1]
     try:
         return build and build(op.attributes)
     except KeyError as error:
@@ -199,26 +151,31 @@ def _options(op: Op) -> Any:
         ) from None
 
 
-def _tensor(tensor: Tensor, buffers: list[schema.BufferT]) -> schema.TensorT:
-    if tensor.dtype not in _TYPE:
+def _tensor(tensor: Tensor, buffers: list[schema.BufferT], open_batch: bool) -> schema.TensorT:
+    if tensor.dtype not in _TYPE or (tensor.dtype == "int4" and tensor.data is None):
         raise ValueError(f"{tensor.name}: dtype is one of {', '.join(_TYPE)}. Received: dtype={tensor.dtype!r}")
+    is_open = open_batch and tensor.data is None
     packed = schema.TensorT(
         name=tensor.name,
         shape=np.array(tensor.shape, np.int32),
-        shapeSignature=None if tensor.data is not None else np.array([-1, *tensor.shape[1:]], np.int32),
+        shapeSignature=np.array([-1, *tensor.shape[1:]], np.int32) if is_open else None,
         type=_TYPE[tensor.dtype],
         quantization=None if tensor.quantization is None else _quantization(tensor.quantization),
     )
     if tensor.data is None:
         return packed
-    if tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype:
+    if tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype.replace("int4", "int8"):
         raise ValueError(
             f"{tensor.name}: the data must match the tensor, {tensor.dtype} {tensor.shape}. "
             f"Received: {tensor.data.dtype} {tensor.data.shape}"
         )
     packed.buffer = len(buffers)
-    buffers.append(schema.BufferT(np.frombuffer(tensor.data.tobytes(), np.uint8)))
+    buffers.append(schema.BufferT(np.frombuffer(_stored_bytes(tensor.data, tensor.dtype), np.uint8)))
     return packed
+
+
+def _stored_bytes(data: np.ndarray, dtype: str) -> bytes:
+    return pack_elements(to_elements(data.ravel(), 4, 0), 4) if dtype == "int4" else data.tobytes()
 
 
 def _quantization(quantization: Quantization) -> schema.QuantizationParametersT:

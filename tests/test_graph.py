@@ -55,6 +55,15 @@ def test_edges():
     assert not pooled.is_output
 
 
+def test_arguments_of_a_call():
+    x = keras.Input((4, 6))
+    (node,) = flatten(keras.Model(x, x[:, 1:3])).nodes
+    assert node.args[1:] == ((slice(None), slice(1, 3)),)
+    assert node.args[0] is x
+    (node,) = flatten(keras.Model(x, keras.ops.pad(x, ((0, 0), (1, 1), (0, 0)), constant_values=2.0))).nodes
+    assert node.kwargs == {"constant_values": 2.0}
+
+
 def test_nested_edges_join_the_models():
     graph = flatten(two_towers())
     first, second = (node for node in graph.nodes if node.path == "tower/deep/fc")

@@ -159,8 +159,10 @@ def test_a_skipped_layer_reads_what_integers_give_and_is_rounded_for_integers():
         (layers.ReLU(negative_slope=0.5, name="x"), None),
         (layers.LeakyReLU(name="x"), None),
         (layers.Activation("relu6", name="x"), False),
-        (layers.Activation("sigmoid", name="x"), None),
-        (layers.Activation("tanh", name="x"), None),
+        (layers.Activation("sigmoid", name="x"), False),
+        (layers.Activation("tanh", name="x"), True),
+        (layers.Activation("hard_sigmoid", name="x"), False),
+        (layers.Rescaling(-1.0, name="x"), None),
     ],
 )
 def test_signs(layer, signed):
@@ -230,5 +232,27 @@ def test_a_shared_grid_takes_the_fewest_bits():
 def test_kinds():
     assert kind(layers.Dense(3)) == kind(layers.SeparableConv2D(3, 2)) == "linear"
     assert kind(layers.Activation("linear")) == "keep"
-    assert kind(layers.Activation("softmax")) == "softmax"
-    assert kind(layers.ReLU(threshold=1.0)) == kind(layers.LSTM(3)) == kind(layers.UpSampling2D()) == "other"
+    assert kind(layers.Activation("softmax")) == kind(layers.Activation("tanh")) == "fixed"
+    assert kind(layers.Rescaling(0.5)) == "scale"
+    assert kind(layers.Rescaling(0.5, 1)) == kind(layers.Rescaling(-0.5)) == kind(layers.Rescaling([1, 2])) == "affine"
+    assert kind(layers.ReLU(threshold=1.0)) == kind(layers.LSTM(3)) == "other"
+
+
+def test_kinds_of_what_resizes():
+    resize = {name: kind(layers.UpSampling2D(interpolation=name)) for name in ("nearest", "bilinear", "bicubic")}
+    assert resize == {"nearest": "keep", "bilinear": "average", "bicubic": "other"}
+    x = keras.Input((4, 4, 2))
+    assert kind(keras.ops.image.resize(x, (8, 8))._keras_history.operation) == "average"
+
+
+def test_all_parts_of_a_split_share_its_grid():
+    x = keras.Input((4, 4, 4), name="x")
+    parts = keras.ops.split(layers.Conv2D(4, 1, name="conv")(x), 2, axis=-1)
+    joined = layers.Concatenate()([parts[0], layers.Conv2D(2, 1, name="second")(parts[1])])
+    assert names(x, joined) == ["conv_quantizer", "x_quantizer"]
+
+
+def test_behind_a_maximum_of_all_pixels():
+    x = keras.Input((4, 4, 4), name="x")
+    y = layers.GlobalMaxPooling2D(name="top")(layers.Conv2D(4, 1, name="conv")(x))
+    assert names(x, y) == ["top_quantizer", "x_quantizer"]

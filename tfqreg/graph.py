@@ -24,12 +24,17 @@ class Edge:
 
 @dataclass(eq=False)
 class Node:
-    """One call of one operation (a layer or a `keras.ops` function). `path` is "nested_model/layer"."""
+    """One call of one operation (a layer or a `keras.ops` function). `path` is "nested_model/layer".
+
+    `args` and `kwargs` are those of the call, Keras tensors among them.
+    """
 
     operation: Any
     path: str
     inputs: list[Edge]
     outputs: list[Edge]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -101,7 +106,8 @@ def _walk(model: Any, prefix: str, inputs: list[Edge], nodes: list[Node]) -> lis
         if is_model(operation):
             results = _walk(functional(operation, path), path + "/", sources, nodes)
         else:
-            node = Node(operation, path, sources, [])
+            arguments = keras_node.arguments
+            node = Node(operation, path, sources, [], tuple(arguments.args), dict(arguments.kwargs))
             node.outputs = results = [Edge(tensor, node) for tensor in targets]
             for edge in sources:
                 edge.consumers.append(node)
@@ -157,3 +163,5 @@ def set_weights_of(pairs: list[tuple[Any, Any]]) -> None:
     for old, new in pairs:
         if isinstance(old, keras.layers.Layer) and old.weights:
             new.set_weights(old.get_weights())
+            if isinstance(new, keras.layers.Normalization):
+                new.finalize_state()  # its mean and variance are copies of its weights

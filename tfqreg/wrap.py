@@ -11,9 +11,10 @@ from keras import ops
 from tfqreg.graph import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
-from tfqreg.placement import activation_name, is_signed, kind, place
+from tfqreg.patterns import hard_functions, rewrite
+from tfqreg.placement import activation_name, fixed_scale, is_signed, kind, place
 from tfqreg.quantizers import Quantizer, Uniform
-from tfqreg.regularizers import LearnedPenalty, PartialL2
+from tfqreg.regularizers import Penalty, Pruning
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Rule:
 
     pattern: str
     weights: Quantizer | None = None
-    regularizer: LearnedPenalty | None = None
-    prune: PartialL2 | None = None
+    regularizer: Penalty | None = None
+    prune: Pruning | None = None
     activations: int | None = None
     skip: bool = False
     optional: bool = False
@@ -60,7 +61,7 @@ def quantize(model: keras.Model, rules: Sequence[Rule] | None = None, activation
 
     Weights are copied. Activation quantizers stand at the inputs, after activations and after additions, never between
     a convolution and its BatchNorm; where TFLite needs one scale for several tensors, they share one. A
-    SeparableConv2D becomes its two convolutions, and an activation that no integer kernel absorbs (softmax, say)
+    separable convolution becomes its two convolutions, and an activation that no integer kernel absorbs (softmax, say)
     becomes a layer of its own.
 
     Args:
@@ -120,15 +121,19 @@ def quantize(model: keras.Model, rules: Sequence[Rule] | None = None, activation
 
 def _canonical(model: keras.Model) -> keras.Model:
     """Returns a copy in which separable convolutions and activations that do not fuse are layers of their own."""
+    hard = hard_functions(flatten(model))
     copies: list[tuple[Any, Any]] = []
     separable: list[tuple[Any, Any, Any]] = []
 
     def replace(path: str, operation: Any) -> Any:
-        if isinstance(operation, keras.layers.SeparableConv2D):
+        if isinstance(operation, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
             depthwise, pointwise = _split_separable(operation)
             separable.append((operation, depthwise, pointwise))
             last = _split_activation(pointwise)
             return lambda x, **_: last(depthwise(x))
+        rewritten = hard.get(id(operation)) or rewrite(operation)
+        if rewritten is not None:
+            return rewritten
         new = clone(operation)
         copies.append((operation, new))
         return _split_activation(new) if kind(operation) == "linear" else new
@@ -148,11 +153,14 @@ def _split_activation(layer: Any) -> Callable[..., Any]:
         return layer
     activation = keras.layers.Activation(layer.activation, name=f"{layer.name}_{name}")
     layer.activation = keras.activations.linear
-    return lambda x, **_: activation(layer(x))
+    function = rewrite(activation) or activation
+    return lambda x, **_: function(layer(x))
 
 
 def _split_separable(layer: Any) -> tuple[keras.layers.Layer, keras.layers.Layer]:
-    depthwise = keras.layers.DepthwiseConv2D(
+    row = isinstance(layer, keras.layers.SeparableConv1D)
+    depthwise_class = keras.layers.DepthwiseConv1D if row else keras.layers.DepthwiseConv2D
+    depthwise = depthwise_class(
         layer.kernel_size,
         strides=layer.strides,
         padding=layer.padding,
@@ -164,7 +172,8 @@ def _split_separable(layer: Any) -> tuple[keras.layers.Layer, keras.layers.Layer
         trainable=layer.trainable,
         name=f"{layer.name}_depthwise",
     )
-    pointwise = keras.layers.Conv2D(
+    pointwise_class = keras.layers.Conv1D if row else keras.layers.Conv2D
+    pointwise = pointwise_class(
         layer.filters,
         1,
         data_format=layer.data_format,
@@ -227,8 +236,10 @@ def _activation_quantizers(
         signs = {is_signed(e) for e in edges}
         name = producers[0].operation.name if producers[0] else edges[0].keras_tensor.name
         calls = taken[name] = taken.get(name, 0) + 1
+        scale = fixed_scale(edges)
         quantizers[edge] = QuantizedActivation(
-            bits=min(set().union(*map(wanted, producers)), default=bits),
+            bits=8 if scale else min(set().union(*map(wanted, producers)), default=bits),
+            fixed_scale=scale,
             signed=True if True in signs else None if None in signs else False,
             name=f"{name}_quantizer" if calls == 1 else f"{name}_quantizer_{calls - 1}",
         )

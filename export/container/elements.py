@@ -29,7 +29,8 @@ def to_codes(data: bytes, count: int, width: int, signed: bool) -> np.ndarray:
         return np.frombuffer(data, f"<{'i' if signed else 'u'}{width // 8}")
     packed = np.frombuffer(data, np.uint8)
     fields = [packed >> low & (1 << width) - 1 for low in range(0, 8, width)]
-    elements = np.stack(fields, axis=1).ravel()[:count].astype(np.int8)
+    elements = np.stack(fields, axis=1).ravel()[:count]
+    elements = elements.astype(np.int8) if signed else elements
     return elements - (elements >> (width - 1) << width) if signed else elements
 
 
@@ -41,6 +42,16 @@ def to_elements(codes: np.ndarray, width: int, shift: int) -> np.ndarray:
     """
     elements = codes << shift
     return elements.astype(f"<u{width // 8}") if width >= 8 else (elements & (1 << width) - 1).astype(np.uint8)
+
+
+def add_elements(differences: np.ndarray, before: np.ndarray, width: int) -> np.ndarray:
+    """Returns the sums modulo 2**width of unsigned elements.
+
+    >>> add_elements(np.array([15, 1], np.uint8), np.array([2, 3], np.uint8), 4).tolist()
+    [1, 4]
+    """
+    sums = differences + before.astype(differences.dtype)
+    return sums & ((1 << width) - 1) if width < 8 else sums
 
 
 def pack_elements(elements: np.ndarray, width: int) -> bytes:

@@ -36,17 +36,36 @@ def fit(codes: np.ndarray) -> Fit:
     while ((high >> shared) - (low >> shared)) >= MAX_BINS:
         shared += 1
     first = (low >> shared) << shared
-    histogram = np.bincount((codes - first) >> shared)
+    return fit_histogram(first, np.bincount((codes - first) >> shared), shared)
+
+
+def fit_histogram(first: int, histogram: np.ndarray, shared: int = 0, least_bits: int = MIN_BITS) -> Fit:
+    """Returns the cheapest table found for codes that were counted.
+
+    Args:
+        first: the smallest code.
+        histogram: counts (n,), n at most 256, of the codes from `first + (i << shared)` on; the first and the
+            last are not 0.
+        shared: bits below those that were counted. Default 0.
+        least_bits: probability bits at least, 11 or 12. Default 11.
+    """
     cuts = _cut(histogram, shared)
     extras = tuple(extra + shared for _, extra in cuts)
     counts = np.add.reduceat(histogram, [start for start, _ in cuts])
     raw_bits = float(counts @ np.array(extras))
     fits = [
         Fit(table, raw_bits + cost)
-        for bits in range(MIN_BITS, MAX_BITS + 1)
+        for bits in range(least_bits, MAX_BITS + 1)
         for table, cost in _candidates(first, extras, counts, bits)
     ]
     return min(fits, key=lambda found: found.data_bits + 8 * len(write_table(found.table)))
+
+
+def table_bits(table: Table, codes: np.ndarray, counts: np.ndarray | None = None) -> float:
+    """Returns the bits that codes take with a table; `counts` says how often each occurs, once by default."""
+    bins = np.searchsorted(table.starts, codes, side="right") - 1
+    bits = table.bits - np.log2(np.maximum(table.frequencies, 1))[bins] + np.array(table.extras)[bins]
+    return float(bits.sum() if counts is None else counts @ bits)
 
 
 def _cut(histogram: np.ndarray, shared: int) -> list[tuple[int, int]]:

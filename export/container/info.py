@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .decode import decode_tensors, fill, read_layout
+from .cells import Axis
+from .decode import check_base, decode_tensors, fill, read_layout
 from .elements import common_shift, to_codes
-from .index import Codec, Entry, write_entry
+from .index import Entry, write_entry
 from .limits import DEFAULT_LIMITS, Limits
 from .locate import locate
 from .sections import SectionType
@@ -18,8 +19,9 @@ class TensorInfo:
     """One coded tensor.
 
     `bits` is the width of its codes once the common shift is taken out, and `entropy_bytes` their zero-order
-    entropy, the least that a coder without contexts can reach. `table_bytes` is 0 where an earlier tensor's
-    table is used again.
+    entropy, the least that a coder without contexts can reach. `coded_bytes` include the `map_bytes`.
+    `table_bytes` count each table where it is used first; `tables` is how many it uses. `classes` says by what
+    its weights are told apart: "", "rows", "rows x columns", "neighbours" ...
     """
 
     index: int
@@ -33,8 +35,11 @@ class TensorInfo:
     entropy_bytes: float
     raw_bytes: int
     coded_bytes: int
+    map_bytes: int
     table_bytes: int
     index_bytes: int
+    tables: int
+    classes: str
     is_weight: bool
 
 
@@ -52,11 +57,12 @@ class SpanInfo:
 
 @dataclass(frozen=True)
 class ContainerInfo:
-    """All bytes of a container: `header + pool + index + skeleton + chunks = container`."""
+    """All bytes of a container: `header + base + pool + index + skeleton + chunks = container`."""
 
     container_bytes: int
     output_bytes: int
     header_bytes: int
+    base_bytes: int
     pool_bytes: int
     index_bytes: int
     skeleton_bytes: int
@@ -75,12 +81,13 @@ class ContainerInfo:
         return self.container_bytes - self.weight_stream_bytes
 
 
-def inspect(container: bytes, limits: Limits = DEFAULT_LIMITS) -> ContainerInfo:
+def inspect(container: bytes, limits: Limits = DEFAULT_LIMITS, base: bytes | None = None) -> ContainerInfo:
     """Returns the size of every part of `container`, which it unpacks and checks.
 
     Args:
         container: the whole `.tqw`.
         limits: sizes to refuse. Default 2 GiB of output and 65,536 tensors.
+        base: the `.tflite` or `.tqw` that a delta was packed against. Default none.
 
     Raises:
         ContainerError: as `unpack` does.
@@ -90,9 +97,10 @@ def inspect(container: bytes, limits: Limits = DEFAULT_LIMITS) -> ContainerInfo:
         True
     """
     layout = read_layout(container, limits)
-    data = decode_tensors(layout)
+    before = check_base(layout.base, base, limits)
+    data = decode_tensors(layout, before)
     output = bytearray(layout.header.output_bytes)
-    fill(output, layout, data)
+    fill(output, layout, data, before)
     constants = {constant.start: constant for constant in locate(bytes(output))[0]}
     tensors: list[TensorInfo] = []
     tables: set[int] = set()
@@ -102,10 +110,9 @@ def inspect(container: bytes, limits: Limits = DEFAULT_LIMITS) -> ContainerInfo:
             number = len(tensors)
             entry = layout.entries[number]
             constant = constants.get(offset)
-            table_bytes = 0
-            if entry.codec == Codec.TANS and entry.table not in tables:
-                tables.add(entry.table)
-                table_bytes = layout.table_bytes[entry.table]
+            new = {*entry.tables, *([entry.map_table] if entry.classes.cells > 1 else [])} - tables
+            tables |= new
+            table_bytes = sum(layout.table_bytes[table] for table in new)
             name, signed = (constant.name, constant.signed) if constant else ("", True)
             tensors.append(_tensor_info(number, name, entry, data[number], signed, table_bytes))
         offset += span.length
@@ -114,6 +121,7 @@ def inspect(container: bytes, limits: Limits = DEFAULT_LIMITS) -> ContainerInfo:
         container_bytes=len(container),
         output_bytes=len(output),
         header_bytes=layout.header.header_bytes,
+        base_bytes=sizes[SectionType.BASE],
         pool_bytes=sizes[SectionType.POOL],
         index_bytes=sizes[SectionType.INDEX],
         skeleton_bytes=sizes[SectionType.SKELETON],
@@ -139,10 +147,18 @@ def _tensor_info(number: int, name: str, entry: Entry, data: bytes, signed: bool
         entropy_bytes=float(-(counts * np.log2(counts / counts.sum())).sum() / 8),
         raw_bytes=entry.output_bytes,
         coded_bytes=entry.coded_bytes,
+        map_bytes=entry.map_bytes,
         table_bytes=table_bytes,
         index_bytes=len(write_entry(entry)),
+        tables=len({*entry.tables}),
+        classes=_classes(entry),
         is_weight=entry.width <= 8 or len(entry.shape) > 1,
     )
+
+
+def _classes(entry: Entry) -> str:
+    axis = entry.classes.axis.name.lower() if entry.classes.axis != Axis.NONE else ""
+    return " x ".join(filter(None, ["rows" if entry.classes.rows > 1 else "", axis]))
 
 
 def _span_info(spans: list, skeleton_bytes: int) -> dict[str, SpanInfo]:

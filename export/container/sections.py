@@ -32,10 +32,11 @@ SHA256_OFFSET, SHA256_BYTES = 12, 32
 class SectionType(IntEnum):
     """What a section holds; bit 7 of the stored type says that a decoder must understand it."""
 
-    POOL = 1
-    INDEX = 2
-    SKELETON = 3
-    CHUNKS = 4
+    BASE = 1
+    POOL = 2
+    INDEX = 3
+    SKELETON = 4
+    CHUNKS = 5
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,29 @@ def read_container(container: bytes | memoryview, limits: Limits) -> Header:
     if reader.u32() != zlib.crc32(reader.data[:end]):
         raise damaged("header", end, "the header's crc32 does not match")
     return Header(output_bytes, sha256, reader.position, _read_sections(reader, table))
+
+
+@dataclass(frozen=True)
+class Base:
+    """The file that a delta container needs beside it: its SHA-256 and size."""
+
+    sha256: bytes
+    size: int
+
+    def to_bytes(self) -> bytes:
+        """Returns the BASE section."""
+        return self.sha256 + varint(self.size)
+
+
+def read_base(header: Header) -> Base | None:
+    """Returns what the BASE section says, None where there is none."""
+    reader = header.sections.get(SectionType.BASE)
+    if reader is None:
+        return None
+    base = Base(bytes(reader.take(SHA256_BYTES)), reader.varint())
+    if not reader.at_end:
+        raise reader.error(f"{len(reader.data) - reader.position} bytes follow the base's size")
+    return base
 
 
 def _read_sections(reader: Reader, table: list[tuple[int, int, int]]) -> dict[SectionType, Reader]:

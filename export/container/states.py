@@ -103,6 +103,7 @@ class Schedule:
     """
 
     def __init__(self, counts: Sequence[int], width: int) -> None:
+        self.counts, self.width = list(counts), width
         self.full = [count // width for count in counts]
         self.tails = [count % width for count in counts]
         self.records = sum(self.full)
@@ -119,3 +120,14 @@ class Schedule:
         """The records of one chunk, in order, int64 (full steps,)."""
         parts = [first + chunk + live * np.arange(steps) for first, live, steps in self.runs if live > chunk]
         return np.concatenate(parts)
+
+    def spread(self, values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a value a symbol as (records, lanes), and those of the partial steps as (chunks, lanes), else 0."""
+        records = np.empty((self.records, self.width), np.int32)
+        last = np.zeros((len(values), self.width), np.int32)
+        for chunk, tail in enumerate(self.tails):
+            whole = self.full[chunk] * self.width
+            if whole:
+                records[self.places(chunk)] = values[chunk][:whole].reshape(-1, self.width)
+            last[chunk, :tail] = values[chunk][whole:]
+        return records, last

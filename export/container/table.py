@@ -30,6 +30,7 @@ from .cursor import Reader, unzigzag, varint, zigzag
 MIN_BITS, MAX_BITS = 11, 12
 MAX_BINS = 256
 MAX_EXTRA = 32
+MAX_TABLES = 256
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Table:
         """The smallest code of each bin, int64 (bins,)."""
         widths = np.left_shift(np.int64(1), np.array(self.extras, np.int64))
         return self.first + np.cumsum(widths) - widths
+
+    @property
+    def end(self) -> int:
+        """One more than the largest code of the last bin."""
+        return self.first + sum(1 << extra for extra in self.extras)
 
 
 def predicted_class(classes: list[int], peak: int) -> int:

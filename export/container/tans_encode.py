@@ -17,10 +17,17 @@ from .table import Table
 
 @dataclass(frozen=True)
 class PlainChunk:
-    """One chunk to encode: codes, integers (count,), at least one, and a table with a used bin for each."""
+    """One chunk to encode.
+
+    Args:
+        codes: integers (count,), at least one.
+        tables: one a cell, alike in probability bits, with a used bin for each code of the cell.
+        cells: the cell of each code, uint8 (count,). Default 0.
+    """
 
     codes: np.ndarray
-    table: Table
+    tables: tuple[Table, ...]
+    cells: np.ndarray | None = None
 
 
 class _Machine:
@@ -44,7 +51,7 @@ class _Machine:
 def encode_chunks(chunks: Sequence[PlainChunk]) -> Iterator[tuple[int, bytes]]:
     """Yields the index and the bytes of each chunk, in the layout `decode_chunks` reads.
 
-    >>> chunk = PlainChunk(np.array([1, 0, 1]), Table(0, (1,), (4096,), 0))
+    >>> chunk = PlainChunk(np.array([1, 0, 1]), (Table(0, (1,), (4096,), 0),))
     >>> [(index, data.hex()) for index, data in encode_chunks([chunk])]
     [(0, '0050')]
     """
@@ -65,17 +72,29 @@ def split_codes(codes: np.ndarray, table: Table) -> tuple[np.ndarray, np.ndarray
 
 def _encode_group(chunks: Sequence[PlainChunk]) -> Iterator[bytes]:
     width = lanes(len(chunks[0].codes))
-    machine = _Machine(list(dict.fromkeys(chunk.table for chunk in chunks)))
-    parts = [split_codes(chunk.codes, chunk.table) for chunk in chunks]
-    symbols = [bins + machine.firsts[chunk.table] for (bins, _, _), chunk in zip(parts, chunks, strict=True)]
-    sizes = np.array([1 << chunk.table.bits for chunk in chunks], np.int64)
-    numbers, values, lengths = _run(symbols, np.repeat(sizes[:, None], width, axis=1), machine)
+    machine = _Machine(list(dict.fromkeys(table for chunk in chunks for table in chunk.tables)))
+    parts = [_split_chunk(chunk, machine) for chunk in chunks]
+    sizes = np.array([1 << chunk.tables[0].bits for chunk in chunks], np.int64)
+    numbers, values, lengths = _run([part[0] for part in parts], np.repeat(sizes[:, None], width, axis=1), machine)
     for row, (_, offsets, extras) in enumerate(parts):
         low = lengths[row]
         body = (values[row] | offsets << low).astype(np.uint64)
         states = (numbers[row] - sizes[row]).astype(np.uint64)
-        widths = np.concatenate([np.full(width, chunks[row].table.bits), low + extras])
+        widths = np.concatenate([np.full(width, chunks[row].tables[0].bits), low + extras])
         yield pack_bits(np.concatenate([states, body]), widths)
+
+
+def _split_chunk(chunk: PlainChunk, machine: _Machine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns (symbol, offset inside the bin, extra bits) of each code, int64 (count,) each."""
+    if chunk.cells is None:
+        bins, offsets, extras = split_codes(chunk.codes, chunk.tables[0])
+        return bins + machine.firsts[chunk.tables[0]], offsets, extras
+    whole = np.empty((3, len(chunk.codes)), np.int64)
+    for table in dict.fromkeys(chunk.tables):
+        members = np.flatnonzero(np.array([t == table for t in chunk.tables])[chunk.cells])
+        whole[:, members] = split_codes(chunk.codes[members], table)
+        whole[0, members] += machine.firsts[table]
+    return whole[0], whole[1], whole[2]
 
 
 def _run(

@@ -8,9 +8,9 @@ import numpy as np
 from ..ir import Op, Quantization, Tensor
 from .arithmetic import activation_bounds, clamp_int8
 
-# LiteRT's default, TensorFlow's default (an older XNNPACK), the reference kernels of tflite-runtime and of
+# LiteRT's default, TensorFlow's default (an older XNNPACK), the reference kernels of tflite-runtime, those of
 # TensorFlow Lite for Microcontrollers, and the newer ones of LiteRT and TensorFlow.
-MODES = ("f32", "f32-tf", "ref", "ref-new")
+MODES = ("f32", "f32-tf", "ref", "ref-micro", "ref-new")
 
 
 @dataclass(frozen=True)

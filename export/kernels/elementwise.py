@@ -1,4 +1,4 @@
-"""The operators that treat every element alone: ADD, MAXIMUM, RELU, RELU6, QUANTIZE, DEQUANTIZE."""
+"""The operators that treat every element alone: ADD, SUB, MAXIMUM, MINIMUM, RELU, RELU6, QUANTIZE, DEQUANTIZE."""
 
 import numpy as np
 
@@ -17,26 +17,32 @@ _SMALLEST_RATIO = 1 / 256
 
 
 def add(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a + b at two scales, broadcast."""
-    return call.clamp((_add_ref if call.reference else _add_f32)(call, a, b))
+    """a + b at three scales, broadcast."""
+    return call.clamp((_add_ref if call.reference else _add_f32)(call, a, b, 1))
 
 
-def _add_f32(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def sub(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a - b at three scales, broadcast."""
+    return call.clamp((_add_ref if call.reference else _add_f32)(call, a, b, -1))
+
+
+def _add_f32(call: Call, a: np.ndarray, b: np.ndarray, sign: int) -> np.ndarray:
     """XNNPACK's qs8-vadd: both factors as integers of 21 bits under one shift, rounded half up."""
     first, second, target = call.source(0), call.source(1), call.target
     ratios = [float(first.scale[0] / target.scale[0]), float(second.scale[0] / target.scale[0])]
     if max(ratios) >= _LARGEST_RATIO:
         raise ValueError(
-            f"ADD {call.op.outputs}: XNNPACK needs an output scale above 1/256 of each input's; enlarge it. "
+            f"{call.op.kind} {call.op.outputs}: XNNPACK needs an output scale above 1/256 of each input's; enlarge it. "
             f"Received: input scale / output scale = {max(ratios):g}"
         )
     shift = _LEFT_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
     factor_a, factor_b = (round(ratio * 2.0**shift) for ratio in ratios)
+    factor_b *= sign
     total = (a.astype(np.int32) - first.zero_point) * factor_a + (b.astype(np.int32) - second.zero_point) * factor_b
     return ((total + (1 << (shift - 1))) >> shift) + target.zero_point
 
 
-def _add_ref(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _add_ref(call: Call, a: np.ndarray, b: np.ndarray, sign: int) -> np.ndarray:
     first, second, target = call.source(0), call.source(1), call.target
     scale_a, scale_b = float(first.scale[0]), float(second.scale[0])
     twice = 2 * max(scale_a, scale_b)
@@ -45,7 +51,7 @@ def _add_ref(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         raised = (x.astype(np.int64) - zero_point) << _LEFT_SHIFT
         return multiply_by_quantized_multiplier(raised, *quantize_multiplier(scale / twice))
 
-    total = rescale(a, first.zero_point, scale_a) + rescale(b, second.zero_point, scale_b)
+    total = rescale(a, first.zero_point, scale_a) + sign * rescale(b, second.zero_point, scale_b)
     factor = quantize_multiplier(twice / (float(1 << _LEFT_SHIFT) * float(target.scale[0])))
     return multiply_by_quantized_multiplier(total, *factor) + target.zero_point
 
@@ -54,6 +60,12 @@ def maximum(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The larger code; both inputs and the output share one quantization."""
     del call
     return np.maximum(a, b)
+
+
+def minimum(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The smaller code; both inputs and the output share one quantization."""
+    del call
+    return np.minimum(a, b)
 
 
 def relu(call: Call, x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,9 @@
-"""The operators that multiply by weights: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED.
+"""The operators that multiply by weights: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV.
 
 Sums of integers are exact in float32 below 2**24 and in float64 below 2**53, so BLAS computes the products.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,13 +21,18 @@ _LARGEST_INPUT = 255
 
 
 def conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """x (n, h, w, c), weights (o, kh, kw, c), bias (o,)."""
-    channels, high, wide, _ = weights.shape
+    """x (n, h, w, groups * c), weights (o, kh, kw, c), bias (o,); output channels are split among the groups."""
+    channels, high, wide, depth = weights.shape
     rows = weights.reshape(channels, -1)
     centred = _centre(call, x, rows, bias)
     view = _windows(call, centred, (high, wide))
-    patches = view.reshape(-1, rows.shape[1])
-    return _finish(call, (patches @ rows.T.astype(patches.dtype)).reshape(*view.shape[:3], channels), bias)
+    groups = x.shape[3] // depth
+    sums = [
+        view[..., i * depth : (i + 1) * depth].reshape(-1, rows.shape[1]) @ part.T.astype(centred.dtype)
+        for i, part in enumerate(np.split(rows, groups))
+    ]
+    total = sums[0] if groups == 1 else np.concatenate(sums, 1)
+    return _finish(call, total.reshape(*view.shape[:3], channels), bias)
 
 
 def depthwise_conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -46,6 +53,24 @@ def fully_connected(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.nda
     centred = _centre(call, x.reshape(-1, weights.shape[1]), weights, bias)
     result = _finish(call, centred @ weights.T.astype(centred.dtype), bias)
     return result.reshape(len(x), *call.output.shape[1:])
+
+
+def transpose_conv(call: Call, shape: np.ndarray, weights: np.ndarray, x: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Every pixel of x (n, h, w, c) adds its multiple of weights (o, kh, kw, c) to an output of `shape`; bias (o,)."""
+    call = replace(call, inputs=(call.inputs[2], call.inputs[1]))
+    channels, high, wide, _ = weights.shape
+    (rows, columns), (down, across), size = x.shape[1:3], call.attribute("stride"), shape[1:3]
+    centred = _centre(call, x, weights.reshape(channels, -1), bias)
+    full = (rows - 1) * down + high, (columns - 1) * across + wide
+    same = call.attribute("padding") == "SAME"
+    top, left = (max(n - int(m), 0) // 2 if same else 0 for n, m in zip(full, size, strict=True))
+    extent = max(full[0], top + size[0]), max(full[1], left + size[1])
+    total = np.zeros((len(x), *extent, channels), centred.dtype)
+    for i in range(high):
+        for j in range(wide):
+            taps = weights[:, i, j].T.astype(centred.dtype)
+            total[:, i : i + rows * down : down, j : j + columns * across : across] += centred @ taps
+    return _finish(call, total[:, top : top + size[0], left : left + size[1]], bias)
 
 
 def _windows(call: Call, x: np.ndarray, window: tuple[int, int]) -> np.ndarray:

@@ -7,21 +7,25 @@ the BatchNorm, ReLU and quantizer that follow.
 from tfqreg.graph import Node
 from tfqreg.placement import INFERENCE_IDENTITY
 
-from ..build import Builder, Value
-from . import activations, elementwise, layout, pooling, products
+from ..build import Builder, Value, static_shape
+from . import activations, affine, elementwise, layout, pooling, products, resizing, slicing
 from .common import Lowering, same_value
 
 
 def _quantizer(builder: Builder, node: Node) -> Value:
-    return builder.quantized(builder.values[node.inputs[0]], node.operation)
+    name = builder.quantized(builder.values[node.inputs[0]], node.operation)
+    return builder.reshaped(name, static_shape(node.outputs[0], node.path))
 
 
 LOWERINGS: dict[str, Lowering] = {
     **products.LOWERINGS,
     **activations.LOWERINGS,
+    **affine.LOWERINGS,
     **elementwise.LOWERINGS,
     **layout.LOWERINGS,
     **pooling.LOWERINGS,
+    **resizing.LOWERINGS,
+    **slicing.LOWERINGS,
     "QuantizedActivation": _quantizer,
     **dict.fromkeys(INFERENCE_IDENTITY, same_value),
 }

@@ -1,65 +1,132 @@
-"""Activation functions: fused where a kernel has them, an operator elsewhere."""
+"""Activation functions: fused where a kernel has them, folded into weights, an operator elsewhere."""
 
 from dataclasses import replace
 
-import keras
 import numpy as np
+from keras import ops
 
 from tfqreg.graph import Node
-from tfqreg.placement import activation_name
+from tfqreg.placement import FIXED_GRIDS, function_name
 
-from ..build import Builder, Open, Value, static_shape
-from ..ir import Quantization
+from ..build import SHARES_GRID, Builder, Open, Value, static_shape
+from ..ir import Attribute, Quantization
+from .affine import folded
 from .common import Lowering, same_value
 
-SOFTMAX_GRID = Quantization(np.array(1 / 256), -128)
 FUSED = {"linear": "NONE", "relu": "RELU", "relu6": "RELU6"}
+_NO_KERNEL = {
+    "elu": "the reference kernels have no ELU",
+    "gelu": "TensorFlow Lite for Microcontrollers has no GELU",
+}
+
+
+def _function(builder: Builder, node: Node) -> Value | list[Value]:
+    name = function_name(node.operation) or type(node.operation).__name__
+    lowering = _BY_FUNCTION.get(name)
+    if lowering is None:
+        why = f" ({_NO_KERNEL[name]})" if name in _NO_KERNEL else ""
+        remedy = (
+            "tfqreg.quantize(model) makes it x * sigmoid(x)"
+            if name == "silu"
+            else f"Use one of {', '.join(sorted(_BY_FUNCTION))}"
+        )
+        raise ValueError(f"{node.path}: no int8 operator that all runtimes have computes {name!r}{why}. {remedy}.")
+    return lowering(builder, node)
 
 
 def _relu(builder: Builder, node: Node) -> Value:
-    kind = _relu_kind(node)
-    value = builder.values[node.inputs[0]]
-    if isinstance(value, Open) and value.activation == "NONE" and value.kind != "CONCATENATION" and not value.pools:
-        return replace(value, activation=kind)
-    source = builder.integer(node.inputs[0], node.path)
-    return Open(kind, (source,), static_shape(node.outputs[0], node.path), node.path, activation=kind)
-
-
-def _relu_kind(node: Node) -> str:
     operation = node.operation
-    if isinstance(operation, keras.layers.ReLU):
-        if operation.negative_slope or operation.threshold or operation.max_value not in (None, 6):
-            raise ValueError(
-                f"{node.path}: only ReLU and ReLU6 have an integer form yet. Received: max_value="
-                f"{operation.max_value}, negative_slope={operation.negative_slope}, threshold={operation.threshold}"
-            )
-        return "RELU6" if operation.max_value == 6 else "RELU"
-    return "RELU6" if "relu6" in (type(operation).__name__.lower(), activation_name(operation)) else "RELU"
+    slope, threshold = getattr(operation, "negative_slope", 0), getattr(operation, "threshold", 0)
+    highest = 6.0 if function_name(operation) == "relu6" else getattr(operation, "max_value", None)
+    if threshold or (slope and highest is not None):
+        raise ValueError(
+            f"{node.path}: a ReLU has an integer form with threshold=0, and with a slope or a maximum but not both. "
+            f"Received: max_value={highest}, negative_slope={slope}, threshold={threshold}"
+        )
+    if slope:
+        return _leaky_relu(builder, node)
+    return _clipped(builder, node, highest)
 
 
-def _activation(builder: Builder, node: Node) -> Value:
-    name = activation_name(node.operation)
-    if name == "linear":
-        return same_value(builder, node)
-    if name in ("relu", "relu6"):
-        return _relu(builder, node)
-    if name == "softmax":
-        return _softmax(builder, node)
-    raise ValueError(f"{node.path}: the activation {name!r} has no integer form yet. Use relu, relu6 or softmax.")
-
-
-def _softmax(builder: Builder, node: Node) -> Value:
-    if getattr(node.operation, "axis", -1) not in (-1, len(node.inputs[0].shape) - 1):
-        raise ValueError(f"{node.path}: Softmax must be over the last axis. Received: axis={node.operation.axis}")
+def _clipped(builder: Builder, node: Node, highest: float | None) -> Open:
+    """Returns the value of `min(max(x, 0), highest)`."""
+    value = builder.values[node.inputs[0]]
+    if isinstance(value, Open) and value.activation == "NONE" and value.kind not in SHARES_GRID and not value.pools:
+        if highest == 6:
+            return replace(value, activation="RELU6", gain=None)
+        return replace(value, activation="RELU", high=highest, gain=None)
     source = builder.integer(node.inputs[0], node.path)
-    output = builder.tensor(node.path, static_shape(node.outputs[0], node.path), SOFTMAX_GRID)
-    return builder.emit("SOFTMAX", (source,), output, beta=1.0)
+    shape = static_shape(node.outputs[0], node.path)
+    # Not RELU6: the one of TensorFlow Lite for Microcontrollers cannot change the scale.
+    return Open("RELU", (source,), shape, node.path, activation="RELU", high=highest)
 
+
+def _hard_sigmoid(builder: Builder, node: Node) -> Value:
+    return replace(folded(builder, node, np.array(1 / 6), np.array(0.5)), activation="RELU", high=1.0, gain=None)
+
+
+def _fixed(kind: str, **attributes: Attribute) -> Lowering:
+    """Lowers a function whose operator dictates the output's grid."""
+
+    def lowering(builder: Builder, node: Node) -> Value:
+        scale, signed = FIXED_GRIDS[function_name(node.operation) or ""]
+        grid = Quantization(np.array(scale), 0 if signed else -128)
+        source = builder.integer(node.inputs[0], node.path)
+        output = builder.tensor(node.path, static_shape(node.outputs[0], node.path), grid)
+        return builder.emit(kind, (source,), output, **attributes)
+
+    return lowering
+
+
+def _softmax(builder: Builder, node: Node) -> Value | list[Value]:
+    axis = getattr(node.operation, "axis", -1)
+    if axis not in (-1, len(node.inputs[0].shape) - 1):
+        raise ValueError(f"{node.path}: Softmax must be over the last axis. Received: axis={axis}")
+    return _fixed("SOFTMAX", beta=1.0)(builder, node)
+
+
+def _hard_swish(builder: Builder, node: Node) -> Value:
+    source = builder.integer(node.inputs[0], node.path)
+    return Open("HARD_SWISH", (source,), static_shape(node.outputs[0], node.path), node.path)
+
+
+def _leaky_relu(builder: Builder, node: Node) -> Value:
+    source = builder.integer(node.inputs[0], node.path)
+    # 0.2 is the slope of the function keras.activations.leaky_relu.
+    slope: dict[str, Attribute] = {"alpha": float(getattr(node.operation, "negative_slope", 0.2))}
+    return Open("LEAKY_RELU", (source,), static_shape(node.outputs[0], node.path), node.path, slope)
+
+
+def _prelu(builder: Builder, node: Node) -> Value:
+    source = builder.integer(node.inputs[0], node.path)
+    values = ops.convert_to_numpy(node.operation.alpha).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{node.path}: NaN or infinity in the slopes. Load sound weights.")
+    scale = np.array(np.abs(values).max() / 127 or 1.0, np.float32)
+    codes = np.rint(values / scale).astype(np.int8)
+    slopes = builder.constant(f"{node.path}/alpha", codes, Quantization(scale))
+    return Open("PRELU", (source, slopes), static_shape(node.outputs[0], node.path), node.path)
+
+
+_BY_FUNCTION: dict[str, Lowering] = {
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_silu": _hard_swish,
+    "leaky_relu": _leaky_relu,
+    "linear": same_value,
+    "relu": _relu,
+    "relu6": _relu,
+    "sigmoid": _fixed("LOGISTIC"),
+    "softmax": _softmax,
+    "tanh": _fixed("TANH"),
+}
 
 LOWERINGS: dict[str, Lowering] = {
-    "Activation": _activation,
-    "ReLU": _relu,
-    "Relu": _relu,
-    "Relu6": _relu,
-    "Softmax": _softmax,
+    "PReLU": _prelu,
+    **dict.fromkeys(
+        (
+            *("Activation", "ELU", "Elu", "Gelu", "HardSigmoid", "HardSilu", "LeakyReLU", "LeakyRelu", "ReLU", "Relu"),
+            *("Relu6", "Sigmoid", "Silu", "Softmax", "Softplus", "Tanh"),
+        ),
+        _function,
+    ),
 }

@@ -9,7 +9,7 @@ from tfqreg.graph import Node
 
 from ..build import Builder, Value
 
-Lowering = Callable[[Builder, Node], Value]
+Lowering = Callable[[Builder, Node], Value | list[Value]]
 
 
 def padded(builder: Builder, source: str, paddings: np.ndarray, path: str) -> str:
@@ -17,9 +17,7 @@ def padded(builder: Builder, source: str, paddings: np.ndarray, path: str) -> st
     if not paddings.any():
         return source
     shape = tuple(int(n + before + after) for n, (before, after) in zip(builder.shape(source), paddings, strict=True))
-    output = builder.tensor(f"{path}/padded", shape, builder.grid(source))
-    builder.lowest[output] = builder.lowest.get(source, -128)
-    return builder.emit("PAD", (source, builder.constant(f"{path}/paddings", paddings)), output)
+    return builder.moved("PAD", source, shape, f"{path}/padded", builder.constant(f"{path}/paddings", paddings))
 
 
 def same_value(builder: Builder, node: Node) -> Value:
@@ -29,5 +27,11 @@ def same_value(builder: Builder, node: Node) -> Value:
 
 def channels_last(layer: Any, path: str) -> None:
     """Raises ValueError for a layer that is channels first."""
-    if layer.data_format != "channels_last":
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise ValueError(f"{path}: TFLite is channels last. Received: data_format={layer.data_format!r}")
+
+
+def pair(values: int | tuple[int, ...], rank: int) -> tuple[int, int]:
+    """Returns the (height, width) of a window, stride or dilation over `rank` axes: a row for one axis."""
+    values = (values,) * rank if isinstance(values, int) else tuple(values)
+    return (1, values[0]) if rank == 1 else (values[0], values[1])

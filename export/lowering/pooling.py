@@ -6,44 +6,76 @@ import numpy as np
 
 from tfqreg.graph import Node
 
-from ..build import Builder, Open, Pool, Value, static_shape
+from ..build import Builder, Open, Pool, Value, image_shape, static_shape
 from ..ir import Attribute
-from .common import Lowering, channels_last
+from .common import Lowering, channels_last, pair
 
 
 def _max_pool(builder: Builder, node: Node) -> Value:
-    value, attributes = builder.values[node.inputs[0]], _pool_attributes(node)
+    return _maximum(builder, node, _pool_attributes(node))
+
+
+def _global_max(builder: Builder, node: Node) -> Value:
+    _whole_image(node)
+    size = image_shape(static_shape(node.inputs[0], node.path))[1:3]
+    return _maximum(builder, node, {"filter": size, "stride": (1, 1), "padding": "VALID", "activation": "NONE"})
+
+
+def _maximum(builder: Builder, node: Node, attributes: dict[str, Attribute]) -> Value:
+    value = builder.values[node.inputs[0]]
+    source, shape = (static_shape(edge, node.path) for edge in (node.inputs[0], node.outputs[0]))
     if isinstance(value, Open):
-        pool = Pool(node.path, static_shape(node.outputs[0], node.path), attributes)
+        pool = Pool(node.path, image_shape(source), image_shape(shape), attributes)
         return replace(value, pools=(*value.pools, pool))
-    return builder.same_grid(node, "MAX_POOL_2D", **attributes)
+    return _pooled(builder, node, "MAX_POOL_2D", attributes)
+
+
+def _pooled(builder: Builder, node: Node, kind: str, attributes: dict[str, Attribute]) -> str:
+    source, shape = builder.integer(node.inputs[0], node.path), static_shape(node.outputs[0], node.path)
+    output = builder.moved(kind, builder.image(source), image_shape(shape), node.path, **attributes)
+    return builder.reshaped(output, shape)
 
 
 def _average_pool(builder: Builder, node: Node) -> Value:
-    return builder.same_grid(node, "AVERAGE_POOL_2D", **_pool_attributes(node))
+    return _pooled(builder, node, "AVERAGE_POOL_2D", _pool_attributes(node))
 
 
 def _pool_attributes(node: Node) -> dict[str, Attribute]:
-    layer = node.operation
+    layer, rank = node.operation, len(node.inputs[0].shape) - 2
     channels_last(layer, node.path)
     return {
-        "filter": tuple(layer.pool_size),
-        "stride": tuple(layer.strides),
+        "filter": pair(layer.pool_size, rank),
+        "stride": pair(layer.pool_size if layer.strides is None else layer.strides, rank),
         "padding": layer.padding.upper(),
         "activation": "NONE",
     }
 
 
 def _global_average(builder: Builder, node: Node) -> Value:
-    channels_last(node.operation, node.path)
-    source = builder.integer(node.inputs[0], node.path)
+    _whole_image(node)
+    source = builder.image(builder.integer(node.inputs[0], node.path))
     axes = builder.constant("axes", np.array([1, 2], np.int32))
     shape = static_shape(node.outputs[0], node.path)
-    return Open("MEAN", (source, axes), shape, node.path, {"keep_dims": bool(node.operation.keepdims)})
+    keep_dims = bool(node.operation.keepdims)
+    return Open("MEAN", (source, axes), image_shape(shape) if keep_dims else shape, node.path, {"keep_dims": keep_dims})
+
+
+def _whole_image(node: Node) -> None:
+    """Raises ValueError where the mean or maximum is not over all axes between batch and channels."""
+    operation, rank = node.operation, len(node.inputs[0].shape)
+    if hasattr(operation, "data_format"):
+        return channels_last(operation, node.path)
+    axes = range(rank) if operation.axis is None else np.ravel(operation.axis)
+    if rank not in (3, 4) or sorted(int(axis) % rank for axis in axes) != list(range(1, rank - 1)):
+        raise ValueError(
+            f"{node.path}: a mean or maximum must be over all axes between the batch and the channels. "
+            f"Received: axis={operation.axis} of {node.inputs[0].shape}"
+        )
 
 
 LOWERINGS: dict[str, Lowering] = {
-    "AveragePooling2D": _average_pool,
-    "GlobalAveragePooling2D": _global_average,
-    "MaxPooling2D": _max_pool,
+    **dict.fromkeys(("AveragePooling1D", "AveragePooling2D", "AveragePool"), _average_pool),
+    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalAveragePooling2D", "Mean"), _global_average),
+    **dict.fromkeys(("GlobalMaxPooling1D", "GlobalMaxPooling2D", "Max"), _global_max),
+    **dict.fromkeys(("MaxPooling1D", "MaxPooling2D", "MaxPool"), _max_pool),
 }

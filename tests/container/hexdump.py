@@ -8,7 +8,9 @@ from make_vectors import VECTORS
 
 from tfqreg.export.container.cursor import Reader, unzigzag
 from tfqreg.export.container.decode import Layout, read_layout
+from tfqreg.export.container.dictionary import DICTIONARY
 from tfqreg.export.container.index import Codec
+from tfqreg.export.container.literals import RESET_PROPERTIES
 from tfqreg.export.container.sections import CRITICAL, SectionType
 from tfqreg.export.container.spans import OPERANDS, SpanKind
 from tfqreg.export.container.table import read_table
@@ -16,6 +18,7 @@ from tfqreg.export.container.table import read_table
 SPEC = VECTORS.parents[1] / "export" / "container" / "SPEC.md"
 EXAMPLE = VECTORS / "good" / "dense.tqw"
 FENCES = "<!-- dense.tqw -->\n```text\n", "```\n<!-- end -->"
+DICTIONARY_FENCES = "<!-- dictionary -->\n```text\n", "```\n<!-- end of dictionary -->"
 WIDTH = 12
 
 
@@ -59,7 +62,13 @@ def annotate(container: bytes) -> str:
     layout = read_layout(container)
     dump = _Dump(container)
     _header(dump)
-    for kind, write in zip(SectionType, (_pool, _index, _skeleton, _chunks), strict=True):
+    writers = {
+        SectionType.POOL: _pool,
+        SectionType.INDEX: _index,
+        SectionType.SKELETON: _skeleton,
+        SectionType.CHUNKS: _chunks,
+    }
+    for kind, write in writers.items():
         dump.title(f"-- {kind.name} --")
         write(dump, layout)
     assert dump.reader.at_end
@@ -106,8 +115,9 @@ def _index(dump: _Dump, layout: Layout) -> None:
             dump.varint("    dimension {}")
         dump.bytes(4, "    crc32 of its bytes")
         if entry.codec == Codec.TANS:
-            dump.varint("    table {}")
-            dump.u8("    chunk limit 2**(16 + {})")
+            dump.u8("    form {}: chunk limit 2**16, no classes")
+            assert entry.classes.cells == 1 and entry.chunk_log2 == 16
+            dump.u8("    table {}")
             for _ in entry.chunk_bytes:
                 dump.varint("    chunk of {} bytes")
 
@@ -119,9 +129,14 @@ def _skeleton(dump: _Dump, layout: Layout) -> None:
         operands = [dump.reader.varint() for _ in range(OPERANDS[span.kind])]
         length = "" if span.kind == SpanKind.TENSOR else f" {span.length}"
         dump.since(start, " ".join([f"{span.kind.name}{length}", *(f"from {place}" for place in operands)]))
-    sizes = [len(layout.header.section(kind).data) for kind in SectionType]
-    end = layout.header.header_bytes + sum(sizes[: SectionType.SKELETON])
-    dump.bytes(end - dump.reader.position, f"{len(layout.literals)} bytes of literals, deflated")
+    control = dump.u8("literals: LZMA chunk, control byte {}")
+    assert control == RESET_PROPERTIES
+    dump.bytes(2, f"    {len(layout.literals)} bytes")
+    size = 1 + int.from_bytes(dump.reader.data[dump.reader.position :][:2], "big")
+    dump.bytes(2, f"    in {size}")
+    dump.bytes(1, "    properties")
+    dump.bytes(size, "    packed")
+    dump.u8("end of the literals")
 
 
 def _chunks(dump: _Dump, layout: Layout) -> None:
@@ -134,10 +149,18 @@ def block() -> str:
     return FENCES[0] + annotate(EXAMPLE.read_bytes()) + FENCES[1]
 
 
+def dictionary_block() -> str:
+    """Returns the other fenced block of SPEC.md."""
+    rows = [DICTIONARY[place : place + 32].hex() for place in range(0, len(DICTIONARY), 32)]
+    return DICTIONARY_FENCES[0] + "\n".join(rows) + "\n" + DICTIONARY_FENCES[1]
+
+
 def main() -> None:
     text = SPEC.read_text()
-    before, rest = text.split(FENCES[0])
-    SPEC.write_text(before + block() + rest.split(FENCES[1])[1])
+    for (first, last), new in ((FENCES, block()), (DICTIONARY_FENCES, dictionary_block())):
+        before, rest = text.split(first)
+        text = before + new + rest.split(last, 1)[1]
+    SPEC.write_text(text)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from tfqreg.export.container import inspect, pack
 @pytest.mark.parametrize("name", make_vectors.good())
 def test_parts_add_up(name: str) -> None:
     model = make_vectors.good()[name]
-    container = pack(model)
-    info = inspect(container)
+    base = make_vectors.bases().get(name)
+    container = pack(model, base=base)
+    info = inspect(container, base=base)
     assert info.container_bytes == len(container) and info.output_bytes == len(model)
-    parts = (info.header_bytes, info.pool_bytes, info.index_bytes, info.skeleton_bytes, info.chunk_bytes)
+    parts = (info.header_bytes, info.base_bytes, info.pool_bytes, info.index_bytes, info.skeleton_bytes, info.chunk_bytes)
     assert sum(parts) == len(container)
     assert sum(span.output_bytes for span in info.spans.values()) == len(model)
     assert sum(span.coded_bytes for span in info.spans.values()) == info.skeleton_bytes

@@ -45,7 +45,7 @@ def test_damage_under_right_checksums_is_detected_or_harmless(name: str) -> None
     header = read_container(pack(model), DEFAULT_LIMITS)
     sections = {kind: bytes(reader.data) for kind, reader in header.sections.items()}
     chance = random.Random(0)
-    for kind in SectionType:
+    for kind in sections:
         for place in range(0, len(sections[kind]), 1 + len(sections[kind]) // 150):
             mutant = bytearray(sections[kind])
             mutant[place] ^= chance.choice((1, 2, 4, 8, 16, 32, 64, 128, chance.randrange(1, 256)))
@@ -72,5 +72,8 @@ print(sorted(m for m in sys.modules if m.startswith(("container.", "ai_edge", "f
         text=True,
         check=True,
     )
-    modules = "bits cursor decode elements errors index limits sections spans states table tans_decode"
+    modules = (
+        "bits cells cursor decode dictionary elements errors index limits literals native nearby sections spans states table "
+        "tans_decode"
+    )
     assert done.stdout.strip() == str([f"container.{name}" for name in modules.split()])

@@ -148,7 +148,7 @@ def test_limits() -> None:
     assert unpack(container, Limits(output_bytes=len(model), tensors=3)) == model
     with pytest.raises(ContainerError, match=rf"has {len(model)} bytes, the limit is {len(model) - 1}.*Raise"):
         unpack(container, Limits(output_bytes=len(model) - 1))
-    with pytest.raises(ContainerError, match=r"more than 1 tables.*Raise"):
+    with pytest.raises(ContainerError, match=r"more than 1 tensors.*Raise"):
         unpack(container, Limits(tensors=1))
 
 

@@ -5,13 +5,19 @@ import re
 import hexdump
 import make_vectors
 
-from tfqreg.export.container import index, sections, spans, states, table
+from tfqreg.export.container import cells, index, sections, spans, states, table
+from tfqreg.export.container.dictionary import DICTIONARY
 
 TEXT = hexdump.SPEC.read_text()
 
 
 def test_the_example_is_the_golden_file() -> None:
     assert hexdump.block() in TEXT
+
+
+def test_the_dictionary_is_the_one_in_use() -> None:
+    assert hexdump.dictionary_block() in TEXT
+    assert len(DICTIONARY) == 1024
 
 
 def test_every_byte_of_the_example_is_shown_once() -> None:
@@ -26,7 +32,7 @@ def test_every_must_reject_rule_names_its_vectors() -> None:
 
 
 def test_the_numbers_of_the_spec_are_those_of_the_code() -> None:
-    for enum in (sections.SectionType, index.Codec, spans.SpanKind):
+    for enum in (sections.SectionType, index.Codec, spans.SpanKind, cells.Axis):
         for member in enum:
             assert re.search(rf"\| {member.value} \| {member.name} ", TEXT), member
     assert f"{table.MIN_BITS} or {table.MAX_BITS} probability bits" in TEXT

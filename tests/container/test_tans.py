@@ -18,12 +18,12 @@ from tfqreg.export.container.tans_encode import PlainChunk, encode_chunks
 
 
 def coded(parts: list[np.ndarray], table: Table) -> list[bytes]:
-    found = dict(encode_chunks([PlainChunk(part, table) for part in parts]))
+    found = dict(encode_chunks([PlainChunk(part, (table,)) for part in parts]))
     return [found[index] for index in range(len(parts))]
 
 
 def decoded(chunks: list[bytes], parts: list[np.ndarray], table: Table) -> list[np.ndarray]:
-    todo = [CodedChunk(data, len(part), table) for data, part in zip(chunks, parts, strict=True)]
+    todo = [CodedChunk(data, len(part), (table,)) for data, part in zip(chunks, parts, strict=True)]
     found = dict(decode_chunks(todo))
     return [found[index] for index in range(len(parts))]
 

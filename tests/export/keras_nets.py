@@ -183,13 +183,16 @@ class Grammar:
             outputs.append(self.choose(self.head, lambda x: self.chain(self.conv(x), 1))(x))
         return keras.Model(*(x[0] if len(x) == 1 else x for x in (inputs, outputs)), name=self.name("net"))
 
-    def chain(self, x: Tensor, steps: int) -> Tensor:
-        table: list[Callable[[Tensor], Tensor]] = [
+    def steps(self) -> list[Callable[[Tensor], Tensor]]:
+        """What a chain chooses from."""
+        return [
             self.conv, self.conv, self.depthwise, self.separable, self.norm, self.relu, self.pool, self.pool,
             self.ignored, self.padding, self.residual, self.dense_block, self.nested, self.sum_of_two,
         ]  # fmt: skip
+
+    def chain(self, x: Tensor, steps: int) -> Tensor:
         for _ in range(steps):
-            x = self.choose(*table)(x)
+            x = self.choose(*self.steps())(x)
         return x
 
     def window(self, x: Tensor) -> dict[str, Any]:
@@ -312,9 +315,9 @@ class Grammar:
         return self.choose(layers.Softmax(), layers.Activation("softmax"), lambda x: x, lambda x: x)(x)
 
 
-def random_net(seed: int) -> keras.Model:
+def random_net(seed: int, grammar: type[Grammar] = Grammar) -> keras.Model:
     """A random net, quantized and calibrated; weights, rules and layers follow from the seed."""
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
-    model = roughen(Grammar(seed).net(), seed)
+    model = roughen(grammar(seed).net(), seed)
     return calibrated(model, random_rules(model, rng), int(rng.choice([8, 8, 8, 4, 2])), seed)

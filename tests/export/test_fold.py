@@ -51,7 +51,7 @@ def sums(codes: np.ndarray, channel_axis: int, seed: int = 0, count: int = 200) 
 def test_codes_are_the_trained_ones(layer, shape, order, stored, bits, per_channel):
     wrapper = wrapped(layer(), tq.Uniform(bits, per_channel=per_channel), shape)
     codes, params = wrapper.encode()["kernel"]
-    weights = weights_of(wrapper, stored[0] == 1, "layer")
+    weights = weights_of(wrapper, "layer")
     np.testing.assert_array_equal(weights.codes, codes.transpose(order).reshape(stored))
     np.testing.assert_array_equal(weights.bias, np.float32(np.linspace(-1, 1, len(weights.bias))))
 
@@ -71,7 +71,7 @@ def test_codes_are_the_trained_ones(layer, shape, order, stored, bits, per_chann
 def test_a_layer_without_bias_gets_zeros():
     wrapper = tq.Quantized(layers.Dense(3, use_bias=False))
     wrapper.build((None, 4))
-    assert integer_weights(weights_of(wrapper, False, "dense"), 0.1, 0.1)[3].tolist() == [0, 0, 0]
+    assert integer_weights(weights_of(wrapper, "dense"), 0.1, 0.1)[3].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("bits", range(2, 8))
@@ -79,7 +79,7 @@ def test_wide_ranges_shift_one_less(bits):
     wrapper = wrapped(layers.Dense(3), tq.Uniform(bits, narrow=False), (None, 40))
     wrapper.layer.kernel.assign(-np.abs(np.asarray(wrapper.layer.kernel)))
     wrapper.kernels["kernel"].state["log2_scale"].assign([[-9.0]])
-    weights = weights_of(wrapper, False, "dense")
+    weights = weights_of(wrapper, "dense")
     assert weights.codes.min() == -(2 ** (bits - 1))
     # A negative gamma turns the lowest code into one above the usual range.
     data, _, shift, _ = integer_weights(fold_norm(weights, norm_of(-np.ones(3), 1.0)), 0.1, 0.1)
@@ -91,7 +91,7 @@ def test_the_code_minus_128_is_refused():
     wrapper = wrapped(layers.Dense(3), tq.Uniform(8, narrow=False), (None, 4))
     wrapper.kernels["kernel"].state["log2_scale"].assign([[-12.0]])
     with pytest.raises(ValueError, match=r"block/dense: .* Use Uniform\(narrow=True\)\. Received: code -128"):
-        weights_of(wrapper, False, "block/dense")
+        weights_of(wrapper, "block/dense")
 
 
 GAMMAS = [1.0, -0.7, 0.0, 1e-20, -1e-8, 3.0]
@@ -102,7 +102,7 @@ GAMMAS = [1.0, -0.7, 0.0, 1e-20, -1e-8, 3.0]
 @pytest.mark.parametrize("variance", [1e-12, 0.5, 1e6])
 def test_norms_fold_into_scales(variance, epsilon, bits):
     wrapper = wrapped(layers.Conv2D(len(GAMMAS), 3), tq.Uniform(bits, per_channel=bits == 4))
-    trained = weights_of(wrapper, False, "conv")
+    trained = weights_of(wrapper, "conv")
     folded = fold_norm(trained, norm_of(np.float64(GAMMAS), variance, epsilon=epsilon))
     # The norm itself, in float64 and in Keras' order.
     source = 0.02
@@ -183,7 +183,7 @@ def test_a_broken_bias_is_named():
     wrapper = wrapped(layers.Dense(3), tq.Uniform(8), (None, 4))
     wrapper.layer.bias.assign([np.nan, 1.0, np.inf])
     with pytest.raises(ValueError, match=r"block/dense/bias: NaN or infinity .* 2 of 3 values"):
-        weights_of(wrapper, False, "block/dense")
+        weights_of(wrapper, "block/dense")
 
 
 numbers = st.floats(-1e30, 1e30, allow_subnormal=False)

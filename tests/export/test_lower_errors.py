@@ -2,6 +2,7 @@
 
 import keras
 import keras_nets as nets
+import numpy as np
 import pytest
 from keras import layers
 from keras_nets import conv, grid, norm, sequential
@@ -35,24 +36,49 @@ SKIP_A = [tq.Rule("^a$", skip=True), tq.Rule("")]
 FIRST = "channels_first"
 ERRORS = {
     "unsupported layer": (
-        lambda: by_hand(layers.LeakyReLU(name="leaky")),
-        "^leaky: LeakyReLU has no integer form. Replace it by one of Activation, .* leave it outside",
+        lambda: by_hand(layers.UnitNormalization(name="unit")),
+        "^unit: UnitNormalization has no integer form. Replace it by one of Activation, .* leave it outside",
     ),
     "unsupported function": (
+        lambda: of_input(lambda x: keras.ops.exp(grid(0.1)(x))),
+        "^exp.*: Exp has no integer form",
+    ),
+    "embedding": (
+        lambda: keras.Sequential([keras.Input((4,), dtype="int32"), layers.Embedding(9, 3, name="words")]),
+        "^words: Embedding has no integer form",
+    ),
+    "product not quantized": (
         lambda: of_input(lambda x: grid(0.1)(x) * 2.0),
-        "^multiply.*: Multiply has no integer form",
+        "^multiply.*: its output is not quantized, and the model's output needs integers",
     ),
     "unsupported activation": (
-        lambda: quantized(conv(activation="tanh")),
-        "^conv_tanh: the activation 'tanh' has no integer form yet. Use relu, relu6 or softmax",
+        lambda: quantized(conv(activation="elu")),
+        r"^conv_elu: no int8 operator that all runtimes have computes 'elu' \(the reference kernels have no ELU\). "
+        "Use one of hard_sigmoid, hard_silu, leaky_relu",
+    ),
+    "swish by hand": (
+        lambda: by_hand(layers.Activation("silu", name="s")),
+        r"^s: no int8 operator .* computes 'silu'. tfqreg.quantize\(model\) makes it x \* sigmoid\(x\)",
+    ),
+    "constants that vary by sample": (
+        lambda: of_input(lambda x: grid(0.1)(x) * np.ones((2, 4, 4, 3), "float32")),
+        r"^multiply.*: a constant must be finite and the same for every sample. Received: shape \(2, 4, 4, 3\)",
+    ),
+    "constants of infinity": (
+        lambda: by_hand(layers.Rescaling(np.inf, name="s"), grid(0.1)),
+        "^s: its constants must be finite, and one number or one a channel",
+    ),
+    "slopes of NaN": (
+        lambda: by_hand(layers.PReLU(alpha_initializer=keras.initializers.Constant(np.nan), name="p"), grid(0.1)),
+        "^p: NaN or infinity in the slopes",
     ),
     "activation in the kernel": (
         lambda: by_hand(wrap(conv(activation="softmax"))),
         "^conv: no kernel has 'softmax' built in. Make it a layer of its own",
     ),
     "unsupported kernel": (
-        lambda: by_hand(wrap(layers.Conv2DTranspose(2, 1, name="up"))),
-        "^up: a wrapped Conv2DTranspose has no integer form yet. Use one of Conv2D, Dense, DepthwiseConv2D",
+        lambda: by_hand(wrap(layers.Conv3D(2, 1, name="cube")), shape=(4, 4, 4, 3)),
+        "^cube: a wrapped Conv3D has no integer form yet. Use one of Conv1D, Conv1DTranspose, Conv2D, ",
     ),
     "separable by hand": (
         lambda: by_hand(wrap(layers.SeparableConv2D(2, 1, name="s"))),
@@ -123,18 +149,6 @@ ERRORS = {
         lambda: by_hand(layers.ZeroPadding2D(data_format=FIRST, name="p")),
         "^p: TFLite is channels last",
     ),
-    "groups": (
-        lambda: quantized(layers.Conv2D(6, 1, groups=3, name="g")),
-        "^g: grouped convolutions have no integer form yet. Received: groups=3",
-    ),
-    "dense of rank 3": (
-        lambda: quantized(layers.Dense(2, name="d"), shape=(4, 5)),
-        r"^d: Dense takes a \(batch, features\) tensor here. Flatten first, .* Received: \(None, 4, 5\)",
-    ),
-    "norm of vectors": (
-        lambda: quantized(layers.GlobalAveragePooling2D(), norm("n")),
-        r"^n: a BatchNormalization that follows no convolution or Dense needs an image. Received: \(None, 3\)",
-    ),
     "norm of rows": (
         lambda: quantized(layers.BatchNormalization(axis=1, name="n")),
         "^n: BatchNormalization must be over the last axis. Received: axis=1",
@@ -145,17 +159,21 @@ ERRORS = {
     ),
     "sum of three": (
         lambda: of_input(lambda x: layers.Add(name="sum")([grid(0.1)(x)] * 3)),
-        "^sum: Add takes two tensors of one shape. Chain several additions",
+        "^sum: an element-wise layer takes two tensors here. Chain several of them",
     ),
-    "sum of two shapes": (
-        lambda: nets.calibrated(of_input(lambda x: layers.Add(name="sum")([x, layers.Conv2D(1, 1)(x)]))),
-        r"^sum: Add takes two tensors of one shape. .* Received: \[\(None, 4, 4, 3\), \(None, 4, 4, 1\)\]",
+    "sum of two ranks": (
+        lambda: of_input(lambda x: (y := grid(0.1)(x)) + layers.Reshape((1, 3))(layers.MaxPooling2D(4)(y))),
+        r"^add.*: two shapes broadcast where they have the same number of axes, 4 at most. Reshape one. Received: "
+        r"\[\(None, 4, 4, 3\), \(None, 1, 3\)\]",
     ),
-    "sloped relu": (
-        lambda: by_hand(layers.ReLU(negative_slope=0.1, name="r"), grid(0.1)),
-        "^r: only ReLU and ReLU6 have an integer form yet. .* negative_slope=0.1",
+    "relu behind a threshold": (
+        lambda: by_hand(layers.ReLU(threshold=0.5, name="r"), grid(0.1)),
+        "^r: a ReLU has an integer form with threshold=0, .* Received: max_value=None, .*, threshold=0.5",
     ),
-    "relu up to 4": (lambda: by_hand(layers.ReLU(4, name="r"), grid(0.1)), "^r: only ReLU and ReLU6 .* max_value=4"),
+    "sloped relu with a maximum": (
+        lambda: by_hand(layers.ReLU(4, negative_slope=0.1, name="r"), grid(0.1)),
+        "^r: a ReLU has an integer form .* Received: max_value=4, negative_slope=0.1, threshold=0.0",
+    ),
     "one output twice": (lambda: of_input(twice), "^r: one tensor is two ends of the model"),
     "input as output": (lambda: by_hand(layers.Dropout(0.5)), "^x: one tensor is two ends of the model"),
 }

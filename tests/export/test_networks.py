@@ -8,7 +8,7 @@ import pytest
 import tfqreg as tq
 from tfqreg.export import export_tflite, verify
 from tfqreg.export.ir import Graph
-from tfqreg.export.runtimes import missing
+from tfqreg.export.runtimes import MICRO, missing
 from tfqreg.export.verify import DEFAULT_RUNTIMES
 from tfqreg.wrap import quantized_layers
 
@@ -72,6 +72,10 @@ def test_trained_networks_are_exact(name, tmp_path):
     assert all(0.1 < np.mean(np.asarray(kernel.mask)) < 0.9 for kernel in kernels)
     x = nets.samples(model, 40, 1)
     graph = assert_exact(model, tmp_path / "m.tflite", x)
+    if missing(MICRO) is None:
+        report = verify(model, tmp_path / "m.tflite", [array[:5] for array in x], [MICRO])
+        assert list(report.runtimes) == [MICRO]
+        assert report.exact, str(report)
 
     # Keras rounds the same tensors to the same grids. What differs is the bias, rounded to int32, and float32's last
     # bits: a value next to the middle of two codes falls to the other side now and then, and what is behind it moves

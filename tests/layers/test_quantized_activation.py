@@ -175,3 +175,21 @@ def test_bits_out_of_range(bits):
 def test_unknown_source_of_the_scale():
     with pytest.raises(ValueError, match=r"grid: `scale_from` must be .* Received: scale_from='error'"):
         tq.QuantizedActivation(8, scale_from="error", name="grid")
+
+
+def test_a_fixed_scale_stays():
+    layer = tq.QuantizedActivation(signed=True, fixed_scale=1 / 128)
+    assert not layer.trainable_variables
+    x = np.float32([[-2.0, -1.0, 0.004, 0.3, 2.0]])
+    for training in (False, True):
+        np.testing.assert_array_equal(layer(x, training=training), np.float32([[-1, -1, 1 / 128, 38 / 128, 127 / 128]]))
+    assert layer.losses == []
+    assert tuple(float(value) for value in layer.fit(keras.ops.convert_to_tensor(x))) == (1 / 128, -128.0)
+    assert layer.encode() == (1 / 128, -128)
+    assert type(layer).from_config(layer.get_config()).encode() == (1 / 128, -128)
+
+
+@pytest.mark.parametrize("arguments", [{"signed": True, "fixed_scale": -1.0}, {"fixed_scale": 0.5}])
+def test_a_fixed_scale_is_positive_and_knows_its_sign(arguments):
+    with pytest.raises(ValueError, match="a fixed scale must be positive, and `signed` True or False with it"):
+        tq.QuantizedActivation(**arguments)

@@ -22,6 +22,8 @@ from tfqreg.quantizers.uniform import grid_codes, least_squares_scale
 # Elements that the squared error is averaged over: the mean over a batch's first samples is an unbiased estimate, and
 # spares large activations several passes a step.
 SAMPLE_SIZE = 1 << 14
+# The share of the levels below zero that a signed grid may have: a swish needs few, an even distribution half.
+SHARES_BELOW_ZERO = (1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
 
 
 def first_samples(x: Any) -> Any:
@@ -47,9 +49,11 @@ class QuantizedActivation(keras.layers.Layer):
         bits: width of the codes, 1 to 8; 8 by default.
         signed: False for what is never negative (after a ReLU), True for the rest; None lets the first data decide.
         scale_from: "msqe" trains the scale to lower the squared error, "task" trains it by the loss (LSQ).
+        fixed_scale: spacing of the levels where an operator dictates it (1/256 behind a sigmoid); learned by default.
 
     Raises:
-        ValueError: for bits out of range, an unknown `scale_from`, or a policy of mixed precision.
+        ValueError: for bits out of range, an unknown `scale_from`, a fixed scale that is not positive or whose sign
+            is left to the data, or a policy of mixed precision.
 
     Example:
         >>> import numpy as np
@@ -59,19 +63,38 @@ class QuantizedActivation(keras.layers.Layer):
         array([[0. , 0.5, 0.5, 1.5]], dtype=float32)
     """
 
-    def __init__(self, bits: int = 8, signed: bool | None = None, scale_from: str = "msqe", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        bits: int = 8,
+        signed: bool | None = None,
+        scale_from: str = "msqe",
+        fixed_scale: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_float32(self, self.name)
         self.bits = check_bits(bits, self.name)
         if scale_from not in ("msqe", "task"):
             raise ValueError(f'{self.name}: `scale_from` must be "msqe" or "task". Received: scale_from={scale_from!r}')
+        if fixed_scale is not None and not (fixed_scale > 0 and signed is not None):
+            raise ValueError(
+                f"{self.name}: a fixed scale must be positive, and `signed` True or False with it. "
+                f"Received: fixed_scale={fixed_scale}, signed={signed}"
+            )
         self.signed = signed
         self.scale_from = scale_from
+        self.fixed_scale = fixed_scale
         self._observer: Any = None
         # The trained part is relative: what the first batch finds is no gradient step, and belongs to the state.
-        self.base_scale = self.add_weight(shape=(), initializer="zeros", trainable=False, name="base_scale")
-        self.log2_scale = self.add_weight(shape=(), initializer="zeros", trainable=True, name="log2_scale")
-        self.low = self.add_weight(shape=(), initializer="zeros", trainable=False, name="low")
+        base_scale, low = fixed_scale or 0.0, -(2.0 ** (bits - 1)) if fixed_scale and signed else 0.0
+        constant = keras.initializers.Constant
+        self.base_scale = self.add_weight(
+            shape=(), initializer=constant(base_scale), trainable=False, name="base_scale"
+        )
+        self.log2_scale = self.add_weight(
+            shape=(), initializer="zeros", trainable=fixed_scale is None, name="log2_scale"
+        )
+        self.low = self.add_weight(shape=(), initializer=constant(low), trainable=False, name="low")
         self.built = True
 
     @property
@@ -85,12 +108,22 @@ class QuantizedActivation(keras.layers.Layer):
         return ops.convert_to_tensor(self.low) + (2.0**self.bits - 1.0)
 
     def fit(self, x: Any) -> tuple[Any, Any]:
-        """Returns the scale of least squared error on a sample of `x`, and the lowest code."""
-        x = first_samples(x)
-        negative = -(2.0 ** (self.bits - 1))
-        signed = ops.min(x) < 0 if self.signed is None else self.signed
-        low = ops.where(signed, negative, 0.0)
-        return ops.reshape(least_squares_scale(x, low, low + (2.0**self.bits - 1.0)), ()), low
+        """Returns the scale and the lowest code of least squared error on a sample of `x`, or the fixed ones."""
+        if self.fixed_scale is not None:
+            return ops.convert_to_tensor(self.base_scale), ops.convert_to_tensor(self.low)
+        x = ops.reshape(first_samples(x), (1, -1))
+        levels = 2.0**self.bits
+        below = sorted({-min(max(round(levels * share), 1), levels - 1) for share in SHARES_BELOW_ZERO})
+        below = below if self.signed is not False else []
+        low = ops.convert_to_tensor([[float(n)] for n in (0, *below)])
+        scale = least_squares_scale(ops.broadcast_to(x, (len(low), x.shape[1])), low, low + (levels - 1.0), axes=(1,))
+        if not below:
+            return scale[0, 0], low[0, 0]
+        error = ops.mean(ops.square(x - scale * ops.clip(ops.round(x / scale), low, low + (levels - 1.0))), axis=1)
+        best = 1 + ops.argmin(error[1:])
+        if self.signed is None:
+            best = ops.where(ops.min(x) < 0, best, 0)
+        return ops.take(scale[:, 0], best), ops.take(low[:, 0], best)
 
     def assign_grid(self, scale: float, low: float) -> None:
         """Sets the spacing of the levels and the lowest code."""
@@ -111,7 +144,7 @@ class QuantizedActivation(keras.layers.Layer):
         )
         self.base_scale.assign(base_scale)
         self.low.assign(low)
-        if self.scale_from == "msqe":
+        if self.scale_from == "msqe" and self.fixed_scale is None:
             self.add_loss(activation_error(inputs, self.scale, ops.convert_to_tensor(self.low), self.high))
         return self._quantize(inputs)
 
@@ -154,4 +187,5 @@ class QuantizedActivation(keras.layers.Layer):
             "bits": self.bits,
             "signed": self.signed,
             "scale_from": self.scale_from,
+            "fixed_scale": self.fixed_scale,
         }

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfqreg.export.ir import Quantization
 from tfqreg.export.kernels.arithmetic import (
     activation_bounds,
     clamp_int8,
@@ -15,7 +16,6 @@ from tfqreg.export.kernels.arithmetic import (
     saturating_rounding_doubling_high_mul,
     wrap_int32,
 )
-from tfqreg.export.ir import Quantization
 
 
 @pytest.mark.parametrize(

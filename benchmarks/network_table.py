@@ -1,0 +1,193 @@
+"""What becomes of each network of the catalogue: exactness on every runtime, NPU share, bytes, export and latency.
+
+`python -m benchmarks.networks` writes `results/networks.json` and prints the table; `--networks` measures some anew and
+keeps the others' rows. Weights and activations have 8 bits, so that TFLiteConverter's file is the same network's.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import statistics
+import tempfile
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from tqdm import tqdm
+
+import tfqreg as tq
+from tfqreg.export import export_tflite, verify
+from tfqreg.export.npu import compile_for_npu
+
+from .catalogue import NETWORKS, Network
+from .record import RESULTS, write_result
+
+RUNTIMES = {
+    "litert": "LiteRT",
+    "tensorflow": "TensorFlow",
+    "tflite-runtime-ref": "tflite-runtime",
+    "tflite-micro": "tflite-micro",
+}
+NPU = "ethos-u55-128"
+CALIBRATION_IMAGES = 8
+VERIFIED_IMAGES = 4
+EXPORTS = 3
+LATENCY_SECONDS = 4.0
+Row = dict[str, Any]
+
+
+def measure(network: Network, step: Callable[[str], None]) -> Row:
+    """Returns a network's row of the table; `step` hears what is being measured."""
+    step("calibrating")
+    model, images = network.build()
+    images, unseen = images[:CALIBRATION_IMAGES], images[CALIBRATION_IMAGES:][:VERIFIED_IMAGES]
+    quantized = tq.calibrate(tq.quantize(model), images, verbose=0)
+    float_bytes = 4 * model.count_params()
+    row: Row = {"input": list(model.inputs[0].shape[1:]), "float_bytes": float_bytes}
+    with tempfile.TemporaryDirectory() as folder:
+        path, container = Path(folder, "model.tflite"), Path(folder, "model.tqw")
+        step("exporting")
+        row |= export_cost(quantized, path, float_bytes)
+        export_tflite(quantized, path, container)
+        ours = path.read_bytes()
+        row |= {"tflite_bytes": len(ours), "container_bytes": container.stat().st_size}
+        row["runtimes"] = {}
+        for runtime in RUNTIMES:
+            step(runtime)
+            row["runtimes"][runtime] = exactness(quantized, path, unseen, runtime)
+        step("Vela")
+        row["npu"] = npu_operators(ours)
+    step("TFLiteConverter")
+    theirs = converter_int8(model, images)
+    row["converter_bytes"] = len(theirs)
+    step("latency")
+    return row | latencies(ours, theirs)
+
+
+def export_cost(model: keras.Model, path: Path, float_bytes: int) -> Row:
+    """Returns the median seconds of an export and the peak of Python's memory over the float model's size."""
+    seconds = []
+    for _ in range(EXPORTS):
+        start = time.perf_counter()
+        export_tflite(model, path)
+        seconds.append(time.perf_counter() - start)
+    tracemalloc.start()
+    export_tflite(model, path)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return {
+        "export_seconds": statistics.median(seconds),
+        "export_peak_bytes": peak_bytes,
+        "export_memory_over_float_size": peak_bytes / float_bytes,
+    }
+
+
+def exactness(model: keras.Model, path: Path, images: np.ndarray, runtime: str) -> Row:
+    """Returns the elements compared and differing over all tensors, or why the runtime refuses the model."""
+    try:
+        report = verify(model, path, images, [runtime])
+    except RuntimeError as error:
+        return {"refused": str(error)[-300:]}
+    if runtime in report.skipped:
+        return {"refused": report.skipped[runtime]}
+    part = report.runtimes[runtime]
+    return {"compared_elements": part.compared_elements, "differing_elements": part.mismatched_elements}
+
+
+def npu_operators(tflite: bytes) -> Row:
+    """Returns how many operators Vela places on the NPU, what it leaves and why, and its bytes; or why it fails."""
+    try:
+        report = compile_for_npu(tflite, NPU)
+    except RuntimeError as error:
+        return {"refused": str(error)[-300:]}
+    return {
+        "operators": report.operators,
+        "npu_operators": report.npu_operators,
+        "cpu_operators": report.cpu_operators,
+        "off_chip_flash_bytes": report.off_chip_flash_bytes,
+    }
+
+
+def converter_int8(model: keras.Model, images: np.ndarray) -> bytes:
+    """Returns TFLiteConverter's own post-training int8 file of a float model."""
+    import tensorflow as tf
+
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([image[None]] for image in images)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        return converter.convert()
+
+
+def latencies(ours: bytes, theirs: bytes) -> Row:
+    """Returns both files' median milliseconds on LiteRT, one thread, invoked in turns, and their ratio."""
+    interpreters = [Interpreter(model_content=data, num_threads=1) for data in (ours, theirs)]
+    random = np.random.default_rng(0)
+    for interpreter in interpreters:
+        interpreter.allocate_tensors()
+        (given,) = interpreter.get_input_details()
+        interpreter.set_tensor(given["index"], random.integers(-128, 128, given["shape"], np.int8))
+        interpreter.invoke()
+    taken: list[list[float]] = [[], []]
+    end = time.perf_counter() + LATENCY_SECONDS
+    while time.perf_counter() < end:
+        for interpreter, milliseconds in zip(interpreters, taken, strict=True):
+            start = time.perf_counter()
+            interpreter.invoke()
+            milliseconds.append(1e3 * (time.perf_counter() - start))
+    mine, converters = map(statistics.median, taken)
+    return {"latency_ms": mine, "converter_latency_ms": converters, "latency_ratio": mine / converters}
+
+
+def markdown(rows: dict[str, Row]) -> str:
+    """Returns the rows as a Markdown table."""
+    heads = [
+        "network", "input", "elements", *(f"differ: {name}" for name in RUNTIMES.values()), "on the NPU", "KiB",
+        "over the converter's", "container", "export, s", "memory, × float", "latency, × the converter's",
+    ]  # fmt: skip
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *(_cells(name, row) for name, row in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(name: str, row: Row) -> list[str]:
+    compared = max((part.get("compared_elements", 0) for part in row["runtimes"].values()), default=0)
+    npu = row["npu"]
+    return [
+        name,
+        "×".join(map(str, row["input"])),
+        f"{compared:,}",
+        *(part.get("refused") or f"{part['differing_elements']:,}" for part in row["runtimes"].values()),
+        npu.get("refused") or f"{npu['npu_operators']} of {npu['operators']}",
+        f"{row['tflite_bytes'] / 1024:,.0f}",
+        f"{row['tflite_bytes'] / row['converter_bytes'] - 1:+.1%}",
+        f"{row['container_bytes'] / 1024:,.0f}",
+        f"{row['export_seconds']:.2f}",
+        f"{row['export_memory_over_float_size']:.1f}",
+        f"{row['latency_ratio']:.3f}",
+    ]
+
+
+def main() -> None:
+    """Measures the chosen networks, writes the rows of all to `results/networks.json`, and prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.networks", description=__doc__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
+    options = parser.parse_args()
+    stored = RESULTS / "networks.json"
+    rows: dict[str, Row] = json.loads(stored.read_text())["networks"] if stored.exists() else {}
+    progress = tqdm(options.networks)
+    for name in progress:
+        rows[name] = measure(NETWORKS[name], lambda step, name=name: progress.set_description(f"{name}: {step}"))
+        # After each, so that a run cut short keeps what it has.
+        rows = {known: rows[known] for known in NETWORKS if known in rows}
+        write_result("networks", {"networks": rows})
+    print(markdown(rows), f"\n\nwritten to {stored}")

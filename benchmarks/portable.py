@@ -1,0 +1,108 @@
+"""What portability costs in accuracy: `python -m benchmarks.portable`.
+
+LeNet-5 on MNIST, and a BatchNorm, depthwise and residual network on Fashion-MNIST: trained in float, then quantized and
+trained on. Test accuracy of the float model and, by `integer_model`, of the exported graph, of its portable form and of
+its INT4 form. And the share of the elements of all tensors in which each interpreter differs from the simulator of
+XNNPACK's arithmetic, 0 everywhere on the portable form, and from the simulator of its own.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+import tfqreg as tq
+from tfqreg.export import integer_model, simulate, write_tflite
+from tfqreg.export.ir import Graph
+from tfqreg.export.model import exported_graph, graph_inputs
+from tfqreg.export.runtimes import NOT_SIMULATED, RUNTIMES, missing, run
+from tfqreg.export.tflite import debug_copy
+from tfqreg.export.verify import simulator_mode
+
+from .data import Split, fashion_mnist, mnist
+from .networks import lenet5, mobile_blocks
+from .record import write_result
+
+BATCH = 128
+FLOAT_EPOCHS, EPOCHS = 3, 1
+COMPARED = 50  # samples that every interpreter runs
+BITS = ((8, 8), (4, 8), (4, 4))  # of weights and activations
+NETWORKS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "LeNet-5, MNIST": (lenet5, mnist),
+    "mobile blocks, Fashion-MNIST": (mobile_blocks, fashion_mnist),
+}
+FORMS: dict[str, dict[str, Any]] = {"plain": {}, "portable": {"portable": True}, "int4": {"storage": "int4"}}
+
+
+def trained(model: keras.Model, train: Split, rate: float, epochs: int, callbacks: Any = ()) -> keras.Model:
+    """Returns the model after some epochs of Adam, its rate falling along a cosine."""
+    steps = epochs * -(-len(train[0]) // BATCH)
+    model.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(*train, batch_size=BATCH, epochs=epochs, callbacks=list(callbacks))
+    return model
+
+
+def accuracy(model: keras.Model, split: Split) -> float:
+    """Returns the share of samples whose largest score is the label's."""
+    return float((model.predict(split[0], batch_size=500, verbose=0).argmax(1) == split[1]).mean())
+
+
+def differing(graph: Graph, images: np.ndarray) -> dict[str, dict[str, float]]:
+    """Returns the share of elements in which each interpreter differs from one simulator, and from its own."""
+    inputs, revealed = dict(graph_inputs(graph, images)), debug_copy(write_tflite(graph))
+    installed = [name for name in (*RUNTIMES, *NOT_SIMULATED) if missing(name) is None]
+    simulated = {mode: simulate(graph, inputs, mode) for mode in {"f32", *map(simulator_mode, installed)}}
+    shares: dict[str, dict[str, float]] = {"from_f32": {}, "from_own_simulator": {}}
+    for runtime in installed:
+        found = run(revealed, inputs, runtime)
+        for kind, mode in zip(shares, ("f32", simulator_mode(runtime)), strict=True):
+            expected = simulated[mode]
+            wrong = sum(int((found[name] != values).sum()) for name, values in expected.items())
+            shares[kind][runtime] = wrong / sum(values.size for values in expected.values())
+    return shares
+
+
+def measure(model: keras.Model, test: Split) -> dict[str, Any]:
+    """Returns bytes, accuracy and agreement of a quantized model's three forms."""
+    found = {}
+    for name, options in FORMS.items():
+        graph = exported_graph(model, **options)
+        found[name] = {
+            "tflite_bytes": len(write_tflite(graph)),
+            "accuracy": accuracy(integer_model(graph), test),
+            "differing": differing(graph, test[0][:COMPARED]),
+        }
+    return found
+
+
+def main() -> None:
+    """Trains, measures and writes `results/portable.json`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="0 by default")
+    options = parser.parse_args()
+    result: dict[str, Any] = {"seed": options.seed, "float_epochs": FLOAT_EPOCHS, "epochs": EPOCHS, "networks": {}}
+    for name, (build, load) in NETWORKS.items():
+        keras.utils.set_random_seed(options.seed)
+        train, _, test = load()
+        print(f"\n{name}, float")
+        model = trained(build(), train, 2e-3, FLOAT_EPOCHS)
+        rows: dict[str, Any] = {"float_accuracy": accuracy(model, test)}
+        result["networks"][name] = rows
+        for weights, activations in BITS:
+            bits = f"{weights}-bit weights, {activations}-bit activations"
+            print(f"\n{name}, {bits}")
+            quantized = tq.quantize(model, [tq.Rule("", weights=tq.Uniform(weights))], activations)
+            rows[bits] = measure(trained(quantized, train, 1e-3, EPOCHS, tq.callbacks_for(quantized)), test)
+    path = write_result("portable", result)
+    print(json.dumps(result, indent=2), f"\nwritten to {path}")
+
+
+if __name__ == "__main__":
+    main()

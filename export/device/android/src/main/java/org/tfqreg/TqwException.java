@@ -1,0 +1,12 @@
+package org.tfqreg;
+
+import java.io.IOException;
+
+/** A container that the decoder refuses: damaged, too large, from a newer version, or for another base. */
+public final class TqwException extends IOException {
+    private static final long serialVersionUID = 1;
+
+    public TqwException(String message) {
+        super(message);
+    }
+}

@@ -1,0 +1,48 @@
+"""The integer simulator as a Keras model, for compile, evaluate and predict."""
+
+import keras
+
+from .ir import Graph
+from .lower import lower
+
+
+def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras.Model:
+    """Returns a Keras model that computes what LiteRT computes on the exported `.tflite`, in every element.
+
+    It equals `simulate(graph, ..., mode="f32")` and takes whole batches, at about the speed of the float model:
+    `integer_model(q).evaluate(x, y)` is the accuracy on the phone. It has nothing to train.
+
+    Args:
+        model: a quantized model, trained or calibrated, or the integer graph of one. Inputs, which are rounded as the
+            operator QUANTIZE does, and outputs are those of the model, with the names and the nesting it has.
+        dequantized: float32 outputs in their own units; True by default. False returns int8 codes.
+
+    Raises:
+        TypeError, ValueError: as `tfqreg.export.lower`; ValueError for a Keras backend other than TensorFlow.
+
+    Example:
+        >>> import numpy as np
+        >>> import tfqreg as tq
+        >>> net = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
+        >>> x = np.random.default_rng(0).random((16, 8, 8, 3), np.float32)
+        >>> q = tq.calibrate(tq.quantize(net), x, verbose=0)
+        >>> integer_model(q).predict(x, verbose=0).shape
+        (16, 144)
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "integer_model runs on TensorFlow. Set KERAS_BACKEND=tensorflow before Keras is imported. "
+            f"Received: backend={keras.backend.backend()!r}"
+        )
+    from .tensorflow_graph import IntegerGraph
+
+    graph = model if isinstance(model, Graph) else lower(model)
+    inputs = [keras.Input(graph.tensors[name].shape[1:], name=name) for name in graph.inputs]
+    outputs = IntegerGraph(graph, dequantized)(inputs)
+    if isinstance(model, Graph):
+        return keras.Model(inputs, outputs, name="integer")
+    # An output goes by the name of the layer it comes from: losses and metrics may be given by it.
+    names = [tensor._keras_history.operation.name for tensor in keras.tree.flatten(model.outputs)]
+    outputs = [keras.layers.Identity(name=name)(x) for name, x in zip(names, outputs, strict=True)]
+    packed = (keras.tree.pack_sequence_as(*pair) for pair in ((model.input, inputs), (model.output, outputs)))
+    return keras.Model(*packed, name=f"{model.name}_integer")

@@ -1,0 +1,86 @@
+"""Layers that take a part of a tensor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfqreg.graph import Node
+
+from ..build import Builder, Value, static_shape
+from .common import Lowering, channels_last
+
+
+def _sliced(builder: Builder, source: str, ranges: Sequence[range], path: str) -> str:
+    """Returns the elements of a tensor at a range along each axis behind the batch."""
+    sizes = builder.shape(source)[1:]
+    if all(part == range(size) for part, size in zip(ranges, sizes, strict=True)):
+        return source
+    limits = {
+        "begin": [0, *(part.start for part in ranges)],
+        "end": [0, *(part.stop for part in ranges)],
+        "strides": [1, *(part.step for part in ranges)],
+    }
+    constants = (builder.constant(f"{path}/{name}", np.array(values, np.int32)) for name, values in limits.items())
+    return builder.moved("STRIDED_SLICE", source, (1, *map(len, ranges)), path, *constants)
+
+
+def _crop(builder: Builder, node: Node) -> Value:
+    channels_last(node.operation, node.path)
+    source = builder.integer(node.inputs[0], node.path)
+    widths = node.operation.cropping
+    widths = [*([widths] if isinstance(widths[0], int) else widths), (0, 0)]
+    sizes = builder.shape(source)[1:]
+    return _sliced(builder, source, [range(a, n - b) for n, (a, b) in zip(sizes, widths, strict=True)], node.path)
+
+
+def _item(builder: Builder, node: Node) -> Value:
+    source, key = builder.integer(node.inputs[0], node.path), _key(node)
+    parts = [part for part in key if part is not None]
+    ranges = [_range(part, size, node) for part, size in zip(parts, builder.shape(source), strict=True)]
+    if parts[0] != slice(None) or key[0] is None:
+        raise ValueError(f"{node.path}: the batch must be taken whole, as x[:, ...]. Received: {key}")
+    output = _sliced(builder, source, ranges[1:], node.path)
+    return builder.reshaped(output, static_shape(node.outputs[0], node.path))
+
+
+def _key(node: Node) -> list[Any]:
+    """Returns the key of x[key] with an entry for every axis."""
+    key = node.kwargs.get("key", (*node.args, None)[1])
+    key = list(key) if isinstance(key, tuple) else [key]
+    missing = len(node.inputs[0].shape) - sum(part is not None and part is not Ellipsis for part in key)
+    where = next((i for i, part in enumerate(key) if part is Ellipsis), len(key))
+    return [*key[:where], *[slice(None)] * missing, *key[where + 1 :]]
+
+
+def _range(part: Any, size: int, node: Node) -> range:
+    if isinstance(part, int | np.integer):
+        start = int(part) % size
+        return range(start, start + 1)
+    taken = range(size)[part] if isinstance(part, slice) else range(0)
+    if not taken or taken.step < 1:
+        raise ValueError(
+            f"{node.path}: slices take numbers and steps forward, and at least one element. Received: {part}"
+        )
+    return taken
+
+
+def _split(builder: Builder, node: Node) -> list[Value]:
+    source, axis = builder.integer(node.inputs[0], node.path), node.operation.axis % len(node.inputs[0].shape)
+    if axis == 0:
+        raise ValueError(f"{node.path}: samples cannot be split, the batch is open. Received: axis=0")
+    values: list[Value] = []
+    start = 0
+    for edge in node.outputs:
+        ranges = [range(n) for n in static_shape(edge, node.path)]
+        ranges[axis] = range(start, start := start + len(ranges[axis]))
+        values.append(_sliced(builder, source, ranges[1:], f"{node.path}/{len(values)}"))
+    return values
+
+
+LOWERINGS: dict[str, Lowering] = {
+    "Cropping1D": _crop,
+    "Cropping2D": _crop,
+    "GetItem": _item,
+    "Split": _split,
+}

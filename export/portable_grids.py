@@ -1,0 +1,152 @@
+"""Grids at powers of two for the activations of an integer graph, so that nothing but products is rounded."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .ir import Graph, Op, Quantization
+
+
+class Inputs(NamedTuple):
+    """The positions of an operator's image, weights and bias."""
+
+    source: int
+    weights: int
+    bias: int
+
+
+PRODUCTS = {
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), Inputs(0, 1, 2)),
+    "TRANSPOSE_CONV": Inputs(2, 1, 3),
+}
+# All int8 tensors of these lie on one grid, constants too. MEAN becomes an AVERAGE_POOL_2D.
+_ONE_GRID = (
+    *("AVERAGE_POOL_2D", "CONCATENATION", "DEPTH_TO_SPACE", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "PAD"),
+    *("RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "SPACE_TO_DEPTH", "STRIDED_SLICE", "TRANSPOSE"),
+)
+# Exact where an input's step is a multiple of the output's.
+_WHOLE_STEPS = ("ADD", "QUANTIZE", "RELU", "RELU6", "SUB")
+FUSES_RELU = ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "SUB")
+_LARGEST_RATIO = 6  # log2; XNNPACK takes an input's step below 128 times the output's
+_LARGEST_SCALE_FOR_6 = 1  # log2; 6 is a whole number of such steps
+# A range may lose this share of itself, in log2: 1/255, the scale of images, is then 1/256.
+_CLIPPED = 0.01
+_REMEDIES = {"SOFTMAX": "Leave it out: the largest score stays the largest."}
+
+
+@dataclass
+class _Class:
+    """Tensors on one grid: their range, the exponent of their scale, and whether int8's lowest code has to clip."""
+
+    bottom: float
+    top: float
+    clips: bool = False
+    exponent: int = 0
+
+    def raise_bottom(self, value: float) -> None:
+        """Starts the range at `value`, where that leaves any."""
+        if value < self.top:
+            self.bottom = max(self.bottom, value)
+
+
+def portable_grids(graph: Graph) -> dict[str, Quantization]:
+    """Returns a grid for every activation.
+
+    A scale is the smallest power of two that covers the range in use; an addition may ask for a larger one. The
+    highest code keeps its value, so that a trained clip stays where it was.
+
+    Raises:
+        ValueError: for an operator that cannot be portable.
+    """
+    for op in graph.ops:
+        _check(graph, op)
+    classes = _classes(graph)
+    for found in classes.values():
+        found.exponent = math.ceil(math.log2((found.top - found.bottom) / 255) - _CLIPPED)
+    _coarsen(graph, classes)
+    for op in graph.ops:
+        relu6 = "RELU6" in (op.kind, op.attributes.get("activation"))
+        exponent = classes[op.outputs[0]].exponent
+        if relu6 and exponent > _LARGEST_SCALE_FOR_6:
+            raise ValueError(
+                f"{op.outputs[0]}: {op.kind} has no portable form: 6 is no whole number of its steps. Use ReLU without "
+                f"a maximum. Received: scale={2**exponent}"
+            )
+    return {name: _grid(found) for name, found in classes.items()}
+
+
+def _check(graph: Graph, op: Op) -> None:
+    if "float32" in (graph.tensors[name].dtype for name in (*op.inputs, *op.outputs)):
+        raise ValueError(f"{op.outputs[0]}: {op.kind} of float32 has no portable form. Export with float_io=False.")
+    pooled = op.kind != "MEAN" or (len(graph.tensors[op.inputs[0]].shape) == 4 and _axes(graph, op) == [1, 2])
+    if op.kind not in (*_ONE_GRID, *_WHOLE_STEPS, *PRODUCTS) or not pooled:
+        remedy = _REMEDIES.get(op.kind, "Replace it, or export with portable=False.")
+        raise ValueError(f"{op.outputs[0]}: {op.kind} has no portable form: interpreters differ in it. {remedy}")
+
+
+def _axes(graph: Graph, op: Op) -> list[int]:
+    axes = graph.tensors[op.inputs[1]].data
+    return [] if axes is None else sorted(int(axis) % 4 for axis in axes.ravel())
+
+
+def _classes(graph: Graph) -> dict[str, _Class]:
+    """Returns the class of every activation; those on one grid share the object."""
+    classes = {name: _own(graph, name) for name in graph.inputs}
+    for found in classes.values():
+        found.clips = found.bottom == 0
+    for op in graph.ops:
+        output = op.outputs[0]
+        if op.kind not in _ONE_GRID:
+            found = classes[output] = _own(graph, output)
+            if "RELU" in op.kind or op.attributes.get("activation", "NONE") != "NONE":
+                found.raise_bottom(0.0)
+            found.clips = found.bottom == 0 and op.kind not in (*FUSES_RELU, "RELU", "RELU6")
+            continue
+        sources = [classes[name] for name in op.inputs if name in classes]
+        if op.kind == "MAXIMUM" and len(sources) == 1:
+            sources[0].raise_bottom(_lowest(graph, op))
+        first = sources[0]
+        for other in sources[1:]:
+            first.bottom, first.top = min(first.bottom, other.bottom), max(first.top, other.top)
+            first.clips |= other.clips
+            classes.update({name: first for name, found in classes.items() if found is other})
+        classes[output] = first
+    return classes
+
+
+def _own(graph: Graph, name: str) -> _Class:
+    """Returns the range of a tensor's own grid."""
+    grid = graph.tensors[name].quantization
+    assert grid is not None
+    scale = float(grid.scale[0])
+    return _Class((-128 - grid.zero_point) * scale, (127 - grid.zero_point) * scale)
+
+
+def _lowest(graph: Graph, op: Op) -> float:
+    """Returns the value at which a MAXIMUM clips."""
+    constant = next(graph.tensors[name] for name in op.inputs if graph.tensors[name].data is not None)
+    assert constant.data is not None and constant.quantization is not None
+    return float((constant.data.min() - float(constant.quantization.zero_point)) * constant.quantization.scale[0])
+
+
+def _coarsen(graph: Graph, classes: dict[str, _Class]) -> None:
+    """Raises exponents until every addition's inputs are as coarse as its output, and not coarser than it takes."""
+    changed = True
+    while changed:
+        changed = False
+        for op in reversed(graph.ops):
+            target = classes[op.outputs[0]]
+            for name in op.inputs if op.kind in _WHOLE_STEPS else ():
+                source = classes.get(name, target)
+                if source.exponent < target.exponent:
+                    source.exponent, changed = target.exponent, True
+                if target.exponent < source.exponent - _LARGEST_RATIO:
+                    target.exponent, changed = source.exponent - _LARGEST_RATIO, True
+
+
+def _grid(found: _Class) -> Quantization:
+    scale = 2.0**found.exponent
+    zero_point = -128 - round(found.bottom / scale) if found.clips else 127 - round(found.top / scale)
+    return Quantization(np.array(scale), max(zero_point, -128))

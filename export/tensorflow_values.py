@@ -1,0 +1,52 @@
+"""How `integer_model` holds a tensor: `code - zero_point` in float32, exact, and padded right by zeros."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow
+
+from .ir import Quantization, Tensor
+from .kernels.arithmetic import INT8_MAX, INT8_MIN, activation_bounds
+from .kernels.call import Call
+
+tf: Any = tensorflow  # whose type stubs know no numpy arrays
+
+
+def quantize(x: Any, grid: Quantization) -> Any:
+    """Returns float32 samples as held values, rounded as the operator QUANTIZE does."""
+    return clip(tf.round(x * (np.float32(1) / grid.scale)), INT8_MIN, INT8_MAX, grid)
+
+
+def dequantize(x: Any, grid: Quantization) -> Any:
+    """Returns held values in their own units, as the operator DEQUANTIZE does."""
+    return x * grid.scale[0]
+
+
+def held(stored: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Returns stored values as held ones, in numpy."""
+    return stored.astype(np.float32) - np.float32(zero_point(tensor))
+
+
+def codes(x: Any, tensor: Tensor) -> Any:
+    """Returns held values as stored ones."""
+    return tf.cast(x + float(zero_point(tensor)), tf.int8) if tensor.dtype == "int8" else x
+
+
+def zero_point(tensor: Tensor) -> int:
+    """Returns a tensor's zero point; 0 for float32."""
+    return tensor.quantization.zero_point if tensor.quantization is not None else 0
+
+
+def activated(call: Call, x: Any, xnnpack: bool = True) -> Any:
+    """Clips held values to what the fused activation leaves of int8; `xnnpack` as in `Call.clamp`."""
+    return clip(x, *activation_bounds(call.attribute("activation", "NONE"), call.target, xnnpack), call.target)
+
+
+def clip(x: Any, low: int, high: int, grid: Quantization) -> Any:
+    """Clips held values to a range of codes."""
+    return tf.clip_by_value(x, float(low - grid.zero_point), float(high - grid.zero_point))
+
+
+def constant(data: np.ndarray) -> Any:
+    """Returns an array as a variable, which no optimizer of TensorFlow's graph folds into another."""
+    return tf.Variable(data, trainable=False)

@@ -1,0 +1,122 @@
+"""Rewrites a float model's operations into ones that have an integer form; the function computed stays the same.
+
+silu(x)                        -> x * sigmoid(x)
+relu6(x + 3) / 6               -> hard_sigmoid(x)
+x * hard_sigmoid(x)            -> hard_silu(x)
+a + b + c, average of several  -> additions of two, and a division
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfqreg.affine import affine_of
+from tfqreg.graph import FlatGraph, Node
+from tfqreg.placement import function_name
+
+CHAINED = (keras.layers.Add, keras.layers.Multiply)
+
+
+def rewrite(operation: Any) -> Callable[..., Any] | None:
+    """Returns what to call in place of an operation that is several in integers, or None."""
+    if function_name(operation) == "silu":
+        return _silu(operation.name)
+    if isinstance(operation, keras.layers.Average):
+        return _average(operation)
+    if isinstance(operation, CHAINED) and len(_inputs(operation)) > 2:
+        return _chain(type(operation), operation.name, len(_inputs(operation)))
+    return None
+
+
+def _silu(name: str) -> Callable[..., Any]:
+    sigmoid, multiply = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid"), keras.layers.Multiply(name=name)
+    return lambda x, **_: multiply([x, sigmoid(x)])
+
+
+def _inputs(layer: Any) -> list[Any]:
+    return layer._inbound_nodes[0].input_tensors
+
+
+def _chain(cls: type, name: str, count: int) -> Callable[..., Any]:
+    steps = [cls(name=f"{name}_{i}") for i in range(1, count - 1)] + [cls(name=name)]
+
+    def call(tensors: list[Any], **_: Any) -> Any:
+        total = tensors[0]
+        for step, tensor in zip(steps, tensors[1:], strict=True):
+            total = step([total, tensor])
+        return total
+
+    return call
+
+
+def _average(layer: Any) -> Callable[..., Any]:
+    count = len(_inputs(layer))
+    total = _chain(keras.layers.Add, f"{layer.name}_sum", count)
+    share = keras.layers.Rescaling(1 / count, name=layer.name)
+    return lambda tensors, **_: share(total(tensors))
+
+
+def hard_functions(graph: FlatGraph) -> dict[int, Callable[..., Any]]:
+    """Returns what to call in place of the operations that spell out a hard sigmoid or a hard swish, by their id."""
+    replaced: dict[int, Callable[..., Any]] = {}
+    matches: Counter[int] = Counter()
+    sources: dict[int, Any] = {}  # the input of every hard sigmoid, by the id of its node
+    for node in graph.nodes:
+        parts = _hard_sigmoid(node)
+        if parts is not None:
+            matches.update(id(part.operation) for part in parts)
+            replaced |= dict.fromkeys((id(part.operation) for part in parts[:-1]), _first_tensor)
+            replaced[id(node.operation)] = _activation("hard_sigmoid", node)
+            sources[id(node)] = parts[0].inputs[0]
+        elif function_name(node.operation) == "hard_sigmoid":
+            matches[id(node.operation)] += 1
+            sources[id(node)] = node.inputs[0]
+    for node in graph.nodes:
+        if type(node.operation).__name__ != "Multiply" or len(node.inputs) != 2:
+            continue
+        for x, gate in (node.inputs, node.inputs[::-1]):
+            if gate.producer is not None and _only(gate) is node and sources.get(id(gate.producer)) is x:
+                matches[id(node.operation)] += 1
+                replaced[id(gate.producer.operation)] = _first_tensor
+                replaced[id(node.operation)] = _activation("hard_silu", node)
+    calls = Counter(id(node.operation) for node in graph.nodes)
+    # A layer that is called in several places may be part of the pattern in one of them alone.
+    return replaced if all(calls[key] == matches[key] for key in replaced) else {}
+
+
+def _hard_sigmoid(node: Node) -> tuple[Node, Node, Node] | None:
+    """Returns the three nodes of `relu6(x + 3) / 6` that end in a node, or None."""
+    relu = node.inputs[0].producer if node.inputs else None
+    if not _computes(node, 1 / 6, 0.0) or relu is None or not _is_relu6(relu) or _only(relu.outputs[0]) is not node:
+        return None
+    shift = relu.inputs[0].producer
+    if shift is None or not _computes(shift, 1.0, 3.0) or _only(shift.outputs[0]) is not relu:
+        return None
+    return shift, relu, node
+
+
+def _computes(node: Node, gain: float, offset: float) -> bool:
+    found = affine_of(node.operation)
+    return found is not None and all(np.allclose(x, y, rtol=1e-6) for x, y in zip(found, (gain, offset), strict=True))
+
+
+def _is_relu6(node: Node) -> bool:
+    name = function_name(node.operation)
+    return name == "relu6" or (name == "relu" and getattr(node.operation, "max_value", None) == 6)
+
+
+def _only(edge: Any) -> Node | None:
+    return edge.consumers[0] if len(edge.consumers) == 1 and not edge.is_output else None
+
+
+def _first_tensor(*args: Any, **kwargs: Any) -> Any:
+    tensors = keras.tree.flatten((args, kwargs))
+    return next(x for x in tensors if isinstance(x, keras.KerasTensor))
+
+
+def _activation(function: str, node: Node) -> Callable[..., Any]:
+    layer = keras.layers.Activation(function, name=node.operation.name)
+    return lambda *args, **kwargs: layer(_first_tensor(*args, **kwargs))
