@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tfqreg.graph import Edge, Node
+from tfqreg.graph import Edge
 from tfqreg.layers import QuantizedActivation
 
 from .fold import FoldedWeights, integer_weights
@@ -115,7 +115,7 @@ class Builder:
         return self.graph.tensors[name].shape
 
     def moved(
-        self, kind: str, name: str, shape: tuple[int, ...], output: str, *constants: str, **attributes: Attribute
+        self, kind: str, name: str, shape: tuple[int, ...], output: str, /, *constants: str, **attributes: Attribute
     ) -> str:
         """Emits an operator whose output stays on its input's grid."""
         moved = self.tensor(output, shape, self.grid(name))
@@ -156,7 +156,7 @@ class Builder:
         if same(self.grid(name), grid):
             return name
         ratio = self.grid(name).scale[0] / grid.scale[0]
-        if 1 / 512 < ratio < 1 / 256:  # below XNNPACK's range, where kernels round ties each in their own way
+        if 1 / 512 <= ratio < 1 / 256:  # below XNNPACK's range, where kernels round ties each in their own way
             name = self.requantized(name, Quantization(grid.scale / 16, grid.zero_point))
         return self.emit("QUANTIZE", (name,), self.tensor(name, self.shape(name), grid))
 

@@ -106,7 +106,7 @@ class Nearby:
         choices = [n.choices(places) for n, places in zip(near, tables, strict=True)]
         starts = np.cumsum([0, *map(len, choices[:-1])])
         symbols = [
-            np.full(count, start) if cell is None else start + cell // n.classes * CATEGORIES**2
+            np.full(count, start) if cell is None else start + (cell // n.classes).astype(np.int64) * CATEGORIES**2
             for cell, n, start, count in zip(cells, near, starts, plan.counts, strict=True)
         ]
         self._slots, self._last_slots = plan.spread(symbols)

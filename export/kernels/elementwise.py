@@ -108,10 +108,12 @@ def _convert_f32(call: Call, x: np.ndarray) -> np.ndarray:
     """XNNPACK's qs8-vcvt: a factor of 8 fractional bits, rounded half up."""
     source, target = call.source(), call.target
     ratio = source.scale[0] / target.scale[0]
-    if ratio < _SMALLEST_RATIO:  # XNNPACK leaves it to a kernel that is not modelled here
+    if ratio < _SMALLEST_RATIO / 2:  # half of the output's step is beyond the largest input
+        return np.full(x.shape, target.zero_point)
+    if ratio < _SMALLEST_RATIO:  # XNNPACK leaves it to a kernel that rounds ties in a way of its own
         raise ValueError(
-            f"QUANTIZE {call.op.outputs}: make the output scale smaller, at most 256 times the input's. "
-            f"Received: input scale / output scale = {ratio:g}"
+            f"QUANTIZE {call.op.outputs}: between 256 and 512 times the input's scale, runtimes round the output "
+            f"differently. Requantize in two steps. Received: input scale / output scale = {ratio:g}"
         )
     factor = int(np.rint(np.float32(256) * ratio))
     return (((x.astype(np.int32) - source.zero_point) * factor + 128) >> 8) + target.zero_point

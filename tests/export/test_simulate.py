@@ -68,6 +68,13 @@ def test_quantize_to_int8_has_a_coarser_factor_in_xnnpack(mode, expected):
     assert run(single("QUANTIZE", grid(0.3925, -2), grid(1, 5), 3), [0, -6, 127], mode) == expected
 
 
+def test_quantize_to_a_grid_so_coarse_that_all_is_zero():
+    for mode in ("f32", "ref"):
+        assert run(single("QUANTIZE", grid(1, -128), grid(600, 5), 2), [-128, 127], mode) == [5, 5]
+    with pytest.raises(ValueError, match=r"QUANTIZE .*Requantize in two steps. Received: input scale / output scale"):
+        run(single("QUANTIZE", grid(1), grid(300), 2), [-128, 127])
+
+
 def test_float_quantize_and_dequantize():
     graph = Graph(inputs=["x"], outputs=["y"])
     graph.add(Tensor("x", (1, 4), "float32"))

@@ -116,7 +116,7 @@ class QuantizedActivation(keras.layers.Layer):
         below = sorted({-min(max(round(levels * share), 1), levels - 1) for share in SHARES_BELOW_ZERO})
         below = below if self.signed is not False else []
         low = ops.convert_to_tensor([[float(n)] for n in (0, *below)])
-        scale = least_squares_scale(ops.broadcast_to(x, (len(low), x.shape[1])), low, low + (levels - 1.0), axes=(1,))
+        scale = least_squares_scale(x * ops.ones_like(low), low, low + (levels - 1.0), axes=(1,))
         if not below:
             return scale[0, 0], low[0, 0]
         error = ops.mean(ops.square(x - scale * ops.clip(ops.round(x / scale), low, low + (levels - 1.0))), axis=1)
