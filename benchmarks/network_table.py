@@ -141,10 +141,10 @@ def latencies(ours: bytes, theirs: bytes) -> Row:
     taken: list[list[float]] = [[], []]
     end = time.perf_counter() + LATENCY_SECONDS
     while time.perf_counter() < end:
-        for interpreter, milliseconds in zip(interpreters, taken, strict=True):
+        for index in (0, 1, 1, 0):  # each comes first as often as second
             start = time.perf_counter()
-            interpreter.invoke()
-            milliseconds.append(1e3 * (time.perf_counter() - start))
+            interpreters[index].invoke()
+            taken[index].append(1e3 * (time.perf_counter() - start))
     mine, converters = map(statistics.median, taken)
     return {"latency_ms": mine, "converter_latency_ms": converters, "latency_ratio": mine / converters}
 
