@@ -55,7 +55,8 @@ Value = str | Open  # the name of an int8 tensor, or an operator still open
 class Builder:
     """Adds tensors and operators to `graph`; `values` holds what each edge of the Keras graph has become.
 
-    `lowest` holds the lowest code of the tensors that cannot reach -128, `unshaped` what a RESHAPE was made from.
+    `lowest` holds the lowest code of the tensors that cannot reach -128, `unshaped` what a RESHAPE was made from,
+    `unpadded` what a PAD was, and by how much.
     """
 
     def __init__(self) -> None:
@@ -63,6 +64,7 @@ class Builder:
         self.values: dict[Edge, Value] = {}
         self.lowest: dict[str, int] = {}
         self.unshaped: dict[str, str] = {}
+        self.unpadded: dict[str, tuple[str, np.ndarray]] = {}
 
     def tensor(self, name: str, shape: tuple[int, ...], grid: Quantization | None, dtype: str = "int8") -> str:
         """Adds an activation, under a name of its own."""

@@ -26,7 +26,7 @@ from .cli_files import (
     write,
     writing,
 )
-from .container import pack, unpack
+from .container import format_account, inspect, pack, unpack
 from .container.locate import locate
 from .runtimes import DEFAULT_RUNTIMES, RUNTIMES
 
@@ -113,8 +113,11 @@ def _convert(arguments: argparse.Namespace, kind: str, convert: Callable[..., by
 def _inspect(arguments: argparse.Namespace) -> int:
     from .summary import format_summary
 
-    summary = _summary_of(Path(arguments.file))
+    path = Path(arguments.file)
+    summary = _summary_of(path)
     print(json.dumps(asdict(summary), indent=2) if arguments.json else format_summary(summary))
+    if not arguments.json and kind_of(data := read(path, "keras", "tflite", "tqw")) == "tqw":
+        print(f"\n{format_account(inspect(data))}")
     return 0
 
 

@@ -49,8 +49,8 @@ class Op:
 
     Attributes, each present only where the operator has it: `activation` ("NONE" | "RELU" | "RELU6"),
     `padding` ("SAME" | "VALID"), `stride` (h, w), `dilation` (h, w), `filter` (h, w), `depth_multiplier`,
-    `axis`, `keep_dims`, `beta`, `alpha`, `shape`, `block_size`, `half_pixel_centers`. TRANSPOSE_CONV reads its output's shape,
-    the weights, the image and the bias.
+    `axis`, `keep_dims`, `beta`, `alpha`, `shape`, `block_size`, `half_pixel_centers`. TRANSPOSE_CONV reads its output's
+    shape, the weights, the image and the bias.
     """
 
     kind: str

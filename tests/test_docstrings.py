@@ -15,7 +15,7 @@ MODULES = [
     if not module.name.startswith("tfqreg.export")
 ]
 # Classes whose use is shown where they are used.
-WITHOUT_EXAMPLE = {"Monitor", "Stages", "calibrate", "callbacks_for", "kernel_figures", "strip"}
+WITHOUT_EXAMPLE = {"Monitor", "Stages", "callbacks_for", "kernel_figures", "strip"}
 
 
 @pytest.mark.parametrize("name", MODULES)

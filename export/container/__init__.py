@@ -1,5 +1,6 @@
 """The `.tqw` container: a `.tflite` with its weights entropy-coded, restored byte for byte. See SPEC.md."""
 
+from .account import format_account
 from .decode import unpack
 from .encode import pack
 from .errors import ContainerError
@@ -13,6 +14,7 @@ __all__ = [
     "Limits",
     "SpanInfo",
     "TensorInfo",
+    "format_account",
     "inspect",
     "pack",
     "pack_file",

@@ -51,7 +51,7 @@ def assign(subjects: Sequence[Subject], fits: Sequence[Fit]) -> list[Assigned]:
         subjects: the tensors.
         fits: a table for each alone.
     """
-    small = [n for n, s in enumerate(subjects) if -LARGEST <= s.codes.min() and s.codes.max() < LARGEST]
+    small = [n for n, s in enumerate(subjects) if s.codes.min() >= -LARGEST and s.codes.max() < LARGEST]
     wide = sorted(set(range(len(subjects))) - set(small))
     plain = [_alone(found) for found in fits]
     for n, found in zip(wide, share_wide([subjects[n].codes for n in wide], [fits[n] for n in wide]), strict=True):
@@ -145,7 +145,9 @@ def _map_tables(maps: Sequence[Maps]) -> list[Table]:
     symbols = np.zeros((len(maps), symbol_count()))
     symbols[:, symbol_table()[LARGEST : LARGEST + MAX_CLASSES]] = counts[:, :MAX_CLASSES]
     labels = share(symbols, TABLE_PRICE, MOST_MAP_TABLES)
-    tables = [fit(np.repeat(np.arange(LARGEST), counts[labels == n].sum(0))).table for n in range(int(labels.max()) + 1)]
+    tables = [
+        fit(np.repeat(np.arange(LARGEST), counts[labels == n].sum(0))).table for n in range(int(labels.max()) + 1)
+    ]
     return [tables[label] for label in labels]
 
 

@@ -49,7 +49,7 @@ class Predecessor:
 
         `after` is where in the base the span before ends, if it is one: going on from there costs nothing.
         """
-        lag = self._lag if 0 <= start + self._lag and end + self._lag <= len(self.tflite) else 0
+        lag = self._lag if start + self._lag >= 0 and end + self._lag <= len(self.tflite) else 0
         new = np.frombuffer(tflite, np.uint8)[start:end]
         old = np.frombuffer(self.tflite, np.uint8)[start + lag : end + lag]
         equal = np.zeros(len(new) + 2, bool)

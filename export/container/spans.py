@@ -55,9 +55,7 @@ def write_span(span: Span) -> bytes:
     return varint(length << 3 | span.kind) + b"".join(varint(offset) for offset in span.operands)
 
 
-def read_spans(
-    reader: Reader, output_bytes: int, tensors: Sequence[int], base_bytes: int | None = None
-) -> list[Span]:
+def read_spans(reader: Reader, output_bytes: int, tensors: Sequence[int], base_bytes: int | None = None) -> list[Span]:
     """Reads spans until they cover the output; refuses any that do not fit it.
 
     Args:

@@ -773,29 +773,33 @@ static unsigned floor_log2(uint32_t v) {
 static void build(const table *t, automaton *a, uint32_t *states, uint32_t *values, unsigned shift,
                   unsigned element_bits) {
     const uint32_t size = 1u << t->bits, step = size / 2 + size / 8 + 3;
-    uint32_t next[MAX_BINS], place = 0;
-    uint32_t start = (uint32_t)t->first;
-    uint8_t value[MAX_BINS];
+    /* Per bin: the number of its next state; floor(log2 f) + 1; the state but for its number, with the most bits. */
+    uint32_t next[MAX_BINS], entry_of[MAX_BINS], start = (uint32_t)t->first, place = 0;
+    uint8_t log2_next[MAX_BINS];
     a->most = 0;
     a->plain = 1;
     for (unsigned bin = 0; bin < t->bins; bin++) {
-        const uint32_t element = start << shift;
-        value[bin] = (uint8_t)(element_bits > 8 ? bin : element & ((1u << element_bits) - 1));
+        const uint32_t element = start << shift, frequency = t->frequency[bin];
+        const unsigned log2 = floor_log2(frequency), n = t->bits - log2, takes = n + t->extra[bin];
+        const uint32_t value = element_bits > 8 ? bin : element & ((1u << element_bits) - 1);
         if (element_bits > 8) values[bin] = element;
         start += t->extra[bin] < 32 ? 1u << t->extra[bin] : 0;
-        next[bin] = t->frequency[bin];
-        for (unsigned i = 0; i < t->frequency[bin]; i++) {
+        next[bin] = frequency;
+        log2_next[bin] = (uint8_t)(log2 + 1);
+        entry_of[bin] = value | takes << 8 | n << 14;
+        for (unsigned i = 0; i < frequency; i++) {
             states[place] = bin;
             place = (place + step) & (size - 1);
         }
+        if (frequency && takes > a->most) a->most = takes;
+        if (frequency && t->extra[bin]) a->plain = 0;
     }
     for (uint32_t s = 0; s < size; s++) {
         const unsigned bin = states[s];
         const uint32_t x = next[bin]++;
-        const unsigned n = t->bits - floor_log2(x), takes = n + t->extra[bin];
-        states[s] = value[bin] | takes << 8 | n << 14 | ((x << n) - size) << 18;
-        if (takes > a->most) a->most = takes;
-        if (takes > n) a->plain = 0;
+        /* From the next power of two on, a state reads one bit less. */
+        const uint32_t e = entry_of[bin] - (x >> log2_next[bin]) * (1u << 8 | 1u << 14);
+        states[s] = e | ((x << STATE_BITS(e)) - size) << 18;
     }
 }
 

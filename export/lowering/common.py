@@ -17,7 +17,9 @@ def padded(builder: Builder, source: str, paddings: np.ndarray, path: str) -> st
     if not paddings.any():
         return source
     shape = tuple(int(n + before + after) for n, (before, after) in zip(builder.shape(source), paddings, strict=True))
-    return builder.moved("PAD", source, shape, f"{path}/padded", builder.constant(f"{path}/paddings", paddings))
+    output = builder.moved("PAD", source, shape, f"{path}/padded", builder.constant(f"{path}/paddings", paddings))
+    builder.unpadded[output] = source, paddings
+    return output
 
 
 def same_value(builder: Builder, node: Node) -> Value:

@@ -28,6 +28,8 @@ def convolution(builder: Builder, node: Node, wrapper: Quantized) -> Open:
     source = builder.image(builder.integer(node.inputs[0], node.path))
     reach = [(k - 1) * d + 1 for k, d in zip(pair(layer.kernel_size, layer.rank), dilation, strict=True)]
     paddings = _explicit_paddings(layer.padding, builder.shape(source)[1:3], reach, stride)
+    if layer.padding == "valid" and _padded_as_same(builder, source, reach, stride):
+        attributes["padding"], source = "SAME", builder.unpadded[source][0]
     if paddings is not None:
         attributes["padding"] = "VALID"
         source = padded(builder, source, np.array([(0, 0), *paddings, (0, 0)], np.int32), node.path)
@@ -52,6 +54,16 @@ def _explicit_paddings(padding: str, sizes: tuple[int, ...], reach: list[int], s
     if padding != "same" or all(stride_remainder(*axis) <= 0 for axis in axes):
         return None
     return [padding_before_after(*axis, "SAME") for axis in axes]
+
+
+def _padded_as_same(builder: Builder, source: str, reach: list[int], stride: Pair) -> bool:
+    """Returns whether a tensor is one that was padded by what SAME adds: then no PAD is needed."""
+    if source not in builder.unpadded:
+        return False
+    origin, paddings = builder.unpadded[source]
+    axes = list(zip(builder.shape(origin)[1:3], reach, stride, strict=True))
+    same = [(0, 0), *(padding_before_after(*axis, "SAME") for axis in axes), (0, 0)]
+    return all(stride_remainder(*axis) <= 0 for axis in axes) and np.array_equal(paddings, same)
 
 
 def transposed_convolution(builder: Builder, node: Node, wrapper: Quantized) -> Open:

@@ -19,8 +19,8 @@ from tflite_models import Array, dense_layers, laplace_codes, tflite
 from tfqreg.export.container import pack
 from tfqreg.export.container.bits import BitWriter
 from tfqreg.export.container.cursor import varint, zigzag
-from tfqreg.export.container.sections import MAGIC, SectionType, write_container
 from tfqreg.export.container.literals_encode import compress
+from tfqreg.export.container.sections import MAGIC, SectionType, write_container
 from tfqreg.export.container.table import Table, write_table
 from tfqreg.export.container.tans_encode import PlainChunk, encode_chunks
 
@@ -283,7 +283,10 @@ def bad_entries() -> dict[str, tuple[bytes, str]]:
             tensor(codec=2, rank=4, shape=(1, 2, 1, 7)) + bytes([near, 2, 1, 0, 1, 0, 0, 1]),
             "cannot have neighbours",
         ),
-        "base_classes_without_delta": (tans + bytes([form(axis=3), 2, 1, 0, 1, 0, 0, 1]), "TANS tensor has classes by BASE"),
+        "base_classes_without_delta": (
+            tans + bytes([form(axis=3), 2, 1, 0, 1, 0, 0, 1]),
+            "TANS tensor has classes by BASE",
+        ),
         "map_table_negative": (tans + bytes([rows, 2, 0, 1, 0, 0, 1]), "table 0 of a map"),
         "tables_differ_in_bits": (tans + bytes([rows, 2, 1, 1, 0, 1, 1]), "differ in probability bits"),
         "delta_without_base": (tensor(codec=3) + bytes([0, 0, 0, 1]), "without BASE"),
@@ -388,7 +391,10 @@ def bad_chunks() -> dict[str, tuple[bytes, str]]:
     mapped = tensor(codec=2) + bytes([form(rows=True), 2, 1, len(wrong_map), 0, 0, len(right)])
     wide = write_table(Table(0, (1, 0), (2000, 48), 0, 11))
     return {
-        "map_class_unknown": (container(TABLE + wide, mapped, span(1, 0), chunks=wrong_map + right), "a class is not below 2"),
+        "map_class_unknown": (
+            container(TABLE + wide, mapped, span(1, 0), chunks=wrong_map + right),
+            "a class is not below 2",
+        ),
         "chunks_too_short": (with_chunk(right, coded=right[:-1]), "need 2 coded bytes"),
         "chunks_too_long": (with_chunk(right, coded=right + b"\0"), "need 2 coded bytes"),
         "chunk_without_states": (with_chunk(right[:1]), "shorter than its states"),

@@ -24,8 +24,13 @@ from tfqreg.export.container.tans_encode import PlainChunk, encode_chunks
 
 def container_of(entry: Entry, codes: np.ndarray, cells: np.ndarray, maps: Maps) -> bytes:
     """Returns a container of one tensor: a table fitted to each cell, the map and the chunks."""
-    tables = [fit(codes[cells == cell] if (cells == cell).any() else codes[:1]).table for cell in range(entry.classes.cells)]
-    tables = [replace(table, bits=12, frequencies=tuple(f * (1 << 12 - table.bits) for f in table.frequencies)) for table in tables]
+    tables = [
+        fit(codes[cells == cell] if (cells == cell).any() else codes[:1]).table for cell in range(entry.classes.cells)
+    ]
+    tables = [
+        replace(table, bits=12, frequencies=tuple(f * (1 << 12 - table.bits) for f in table.frequencies))
+        for table in tables
+    ]
     map_codes = np.concatenate([maps.rows, maps.seconds])
     map_table = fit(map_codes.astype(np.int64)).table
     ends = np.cumsum(chunk_counts(entry.shape, entry.chunk_log2))[:-1]

@@ -13,12 +13,19 @@ from tfqreg.export import container
 MODULES = [module.name for module in pkgutil.iter_modules(container.__path__)]
 
 
+@pytest.fixture(scope="module")
+def packed() -> tuple[bytes, bytes]:
+    model = dense_layers(0, [80, 50, 10], 4, 0.9)
+    return model, container.pack(model)
+
+
 @pytest.mark.parametrize("name", MODULES)
-def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = dense_layers(0, [800, 500, 10], 4, 0.9)
+def test_examples(name: str, packed: tuple[bytes, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = packed
     (tmp_path / "m.tflite").write_bytes(model)
-    (tmp_path / "m.tqw").write_bytes(container.pack(model))
+    (tmp_path / "m.tqw").write_bytes(data)
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(f"{container.__name__}.{name}")
-    failed, _ = doctest.testmod(module, extraglobs={"model": model, "container": container.pack(model)})
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    failed, _ = doctest.testmod(module, extraglobs={"model": model, "container": data}, optionflags=flags)
     assert failed == 0

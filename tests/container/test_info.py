@@ -15,7 +15,14 @@ def test_parts_add_up(name: str) -> None:
     container = pack(model, base=base)
     info = inspect(container, base=base)
     assert info.container_bytes == len(container) and info.output_bytes == len(model)
-    parts = (info.header_bytes, info.base_bytes, info.pool_bytes, info.index_bytes, info.skeleton_bytes, info.chunk_bytes)
+    parts = (
+        info.header_bytes,
+        info.base_bytes,
+        info.pool_bytes,
+        info.index_bytes,
+        info.skeleton_bytes,
+        info.chunk_bytes,
+    )
     assert sum(parts) == len(container)
     assert sum(span.output_bytes for span in info.spans.values()) == len(model)
     assert sum(span.coded_bytes for span in info.spans.values()) == info.skeleton_bytes

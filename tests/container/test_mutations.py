@@ -9,7 +9,7 @@ import pytest
 
 from tfqreg.export.container import ContainerError, pack, unpack
 from tfqreg.export.container.limits import DEFAULT_LIMITS
-from tfqreg.export.container.sections import SectionType, read_container, write_container
+from tfqreg.export.container.sections import read_container, write_container
 
 SMALL = ("dense", "float", "appended")
 

@@ -9,6 +9,7 @@ import pytest
 from keras import layers, ops
 from layer_cases import CASES, TRANSPOSED
 
+import tfqreg as tq
 from tfqreg.export import export_tflite, verify
 from tfqreg.export.lower import lower
 from tfqreg.export.runtimes import RUNTIMES, missing
@@ -68,3 +69,25 @@ def test_shared_nested_rows_with_two_ends(tmp_path):
     graph = lower(quantized)
     assert sum(tensor.dtype == "int8" and tensor.data is not None for tensor in graph.tensors.values()) == 1
     assert len({graph.tensors[name].shape for name in graph.outputs}) == 2
+
+
+@pytest.mark.parametrize(
+    "size,pads,stride,kinds",
+    [
+        (8, ((0, 1), (0, 1)), 2, ["CONV_2D"]),
+        (8, ((1, 1), (1, 1)), 1, ["CONV_2D"]),
+        (9, ((1, 1), (1, 1)), 2, ["CONV_2D"]),
+        (8, ((1, 1), (1, 1)), 2, ["PAD", "CONV_2D"]),
+        (8, ((0, 1), (0, 1)), 1, ["PAD", "CONV_2D"]),
+    ],
+)
+def test_padding_that_same_would_add_needs_no_operator(size, pads, stride, kinds, tmp_path):
+    inputs = keras.Input((size, size, 2))
+    outputs = layers.Conv2D(3, 3, stride)(layers.ZeroPadding2D(pads)(inputs))
+    model = tq.quantize(keras.Model(inputs, outputs))
+    x = np.random.default_rng(0).normal(size=(4, size, size, 2)).astype(np.float32)
+    graph = lower(tq.calibrate(model, x, verbose=0))
+    assert [op.kind for op in graph.ops] == kinds
+    export_tflite(model, tmp_path / "m.tflite")
+    report = verify(model, tmp_path / "m.tflite", x)
+    assert report.exact, report

@@ -28,6 +28,10 @@ class Incremental(Progress):
         ValueError: for shares that do not rise to 1, times out of order, or a `fit` that does not know its number of
             steps.
 
+    Example:
+        >>> Incremental(shares=(0.5, 1.0), until=0.9).shares
+        (0.5, 1.0)
+
     Reference: Zhou et al. 2017, arXiv 1702.03044; Zhao, Gao et al. 2019, arXiv 1903.03046, section 4.
     """
 
