@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 from tiny_nets import conv_net
 
+import tfqreg as tq
 from tfqreg.graph import clone, flatten, rebuild, set_weights_of
 
 
@@ -111,3 +112,22 @@ def test_a_subclassed_model_has_none():
         flatten(keras.Model(inputs, Mine(name="inner")(inputs)))
     with pytest.raises(TypeError, match="is a subclassed model"):
         flatten(layers.Dense(3))
+
+
+class Forgetful(keras.layers.Layer):
+    """A layer whose configuration lacks an argument of the constructor."""
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+
+
+@pytest.mark.parametrize(
+    "layer,words",
+    [
+        (keras.layers.Lambda(lambda x: 2 * x, name="twice"), r"twice: a Lambda cannot be copied. Use a layer"),
+        (Forgetful(2, name="scaled"), r"scaled: Forgetful cannot be copied. Give it a `get_config`.*Received: "),
+    ],
+)
+def test_layers_that_cannot_be_copied(layer, words):
+    with pytest.raises(ValueError, match=words):
+        tq.quantize(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), layer]))

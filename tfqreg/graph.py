@@ -154,8 +154,21 @@ def rebuild(
 
 
 def clone(operation: Any) -> Any:
-    """Returns a fresh operation of the same configuration, weights not copied."""
-    return type(operation).from_config(operation.get_config())
+    """Returns a fresh operation of the same configuration, weights not copied.
+
+    Raises:
+        ValueError: for a Lambda, or a class whose `get_config` does not hold what its constructor takes.
+    """
+    name = type(operation).__name__
+    if isinstance(operation, keras.layers.Lambda):
+        raise ValueError(f"{operation.name}: a Lambda cannot be copied. Use a layer of Keras or of your own instead.")
+    try:
+        return type(operation).from_config(operation.get_config())
+    except TypeError as error:
+        raise ValueError(
+            f"{operation.name}: {name} cannot be copied. Give it a `get_config` with all that its constructor takes. "
+            f"Received: {operation.get_config()}"
+        ) from error
 
 
 def set_weights_of(pairs: list[tuple[Any, Any]]) -> None:

@@ -145,9 +145,8 @@ def _map_tables(maps: Sequence[Maps]) -> list[Table]:
     symbols = np.zeros((len(maps), symbol_count()))
     symbols[:, symbol_table()[LARGEST : LARGEST + MAX_CLASSES]] = counts[:, :MAX_CLASSES]
     labels = share(symbols, TABLE_PRICE, MOST_MAP_TABLES)
-    tables = [
-        fit(np.repeat(np.arange(LARGEST), counts[labels == n].sum(0))).table for n in range(int(labels.max()) + 1)
-    ]
+    sums = [counts[labels == label].sum(0) for label in range(int(labels.max()) + 1)]
+    tables = [fit(np.repeat(np.arange(LARGEST), total)).table for total in sums]
     return [tables[label] for label in labels]
 
 

@@ -6,6 +6,7 @@ What a table costs depends on how many tensors will share it, so the caller trie
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -167,7 +168,7 @@ def _split(rows: np.ndarray, labels: np.ndarray | None, second: _Second | None, 
 
 def _seconds(subject: Subject) -> Iterator[_Second]:
     """Yields the ways to get second classes that the tensor's shape allows."""
-    shape = subject.shape
+    shape: Any = subject.shape
     row = prod(shape[1:])
     if 1 < shape[-1] <= MAX_MAPPED and len(shape) > 1:
         columns = np.tile(np.arange(shape[-1]), len(subject.codes) // shape[-1])

@@ -36,6 +36,7 @@ MIN_CHUNK_LOG2, MAX_CHUNK_LOG2 = 16, 20
 MAX_STATES = 1 << 17
 MAX_MAP_CODE = 1 << 8
 ROWS_BIT, AXIS_SHIFT = 4, 5
+NO_CLASSES = Classes()
 
 
 class Codec(IntEnum):
@@ -73,7 +74,7 @@ class Entry:
     shift: int = 0
     base: int = 0
     chunk_log2: int = MIN_CHUNK_LOG2
-    classes: Classes = Classes()
+    classes: Classes = NO_CLASSES
     map_table: int = 0
     map_bytes: int = 0
     tables: tuple[int, ...] = ()

@@ -8,6 +8,7 @@ library, so its output is the same everywhere.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log2
 
 ONE = 1 << 11
@@ -97,7 +98,7 @@ def encode(before: bytes, data: bytes) -> bytes:
     for _ in range(TRIES):
         coder = _RangeCoder()
         nodes = _parse(window, len(before), matches, model)
-        for last, node in zip(nodes, nodes[1:], strict=False):
+        for last, node in pairwise(nodes):
             coder.write(_decisions(window, len(before) + node.start, node, last))
         found = coder.to_bytes()
         best = found if not best or len(found) < len(best) else best
@@ -190,12 +191,12 @@ def _steps(
             head = price(_kind(place, node.state, rep, 2))
             for length in range(MIN_MATCH, size + 1):
                 yield length, distance, rep, head + prices.length("rep", place, length)
-    head, length = price(_kind(place, node.state, None, 2)), MIN_MATCH
+    head, shortest = price(_kind(place, node.state, None, 2)), MIN_MATCH
     for size, distance in matches:
-        for length in range(length, size + 1):
+        for length in range(shortest, size + 1):
             cost = head + prices.length("match", place, length) + prices.distance(length, distance)
             yield length, distance, None, cost
-        length = size + 1
+        shortest = size + 1
 
 
 def _after(node: _Node, size: int, distance: int, rep: int | None) -> tuple[int, tuple[int, ...]]:

@@ -1,7 +1,8 @@
 """Writes `tests/vectors/good` and `tests/vectors/bad`: for a change of the format, never to quiet a test.
 
-good/NAME.tflite packs into exactly good/NAME.tqw, as a delta to good/NAME.base where there is one. bad/RULE.tqw breaks that one rule of SPEC.md; all its
-checksums are right unless the rule is about one, so that nothing but the rule can refuse it.
+good/NAME.tflite packs into exactly good/NAME.tqw, as a delta to good/NAME.base where there is one. bad/RULE.tqw
+breaks that one rule of SPEC.md; all its checksums are right unless the rule is about one, so that nothing but the
+rule can refuse it.
 """
 
 import hashlib

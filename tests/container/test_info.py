@@ -15,15 +15,8 @@ def test_parts_add_up(name: str) -> None:
     container = pack(model, base=base)
     info = inspect(container, base=base)
     assert info.container_bytes == len(container) and info.output_bytes == len(model)
-    parts = (
-        info.header_bytes,
-        info.base_bytes,
-        info.pool_bytes,
-        info.index_bytes,
-        info.skeleton_bytes,
-        info.chunk_bytes,
-    )
-    assert sum(parts) == len(container)
+    parts = ("header", "base", "pool", "index", "skeleton", "chunk")
+    assert sum(getattr(info, f"{part}_bytes") for part in parts) == len(container)
     assert sum(span.output_bytes for span in info.spans.values()) == len(model)
     assert sum(span.coded_bytes for span in info.spans.values()) == info.skeleton_bytes
     assert sum(tensor.coded_bytes for tensor in info.tensors) == info.chunk_bytes

@@ -73,7 +73,7 @@ print(sorted(m for m in sys.modules if m.startswith(("container.", "ai_edge", "f
         check=True,
     )
     modules = (
-        "bits cells cursor decode dictionary elements errors index limits literals native nearby sections spans states table "
-        "tans_decode"
+        "bits cells cursor decode dictionary elements errors index limits literals native nearby "
+        "sections spans states table tans_decode"
     )
     assert done.stdout.strip() == str([f"container.{name}" for name in modules.split()])

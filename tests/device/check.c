@@ -2,6 +2,7 @@
 
        check decode BASE FILE...      whole, by parts and tensor by tensor, which must agree; BASE may be -
        check mutate CHANGE... -- FILE...  every byte of the file changed by xor with each CHANGE: none may decode
+       check change CHANGE... -- FILE...  the same after the file was opened, as a mapped file can change
        check truncate FILE...         every shorter file: none may decode
 
    Buffers have exactly their sizes, so that a sanitizer sees any access outside of them. */
@@ -107,6 +108,25 @@ static int decode_files(int count, char **paths) {
     return 0;
 }
 
+static int count_accepted_late(const char *path, const int *changes, int count) {
+    size_t size;
+    unsigned char *data = read_file(path, &size);
+    int accepted = 0;
+    for (size_t at = 0; at < size; at++) {
+        for (int k = 0; k < count; k++) {
+            tqw_file file;
+            if (tqw_open(&file, data, size, NULL, scratch, TQW_SCRATCH_BYTES)) exit(2);
+            unsigned char *out = exactly((size_t)file.output_bytes);
+            data[at] ^= (unsigned char)changes[k];
+            accepted += !tqw_decode(&file, out, (size_t)file.output_bytes, NULL, NULL);
+            data[at] ^= (unsigned char)changes[k];
+            free(out);
+        }
+    }
+    free(data);
+    return accepted;
+}
+
 static int count_accepted(const char *path, const int *changes, int count) {
     size_t size;
     unsigned char digest[32], *data = read_file(path, &size);
@@ -132,14 +152,17 @@ int main(int argc, char **argv) {
     scratch = exactly(TQW_SCRATCH_BYTES);
     memset(scratch, 0xA5, TQW_SCRATCH_BYTES);
     if (argc > 3 && !strcmp(argv[1], "decode")) return decode_files(argc - 2, argv + 2);
-    if (argc > 2 && !strcmp(argv[1], "mutate")) {
+    const int late = argc > 2 && !strcmp(argv[1], "change");
+    if (argc > 2 && (late || !strcmp(argv[1], "mutate"))) {
         for (; first < argc && strcmp(argv[first], "--") && count < 16; first++) changes[count++] = atoi(argv[first]);
         first++;
     } else if (argc < 3 || strcmp(argv[1], "truncate")) {
-        fputs("usage: check decode BASE FILE... | mutate CHANGE... -- FILE... | truncate FILE...\n", stderr);
+        fputs("usage: check decode BASE FILE... | mutate|change CHANGE... -- FILE... | truncate FILE...\n", stderr);
         return 2;
     }
-    for (; first < argc; first++) printf("%s %d\n", argv[first], count_accepted(argv[first], changes, count));
+    for (; first < argc; first++) {
+        printf("%s %d\n", argv[first], (late ? count_accepted_late : count_accepted)(argv[first], changes, count));
+    }
     free(scratch);
     return 0;
 }
