@@ -55,12 +55,14 @@ Value = str | Open  # the name of an int8 tensor, or an operator still open
 class Builder:
     """Adds tensors and operators to `graph`; `values` holds what each edge of the Keras graph has become.
 
+    `scale_dtype` is what the scales of weights are rounded to, "float32" or "bfloat16".
     `lowest` holds the lowest code of the tensors that cannot reach -128, `unshaped` what a RESHAPE was made from,
     `unpadded` what a PAD was, and by how much.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scale_dtype: str = "float32") -> None:
         self.graph = Graph()
+        self.scale_dtype = scale_dtype
         self.values: dict[Edge, Value] = {}
         self.lowest: dict[str, int] = {}
         self.unshaped: dict[str, str] = {}
@@ -229,7 +231,8 @@ class Builder:
 
     def _weights(self, value: Open, weights: FoldedWeights, grid: Quantization) -> tuple[str, str]:
         source = self.grid(value.inputs[0])
-        data, scale, shift, bias = integer_weights(weights, float(source.scale[0]), float(grid.scale[0]))
+        ends = float(source.scale[0]), float(grid.scale[0])
+        data, scale, shift, bias = integer_weights(weights, *ends, self.scale_dtype)
         kernel_grid = Quantization(scale, axis=weights.channel_axis)
         kernel = self.constant(f"{value.name}/kernel", data, kernel_grid, weights.bits, shift)
         return kernel, self.constant(f"{value.name}/bias", bias, Quantization(source.scale * scale))

@@ -105,7 +105,7 @@ def fold_norm(weights: FoldedWeights, norm: Any) -> FoldedWeights:
 
 
 def integer_weights(
-    weights: FoldedWeights, input_scale: float, output_scale: float
+    weights: FoldedWeights, input_scale: float, output_scale: float, scale_dtype: str = "float32"
 ) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
     """Returns the int8 weights, their float32 scales, the shift of the codes inside them, and the int32 bias.
 
@@ -115,6 +115,7 @@ def integer_weights(
     Args:
         weights: codes, scales and bias.
         input_scale, output_scale: of the operator's input and output.
+        scale_dtype: "bfloat16" rounds the scales to 8 bits, which changes a channel by 0.2 % at most. Default float32.
     """
     widest = max(2 ** (weights.bits - 1) - 1, int(np.abs(weights.codes).max(initial=1)), 1)
     shift = int(np.log2(LARGEST_CODE // widest)) if widest <= LARGEST_CODE else 0
@@ -125,6 +126,8 @@ def integer_weights(
     codes = np.rint(weights.codes * _along(np.minimum(scale / smallest, 1.0), weights)).astype(np.int16) << shift
     scale, largest = np.maximum(scale, smallest), LARGEST_MULTIPLIER * output_scale / input_scale
     stored = np.minimum(scale, largest).astype(np.float32)
+    if scale_dtype == "bfloat16":
+        stored = round_bfloat16(stored)
     product = (np.float32(input_scale) * stored).astype(np.float64)  # as the runtimes compute it
     # Under a smaller multiplier than its own, a sum keeps its sign only where its bias shrinks along.
     steps = weights.bias / product * np.minimum(largest / scale, 1.0)
@@ -134,6 +137,16 @@ def integer_weights(
     if (stored == stored[0]).all():
         stored = stored[:1]
     return codes.astype(np.int8), stored, shift, bias
+
+
+def round_bfloat16(values: np.ndarray) -> np.ndarray:
+    """Returns float32 values rounded to the nearest that bfloat16 holds, ties to even.
+
+    >>> round_bfloat16(np.array([1.001, 1.005], np.float32)).tolist()
+    [1.0, 1.0078125]
+    """
+    bits = values.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def _sound(variable: Any, name: str) -> np.ndarray:

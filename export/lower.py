@@ -22,36 +22,39 @@ from .lowering import LOWERINGS
 from .lowering.affine import with_gain_ahead
 
 
-def lower(model: keras.Model, float_io: bool = False) -> Graph:
+def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float32") -> Graph:
     """Returns the integer graph of a quantized model.
 
     Args:
         model: what `tfqreg.quantize` returned, trained or calibrated; or any Functional or Sequential model of wrapped
             layers with an activation quantizer wherever a tensor arises.
         float_io: float32 inputs and outputs, with a QUANTIZE and a DEQUANTIZE at the ends; int8 by default.
+        scale_dtype: "bfloat16" rounds the scales of weights to it, "float32", the default, does not.
 
     Raises:
         TypeError: for a subclassed model.
         ValueError: for a layer that has no integer form or is not quantized, and for scales that are not set.
     """
-    graph, problems = lower_in_part(model, float_io)
+    graph, problems = lower_in_part(model, float_io, scale_dtype)
     if problems:
         raise problems[0]
     return used(graph)
 
 
-def lower_in_part(model: keras.Model, float_io: bool = False) -> tuple[Graph, list[ValueError]]:
+def lower_in_part(
+    model: keras.Model, float_io: bool = False, scale_dtype: str = "float32"
+) -> tuple[Graph, list[ValueError]]:
     """Returns the integer graph of what can be lowered, and an error for everything that cannot.
 
     What is behind a node that fails is not lowered, up to the next activation quantizer.
 
     Args:
-        model, float_io: as `lower`.
+        model, float_io, scale_dtype: as `lower`.
 
     Raises:
         TypeError, ValueError: for a model without a graph: subclassed, or of unknown input shape.
     """
-    flat, builder = flatten(model), Builder()
+    flat, builder = flatten(model), Builder(scale_dtype)
     problems = [unsupported_error(node) for node in flat.nodes if not is_supported(node)]
     if not (quantized_layers(model) or activation_layers(model)):
         return builder.graph, [*problems, _calibrate_first(model)]

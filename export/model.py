@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from .container import pack
 from .container.files import write_atomically
+from .container.locate import locate
 from .int4 import holds_int4, int4_storage
 from .ir import Graph
 from .lower import lower
@@ -19,6 +20,7 @@ from .simulate import Arrays
 from .tflite import write_tflite
 from .verify import DEFAULT_RUNTIMES, Report, compare
 
+SCALE_DTYPES = ("float32", "bfloat16")
 Samples = np.ndarray | Sequence[np.ndarray] | dict[str, np.ndarray]
 
 STORAGES = ("int8", "int4")
@@ -161,6 +163,13 @@ def _on_grid(graph: Graph, name: str, array: np.ndarray) -> np.ndarray:
     grid = tensor.quantization
     codes = np.rint(array.astype(np.float32) / grid.scale) + grid.zero_point
     return np.clip(codes, -128, 127).astype(np.int8)
+
+
+def _scale_dtype_of(tflite: bytes) -> str:
+    """Returns what the scales of a file's kernels were rounded to."""
+    kernels = [c for c in locate(tflite)[0] if c.name.endswith("/kernel scale")]
+    bits = [np.frombuffer(tflite, np.uint32, c.size // 4, c.start) for c in kernels]
+    return "bfloat16" if kernels and not any((part & 0xFFFF).any() for part in bits) else "float32"
 
 
 def _ends(graph: Graph) -> list[list[tuple[str, str]]]:

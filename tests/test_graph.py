@@ -125,7 +125,7 @@ class Forgetful(keras.layers.Layer):
     "layer,words",
     [
         (keras.layers.Lambda(lambda x: 2 * x, name="twice"), r"twice: a Lambda cannot be copied. Use a layer"),
-        (Forgetful(2, name="scaled"), r"scaled: Forgetful cannot be copied. Give it a `get_config`.*Received: "),
+        (Forgetful(2, name="scaled"), r"scaled: a Forgetful cannot be copied. Give it a `get_config`.*Received: "),
     ],
 )
 def test_layers_that_cannot_be_copied(layer, words):

@@ -164,10 +164,10 @@ def clone(operation: Any) -> Any:
         raise ValueError(f"{operation.name}: a Lambda cannot be copied. Use a layer of Keras or of your own instead.")
     try:
         return type(operation).from_config(operation.get_config())
-    except TypeError as error:
+    except (NotImplementedError, TypeError) as error:
         raise ValueError(
-            f"{operation.name}: {name} cannot be copied. Give it a `get_config` with all that its constructor takes. "
-            f"Received: {operation.get_config()}"
+            f"{operation.name}: a {name} cannot be copied. Give it a `get_config` with all that its constructor takes. "
+            f"Received: {str(error).strip().splitlines()[0]}"
         ) from error
 
 

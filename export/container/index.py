@@ -37,6 +37,7 @@ MAX_STATES = 1 << 17
 MAX_MAP_CODE = 1 << 8
 ROWS_BIT, AXIS_SHIFT = 4, 5
 NO_CLASSES = Classes()
+NO_CLASSES = Classes()
 
 
 class Codec(IntEnum):
