@@ -115,7 +115,7 @@ def integer_weights(
     Args:
         weights: codes, scales and bias.
         input_scale, output_scale: of the operator's input and output.
-        scale_dtype: "bfloat16" rounds the scales to 8 bits, which changes a channel by 0.2 % at most. Default float32.
+        scale_dtype: "bfloat16" rounds the scales to 8 bits, a change of 0.4 % at most. Default float32.
     """
     widest = max(2 ** (weights.bits - 1) - 1, int(np.abs(weights.codes).max(initial=1)), 1)
     shift = int(np.log2(LARGEST_CODE // widest)) if widest <= LARGEST_CODE else 0

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tflite_models import Array, laplace_codes, tflite
 
-from tfqreg.export.container import inspect, pack
+from tfqreg.export.container import format_account, inspect, pack
 
 
 @pytest.mark.parametrize("name", make_vectors.good())
@@ -51,3 +51,11 @@ def test_biases_beat_deflate() -> None:
     tensor = inspect(pack(tflite([Array("bias", bias)]))).tensors[0]
     # A normal distribution of this width has log2(3000 sqrt(2 pi e)) = 13.6 bits, 850 bytes in all.
     assert tensor.coded_bytes + tensor.table_bytes + tensor.index_bytes < 900
+
+
+def test_the_account_names_every_tensor_and_adds_up() -> None:
+    container = pack(make_vectors.good()["rows_neighbours"])
+    text = format_account(inspect(container))
+    assert "rows x neighbours" in text and "60 x 3 x 3 x 32" in text
+    assert text.splitlines()[-1].split() == ["container", f"{len(container):,}"]
+    assert len({len(line) for line in text.split("\n\n")[2].splitlines()}) == 1

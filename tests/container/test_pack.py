@@ -175,3 +175,29 @@ def test_speed() -> None:
     began = time.perf_counter()
     assert unpack(container) == model
     assert len(model) / (time.perf_counter() - began) > 1e6
+
+
+def test_a_delta_carries_what_changed() -> None:
+    """One training step apart: a twentieth of the file, and nothing at all for the same file."""
+    before = dense_layers(0, [256, 128, 10], 4, 0.8)
+    codes = np.frombuffer(before, np.int8).copy()
+    place = before.index(laplace_codes(0, (128, 256), 4, 0.8).__lshift__(4).tobytes())
+    changed = place + np.random.default_rng(0).integers(0, 128 * 256, 300)
+    codes[changed] = np.clip(codes[changed].astype(int) + 16, -112, 112)
+    after = codes.tobytes()
+    whole, delta = pack(after), pack(after, base=before)
+    assert len(delta) < len(whole) / 5
+    assert pack(after, base=pack(before)) == delta
+    assert unpack(delta, base=before) == unpack(delta, base=pack(before)) == after
+    assert len(pack(before, base=before)) < 120
+
+
+def test_a_delta_needs_its_base() -> None:
+    before, after = dense_layers(0, [64, 16], 4, 0.5), dense_layers(1, [64, 16], 4, 0.5)
+    delta = pack(after, base=before)
+    with pytest.raises(ContainerError, match=r"delta to a file of 2\d+ bytes and none was given.*SHA-256"):
+        unpack(delta)
+    with pytest.raises(ContainerError, match=r"another SHA-256. Received: 2\d+ bytes, [0-9a-f]{64}"):
+        unpack(delta, base=after)
+    with pytest.raises(ContainerError, match="instead of b'TFL3'"):
+        pack(after, base=b"no model")

@@ -9,9 +9,10 @@ import pytest
 
 from tfqreg.export.container import ContainerError, Limits, pack, unpack
 from tfqreg.export.container.cells import Axis
+from tfqreg.export.container.cursor import Reader
 from tfqreg.export.container.decode import read_layout
-from tfqreg.export.container.index import Codec
-from tfqreg.export.container.spans import SpanKind
+from tfqreg.export.container.index import Codec, Entry, chunk_counts, read_entry, write_entry
+from tfqreg.export.container.spans import SpanKind, read_spans
 from tfqreg.export.container.states import LANES_FROM
 
 GOOD = sorted((make_vectors.VECTORS / "good").glob("*.tqw"))
@@ -80,3 +81,30 @@ def test_hostile_sizes_fail_fast(size: int) -> None:
     with pytest.raises(ContainerError, match="the limit is 1000000"):
         unpack(make_vectors.seal(header, span), Limits(output_bytes=10**6))
     assert time.perf_counter() - began < 0.1
+
+
+def test_a_tensor_of_2_to_the_31_is_refused_before_it_is_made() -> None:
+    """Chunk sizes of all its chunks would have to follow, and the output would have to be allowed."""
+    shape = (1 << 16, 1 << 15)
+    entry = make_vectors.tensor(codec=2, rank=2, shape=shape) + bytes(2)
+    data = make_vectors.container(make_vectors.TABLE, entry, make_vectors.span(1, 0), size=1 << 31)
+    began = time.perf_counter()
+    with pytest.raises(ContainerError, match="are left"):
+        unpack(data)
+    constant = make_vectors.tensor(codec=1, rank=2, shape=shape)
+    data = make_vectors.container(index=constant, spans=make_vectors.span(1, 0), chunks=b"\0", size=1 << 31)
+    with pytest.raises(ContainerError, match="the limit is 1000000"):
+        unpack(data, Limits(output_bytes=10**6))
+    assert time.perf_counter() - began < 1
+
+
+def test_arithmetic_past_2_gib() -> None:
+    """Places, sizes and counts of a 6 GiB file, of which only the skeleton is made."""
+    size = 6 << 30
+    stored = make_vectors.span(2, 5 << 30) + make_vectors.span(1, 0) + make_vectors.span(4, 1 << 29, 1 << 32)
+    spans = read_spans(Reader(stored, "SKELETON"), size, [1 << 29])
+    assert [span.length for span in spans] == [5 << 30, 1 << 29, 1 << 29]
+    entry = Entry(Codec.TANS, (1 << 20, 5000), 8, 0)
+    assert entry.output_bytes == sum(chunk_counts(entry.shape, 16)) == 5000 << 20
+    back = read_entry(Reader(write_entry(Entry(Codec.CONST, (1 << 20, 5000), 8, 7)), "INDEX"), size, [])
+    assert back.output_bytes == 5000 << 20
