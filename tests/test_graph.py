@@ -123,6 +123,9 @@ class Forgetful(keras.layers.Layer):
     def call(self, x):
         return x
 
+    def get_config(self):
+        return {"name": self.name}
+
 
 @pytest.mark.parametrize(
     "layer,words",

@@ -143,6 +143,11 @@ def _lessons(teacher: keras.Model, photos: Any, batch_size: int) -> Iterator[tup
         for batch in batches_of(photos, batch_size, shuffle_seed=epoch):
             empty = False
             images = keras.utils.unpack_x_y_sample_weight(batch)[0]
-            yield images, teacher.predict_on_batch(images)
+            # `fit` takes several inputs or outputs as a tuple, never as a list.
+            yield _tuples(images), _tuples(teacher.predict_on_batch(images))
         if empty:  # a generator is used up
             return
+
+
+def _tuples(arrays: Any) -> Any:
+    return tuple(arrays) if isinstance(arrays, list) else arrays

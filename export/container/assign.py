@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from .cells import MAX_CLASSES, Axis, Classes, Maps, row_and_second_cells
 from .choose import Price, Split, Subject, choose
 from .cluster import by_frequency
-from .fit import Fit, fit, fit_histogram, table_bits
+from .fit import PROBABILITY_BITS, Fit, fit, fit_histogram, table_bits
 from .share import MOST_TABLES, share, share_wide
 from .states import lanes
 from .symbols import LARGEST, symbol_count, symbol_table
-from .table import MAX_BITS, MAX_TABLES, MIN_BITS, Table, write_table
+from .table import MAX_TABLES, Table, write_table
 
 # A table of a low-bit tensor as it is stored, and one that several tensors share.
 TABLE_PRICE = Price(30, 4.5)
@@ -60,9 +61,10 @@ def assign(subjects: Sequence[Subject], fits: Sequence[Fit]) -> list[Assigned]:
         return plain
     splits = [choose(subjects[n], (TABLE_PRICE, SHARED_PRICE)) for n in small]
     found = [plain]
-    for choice in range(2):
+    for choice, bits in product(range(2), PROBABILITY_BITS):
         pooled, owned = list(plain), list(plain)
-        for n, one in zip(small, _pool([subjects[n] for n in small], [split[choice] for split in splits]), strict=True):
+        pool = _pool([subjects[n] for n in small], [split[choice] for split in splits], bits)
+        for n, one in zip(small, pool, strict=True):
             own_bits = plain[n].bits + 8 * len(write_table(plain[n].tables[0]))
             pooled[n], owned[n] = one, one if one.bits <= own_bits else plain[n]
         found += [pooled, owned]
@@ -82,8 +84,11 @@ def _tables(assigned: Sequence[Assigned]) -> set[Table]:
     return {table for one in assigned for table in (*one.tables, one.map_table) if table}
 
 
-def _pool(subjects: Sequence[Subject], splits: Sequence[Split]) -> list[Assigned]:
-    """Lets cells of all tensors share tables, then joins the classes of a tensor that became alike."""
+def _pool(subjects: Sequence[Subject], splits: Sequence[Split], bits: int) -> list[Assigned]:
+    """Lets cells of all tensors share tables, then joins the classes of a tensor that became alike.
+
+    Tables of a tensor with classes have `bits` probability bits.
+    """
     labels = share(np.concatenate([s.histograms.reshape(-1, symbol_count()) for s in splits]), TABLE_PRICE, MOST_TABLES)
     ends = np.cumsum([split.classes.cells for split in splits])[:-1]
     parts = [_join(*pair) for pair in zip(subjects, splits, np.split(labels, ends), strict=True)]
@@ -93,7 +98,7 @@ def _pool(subjects: Sequence[Subject], splits: Sequence[Split]) -> list[Assigned
     alone = np.bincount(np.concatenate([part.groups.ravel() for part in parts]), minlength=len(totals)) == 1
     fixed = {group for part in parts if part.groups.size > 1 for group in part.groups.ravel()}
     tables = [
-        _fit(total, MIN_BITS if alone[group] and group not in fixed else MAX_BITS) if total.any() else None
+        _fit(total, PROBABILITY_BITS if alone[group] and group not in fixed else (bits,)) if total.any() else None
         for group, total in enumerate(totals)
     ]
     map_tables = iter(_map_tables([part.split.maps for part in parts if part.groups.size > 1]))
@@ -132,9 +137,9 @@ def _distinct(groups: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
     return new, groups[kept]
 
 
-def _fit(counts: np.ndarray, least_bits: int) -> Table:
+def _fit(counts: np.ndarray, probability_bits: Sequence[int]) -> Table:
     used = np.flatnonzero(counts)
-    return fit_histogram(int(used[0]) - LARGEST, counts[used[0] : used[-1] + 1], least_bits=least_bits).table
+    return fit_histogram(int(used[0]) - LARGEST, counts[used[0] : used[-1] + 1], 0, probability_bits).table
 
 
 def _map_tables(maps: Sequence[Maps]) -> list[Table]:

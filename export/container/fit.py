@@ -6,6 +6,7 @@ neighbours it costs a raw bit or two each time it occurs. The best cut into bins
 shortest path.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from .table import MAX_BINS, MAX_BITS, MIN_BITS, Table, write_table
 
+PROBABILITY_BITS = (MIN_BITS, MAX_BITS)
 TABLE_BITS_PER_BIN = 4.5
 TABLE_BITS_PER_EMPTY_BIN = 2.0
 
@@ -39,7 +41,9 @@ def fit(codes: np.ndarray) -> Fit:
     return fit_histogram(first, np.bincount((codes - first) >> shared), shared)
 
 
-def fit_histogram(first: int, histogram: np.ndarray, shared: int = 0, least_bits: int = MIN_BITS) -> Fit:
+def fit_histogram(
+    first: int, histogram: np.ndarray, shared: int = 0, probability_bits: Sequence[int] = PROBABILITY_BITS
+) -> Fit:
     """Returns the cheapest table found for codes that were counted.
 
     Args:
@@ -47,7 +51,7 @@ def fit_histogram(first: int, histogram: np.ndarray, shared: int = 0, least_bits
         histogram: counts (n,), n at most 256, of the codes from `first + (i << shared)` on; the first and the
             last are not 0.
         shared: bits below those that were counted. Default 0.
-        least_bits: probability bits at least, 11 or 12. Default 11.
+        probability_bits: which to try. Default 11 and 12.
     """
     cuts = _cut(histogram, shared)
     extras = tuple(extra + shared for _, extra in cuts)
@@ -55,7 +59,7 @@ def fit_histogram(first: int, histogram: np.ndarray, shared: int = 0, least_bits
     raw_bits = float(counts @ np.array(extras))
     fits = [
         Fit(table, raw_bits + cost)
-        for bits in range(least_bits, MAX_BITS + 1)
+        for bits in probability_bits
         for table, cost in _candidates(first, extras, counts, bits)
     ]
     return min(fits, key=lambda found: found.data_bits + 8 * len(write_table(found.table)))
