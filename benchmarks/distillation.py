@@ -80,8 +80,8 @@ def main() -> None:
     """Calibrates, trains, measures and writes `results/distillation.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--steps", type=int, default=600, help="600 by default; epochs of 50")
-    parser.add_argument("--size", type=int, default=160, help="of the crops trained on, in pixels; 160 by default")
+    parser.add_argument("--steps", type=int, default=400, help="400 by default; epochs of 50")
+    parser.add_argument("--size", type=int, default=128, help="of the crops trained on, in pixels; 128 by default")
     parser.add_argument("--batch", type=int, default=16, help="16 by default")
     parser.add_argument("--rate", type=float, default=1e-4, help="of Adam, falling along a cosine; 1e-4 by default")
     parser.add_argument("--seed", type=int, default=0, help="0 by default")

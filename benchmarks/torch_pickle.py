@@ -58,7 +58,10 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
             count = int(np.frombuffer(file.read(8), "<i8")[0])
             dtype = np.dtype(unpickler.dtypes[key])
             storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
-    return {name: _tensor(storages[key], *place) for name, (key, *place) in described.items()}
+    return {
+        name: _tensor(storages[key], offset, shape, strides)
+        for name, (key, offset, shape, strides) in described.items()
+    }
 
 
 def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:

@@ -13,7 +13,7 @@ from .fit import PROBABILITY_BITS, Fit, fit, fit_histogram, table_bits
 from .share import MOST_TABLES, share, share_wide
 from .states import lanes
 from .symbols import LARGEST, symbol_count, symbol_table
-from .table import MAX_TABLES, Table, write_table
+from .table import MAX_BITS, MAX_TABLES, Table, write_table
 
 # A table of a low-bit tensor as it is stored, and one that several tensors share.
 TABLE_PRICE = Price(30, 4.5)
@@ -21,6 +21,8 @@ SHARED_PRICE = Price(8, 1)
 # What classes add to an entry, in bits, beside the map and a byte for each cell.
 CLASS_FIELD_BITS = 8 * 5
 MOST_MAP_TABLES = 8
+# Many tables of 12 bits do not fit a processor's first cache: this part of all bits is not worth the time.
+LARGE_TABLES_MUST_SAVE = 0.001
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def _alone(found: Fit) -> Assigned:
 
 
 def _total_bits(assigned: Sequence[Assigned]) -> float:
-    return sum(one.bits for one in assigned) + 8.0 * sum(len(write_table(table)) for table in _tables(assigned))
+    bits = sum(one.bits for one in assigned) + 8.0 * sum(len(write_table(table)) for table in _tables(assigned))
+    large = any(one.classes.cells > 1 and one.tables[0].bits == MAX_BITS for one in assigned)
+    return bits * (1 + LARGE_TABLES_MUST_SAVE) if large else bits
 
 
 def _tables(assigned: Sequence[Assigned]) -> set[Table]:
