@@ -33,6 +33,9 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.training_overhead
 	$(BIN)/python -m benchmarks.networks
+# On photographs of apt packages, which they name where one is missing.
+	$(BIN)/python -m benchmarks.post_training
+	$(BIN)/python -m benchmarks.distillation
 
 # The C decoder under libFuzzer for SECONDS, one process; adds up in benchmarks/results/fuzz.json.
 SECONDS ?= 3600

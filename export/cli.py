@@ -74,7 +74,8 @@ def _export(arguments: argparse.Namespace) -> int:
 
     with bar("Exporting", total=2) as progress:
         with about(source):
-            graph = exported_graph(model, arguments.float_io, arguments.portable, arguments.storage)
+            forms = (arguments.float_io, arguments.portable, arguments.storage, arguments.scale_dtype)
+            graph = exported_graph(model, *forms)
             files = [write_tflite(graph)]
         progress.update()
         if arguments.container:
@@ -90,20 +91,21 @@ def _pack(arguments: argparse.Namespace) -> int:
 
 
 def _unpack(arguments: argparse.Namespace) -> int:
-    return _convert(arguments, "tqw", lambda data, progress: unpack(data, progress=progress), "larger")
+    return _convert(arguments, "tqw", lambda data, progress, base: unpack(data, progress=progress, base=base), "larger")
 
 
 def _convert(arguments: argparse.Namespace, kind: str, convert: Callable[..., bytes], word: str) -> int:
     source, target = Path(arguments.file), Path(arguments.output)
     check_targets(source, target)
     data = read(source, kind)
+    base = read(Path(arguments.base), "tflite", "tqw") if arguments.base else None
     with bar(source.name, unit="B", unit_scale=True) as shown, about(source):
 
         def progress(done: int, total: int) -> None:
             shown.total = total
             shown.update(done - shown.n)
 
-        result = convert(data, progress=progress)
+        result = convert(data, progress=progress, base=base)
     write(target, result)
     ratio = len(data) / len(result) if word == "smaller" else len(result) / len(data)
     print(f"{target}: {len(result):,} bytes, {ratio:.1f} times {word} than {source}")
@@ -198,10 +200,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--float-io", action="store_true", help="float32 inputs and outputs; int8 by default")
     export.add_argument("--portable", action="store_true", help="bit-exact on every interpreter, at some accuracy")
     export.add_argument("--storage", choices=("int8", "int4"), default="int8", help="of the weights; int8 by default")
+    dtypes = ("float32", "bfloat16")
+    export.add_argument("--scale-dtype", choices=dtypes, default="float32", help="of weight scales; float32 by default")
     for name, run, source, target in (("pack", _pack, "tflite", "tqw"), ("unpack", _unpack, "tqw", "tflite")):
         convert = command(name, run, f"Turn a .{source} into a .{target}.", f"m.{source} -o m.{target}")
         convert.add_argument("file", help=f"the .{source}")
         convert.add_argument("-o", "--output", required=True, help=f"the .{target} to write")
+        convert.add_argument("--base", help="the .tflite or .tqw that a delta builds on")
     show = command("inspect", _inspect, "Show where the bytes of a model go.", "m.tqw")
     show.add_argument("file", help="a .keras, .tflite or .tqw")
     show.add_argument("--json", action="store_true", help="print JSON; a table by default")

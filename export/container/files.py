@@ -12,12 +12,15 @@ from .errors import ContainerError
 from .limits import DEFAULT_LIMITS, Limits
 
 
-def pack_file(source: str | Path, target: str | Path, progress: Progress | None = None) -> int:
+def pack_file(
+    source: str | Path, target: str | Path, progress: Progress | None = None, base: str | Path | None = None
+) -> int:
     """Packs the `.tflite` at `source` into a `.tqw` at `target`; returns the size of the latter in bytes.
 
     Args:
         source, target: paths. `target` appears whole or not at all, and is replaced if it exists.
         progress: called with the input bytes coded and their total, for example a tqdm bar's. Default none.
+        base: path of a `.tflite` or `.tqw` that the receiver has: `target` then holds what changed. Default none.
 
     Raises:
         ContainerError: `source` is not a `.tflite`; OSError: a file cannot be read or written.
@@ -26,11 +29,15 @@ def pack_file(source: str | Path, target: str | Path, progress: Progress | None 
         >>> pack_file("m.tflite", "m.tqw") == Path("m.tqw").stat().st_size
         True
     """
-    return _convert(source, target, lambda data: pack(data, progress))
+    return _convert(source, target, lambda data: pack(data, progress, _read(base)))
 
 
 def unpack_file(
-    source: str | Path, target: str | Path, limits: Limits = DEFAULT_LIMITS, progress: Progress | None = None
+    source: str | Path,
+    target: str | Path,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Progress | None = None,
+    base: str | Path | None = None,
 ) -> int:
     """Unpacks the `.tqw` at `source` into a `.tflite` at `target`; returns the size of the latter in bytes.
 
@@ -38,15 +45,20 @@ def unpack_file(
         source, target: paths. `target` appears whole or not at all, and is replaced if it exists.
         limits: sizes to refuse. Default 2 GiB of output and 65,536 tensors.
         progress: called with the output bytes finished and their total. Default none.
+        base: path of the `.tflite` or `.tqw` that a delta builds on. Default none.
 
     Raises:
-        ContainerError: `source` is damaged or over the limits; OSError: a file cannot be read or written.
+        ContainerError: `source` is damaged, over the limits or a delta to another file; OSError: a file cannot be read or written.
 
     Example:
         >>> unpack_file("m.tqw", "m.tflite") == Path("m.tflite").stat().st_size
         True
     """
-    return _convert(source, target, lambda data: unpack(data, limits, progress))
+    return _convert(source, target, lambda data: unpack(data, limits, progress, _read(base)))
+
+
+def _read(path: str | Path | None) -> bytes | None:
+    return None if path is None else Path(path).read_bytes()
 
 
 def _convert(source: str | Path, target: str | Path, convert: Callable[[bytes], bytes]) -> int:

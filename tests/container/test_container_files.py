@@ -102,3 +102,15 @@ def test_progress(model: Path) -> None:
     seen: list[tuple[int, int]] = []
     pack_file(model, model.with_suffix(".tqw"), progress=lambda *state: seen.append(state))
     assert seen[-1] == (len(MODEL), len(MODEL))
+
+
+def test_a_delta(model: Path) -> None:
+    newer = model.with_name("newer.tflite")
+    newer.write_bytes(dense_layers(1, [64, 32, 10], 4, 0.9))
+    old, delta, back = (model.with_name(name) for name in ("old.tqw", "delta.tqw", "back.tflite"))
+    pack_file(model, old)
+    pack_file(newer, delta, base=old)
+    unpack_file(delta, back, base=model)
+    assert back.read_bytes() == newer.read_bytes()
+    with pytest.raises(ContainerError, match=r"delta\.tqw: BASE, byte 0: .* none was given"):
+        unpack_file(delta, model.with_name("out"))
