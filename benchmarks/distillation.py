@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 import tfqreg as tq
+from tfqreg.distill import DistillationLoss
 from tfqreg.export import export_tflite
 
 from . import photos
@@ -60,6 +61,7 @@ def distilled(model: keras.Model, rules: list[tq.Rule], split: photos.Split, opt
         epochs=options.steps // STEPS_PER_EPOCH,
         steps_per_epoch=STEPS_PER_EPOCH,
         optimizer=keras.optimizers.Adam(rate),
+        loss=DistillationLoss(options.temperature),
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=validate)],
         verbose=2,
     )
@@ -84,6 +86,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="of the crops trained on, in pixels; 128 by default")
     parser.add_argument("--batch", type=int, default=16, help="16 by default")
     parser.add_argument("--rate", type=float, default=1e-4, help="of Adam, falling along a cosine; 1e-4 by default")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the distillation loss; 1 by default")
     parser.add_argument("--seed", type=int, default=0, help="0 by default")
     parser.add_argument("--validation", action="store_true", help="leaves the test photographs alone, writes nothing")
     options = parser.parse_args()
@@ -112,6 +115,7 @@ def main() -> None:
         "crop_size": options.size,
         "batch": options.batch,
         "rate": options.rate,
+        "temperature": options.temperature,
         "seed": options.seed,
         "seconds": round(time.perf_counter() - start),
     }

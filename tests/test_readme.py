@@ -12,8 +12,8 @@ from tfqreg.export.cli import main
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def test_the_example_runs_and_is_exact(tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_examples_run_and_are_exact(tmp_path, monkeypatch, capsys):
+    code, without_training = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
     (x, y), _, (x_test, y_test) = mnist()
     digits = (
@@ -26,12 +26,14 @@ def test_the_example_runs_and_is_exact(tmp_path, monkeypatch, capsys):
     exec(compile(code, "README.md", "exec"), names)
     assert "litert: 0 of" in capsys.readouterr().out
     assert (tmp_path / "m.tqw").stat().st_size < (tmp_path / "m.tflite").stat().st_size / 4
+    exec(compile(without_training, "README.md", "exec"), names)
+    assert "litert: 0 of" in capsys.readouterr().out
     assert keras.models.load_model("m.keras").predict(names["x_test"][:3], verbose=0).shape == (3, 10)
 
 
 def test_every_command_of_the_readme_exists(capsys):
     commands = re.findall(r"^tfqreg (\w+) \w+\.", README, re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])

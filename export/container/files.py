@@ -48,7 +48,8 @@ def unpack_file(
         base: path of the `.tflite` or `.tqw` that a delta builds on. Default none.
 
     Raises:
-        ContainerError: `source` is damaged, over the limits or a delta to another file; OSError: a file cannot be read or written.
+        ContainerError: `source` is damaged, over the limits or a delta to another file.
+        OSError: a file cannot be read or written.
 
     Example:
         >>> unpack_file("m.tqw", "m.tflite") == Path("m.tflite").stat().st_size

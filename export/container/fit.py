@@ -12,11 +12,10 @@ from math import log2
 
 import numpy as np
 
-from .table import MAX_BINS, MAX_BITS, MIN_BITS, Table, write_table
+from .halve import TABLE_BITS_PER_BIN, TABLE_BITS_PER_EMPTY_BIN, halve
+from .table import MAX_BINS, MAX_BITS, MAX_EXTRA, MIN_BITS, Table, write_table
 
 PROBABILITY_BITS = (MIN_BITS, MAX_BITS)
-TABLE_BITS_PER_BIN = 4.5
-TABLE_BITS_PER_EMPTY_BIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,12 @@ def fit(codes: np.ndarray) -> Fit:
     while ((high >> shared) - (low >> shared)) >= MAX_BINS:
         shared += 1
     first = (low >> shared) << shared
-    return fit_histogram(first, np.bincount((codes - first) >> shared), shared)
+    found = fit_histogram(first, np.bincount((codes - first) >> shared), shared)
+    if shared:
+        first, extras, counts = halve(np.sort(codes))
+        if len(extras) <= MAX_BINS and max(extras) <= MAX_EXTRA:
+            found = min(found, _fit_bins(first, extras, counts, PROBABILITY_BITS), key=_bits)
+    return found
 
 
 def fit_histogram(
@@ -56,13 +60,21 @@ def fit_histogram(
     cuts = _cut(histogram, shared)
     extras = tuple(extra + shared for _, extra in cuts)
     counts = np.add.reduceat(histogram, [start for start, _ in cuts])
+    return _fit_bins(first, extras, counts, probability_bits)
+
+
+def _fit_bins(first: int, extras: tuple[int, ...], counts: np.ndarray, probability_bits: Sequence[int]) -> Fit:
     raw_bits = float(counts @ np.array(extras))
     fits = [
         Fit(table, raw_bits + cost)
         for bits in probability_bits
         for table, cost in _candidates(first, extras, counts, bits)
     ]
-    return min(fits, key=lambda found: found.data_bits + 8 * len(write_table(found.table)))
+    return min(fits, key=_bits)
+
+
+def _bits(found: Fit) -> float:
+    return found.data_bits + 8 * len(write_table(found.table))
 
 
 def table_bits(table: Table, codes: np.ndarray, counts: np.ndarray | None = None) -> float:

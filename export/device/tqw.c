@@ -750,18 +750,19 @@ typedef struct {
 
 /* How symbols become elements. */
 typedef struct {
-    const uint32_t *states; /* of all automata */
+    const uint32_t *states[MAX_CELLS]; /* of each automaton */
     unsigned bits, shift, most; /* probability bits; of the codes; the most bits a symbol takes */
     int plain, wide, mapped;    /* no extra bits; elements of more than 8 bits; more than one automaton */
     uint32_t (*values)[MAX_BINS];
     const uint8_t *slots;
 } symbols;
 
-/* A state: the element or the bin (8 bits), all bits to read (6), those of the next state (4), its base (12). */
-#define VALUE(e) ((e) & 255u)
-#define TAKES(e) ((e) >> 8 & 63u)
-#define STATE_BITS(e) ((e) >> 14 & 15u)
-#define STATE_BASE(e) ((e) >> 18)
+/* A state: all bits to read (6 of 8, so that four can be added up), the element or the bin (8), the bits of the next
+   state (4), its base (12). */
+#define TAKES(e) ((e) & 63u)
+#define VALUE(e) ((e) >> 8 & 255u)
+#define STATE_BITS(e) ((e) >> 16 & 15u)
+#define STATE_BASE(e) ((e) >> 20)
 
 static unsigned floor_log2(uint32_t v) {
     unsigned n = 0;
@@ -786,7 +787,7 @@ static void build(const table *t, automaton *a, uint32_t *states, uint32_t *valu
         start += t->extra[bin] < 32 ? 1u << t->extra[bin] : 0;
         next[bin] = frequency;
         log2_next[bin] = (uint8_t)(log2 + 1);
-        entry_of[bin] = value | takes << 8 | n << 14;
+        entry_of[bin] = takes | value << 8 | n << 16;
         for (unsigned i = 0; i < frequency; i++) {
             states[place] = bin;
             place = (place + step) & (size - 1);
@@ -798,8 +799,8 @@ static void build(const table *t, automaton *a, uint32_t *states, uint32_t *valu
         const unsigned bin = states[s];
         const uint32_t x = next[bin]++;
         /* From the next power of two on, a state reads one bit less. */
-        const uint32_t e = entry_of[bin] - (x >> log2_next[bin]) * (1u << 8 | 1u << 14);
-        states[s] = e | ((x << STATE_BITS(e)) - size) << 18;
+        const uint32_t e = entry_of[bin] - (x >> log2_next[bin]) * (1u | 1u << 16);
+        states[s] = e | ((x << STATE_BITS(e)) - size) << 20;
     }
 }
 
@@ -808,41 +809,55 @@ static ALWAYS_INLINE uint64_t bits_at(const uint8_t *data, uint64_t at) { return
 
 static uint64_t bits_at_end(const stream *s) {
     uint64_t bits = 0, at = s->at >> 3;
+    if (s->size >= 8 && at <= s->size - 8) return bits_at(s->data, s->at);
     for (unsigned i = 0; i < 8 && at < s->size; i++, at++) bits |= (uint64_t)s->data[at] << 8 * i;
     return bits >> (s->at & 7);
 }
 
-/* Takes one symbol off the bits; returns the element. */
-static ALWAYS_INLINE uint32_t take(uint64_t *bits, uint64_t *at, uint32_t *state, const symbols *y, unsigned slot,
-                                   int plain, int wide) {
-    const uint32_t e = y->states[(size_t)slot << y->bits | *state];
-    const unsigned n = STATE_BITS(e), takes = plain ? n : TAKES(e);
-    *state = STATE_BASE(e) + ((uint32_t)*bits & ((1u << n) - 1));
-    uint32_t element = wide ? y->values[slot][VALUE(e)] : VALUE(e);
-    if (!plain) element += (uint32_t)((*bits & (((uint64_t)1 << takes) - 1)) >> n) << y->shift;
-    *bits >>= takes;
-    *at += takes;
+/* Takes the symbol of state `e` off the bits; returns the element. `most`: bits it takes, 0 where none are extra. */
+static ALWAYS_INLINE uint32_t take(uint64_t *bits, uint32_t e, uint32_t *state, const uint32_t *values, unsigned shift,
+                                   unsigned most, int wide) {
+    const unsigned n = STATE_BITS(e);
+    uint32_t element = wide ? values[VALUE(e)] : VALUE(e);
+    if (most == 0) {
+        *state = STATE_BASE(e) + ((uint32_t)*bits & ((1u << (e & 31)) - 1));
+    } else if (most < 32) {
+        const uint32_t taken = (uint32_t)*bits & ((1u << (e & 31)) - 1), extra = taken >> n;
+        *state = STATE_BASE(e) + (taken - (extra << n));
+        element += extra << shift;
+    } else {
+        const uint64_t taken = *bits & (((uint64_t)1 << TAKES(e)) - 1), extra = taken >> n;
+        *state = STATE_BASE(e) + (uint32_t)(taken - (extra << n));
+        element += (uint32_t)extra << shift;
+    }
+    *bits >>= TAKES(e);
     return element;
 }
 
-/* Decodes rounds of 8 symbols, as long as no read can pass the end; returns how many symbols. */
-static ALWAYS_INLINE size_t run_lanes(stream *s, const symbols *y, void *to, size_t count, unsigned per_load, int plain,
-                                      int wide, int mapped) {
+/* Decodes rounds of 8 symbols, as long as no read can pass the end; returns how many symbols.
+   The states stay in memory, as there are not enough registers. What symbols take does not depend on the bits, so the
+   next load need not wait until these are shifted out. */
+static ALWAYS_INLINE size_t run_lanes(stream *s, const symbols *y, void *to, size_t count, unsigned per_load,
+                                      unsigned most, int wide) {
     uint8_t *bytes = to;
     uint32_t *words = to;
     const uint8_t *slots = y->slots, *data = s->data;
-    const symbols local = *y;
+    const uint32_t *const *states = y->states;
+    const unsigned shift = y->shift;
     const uint64_t last = s->size < 64 ? 0 : 8 * ((uint64_t)s->size - 63);
     uint64_t bits = 0, at = s->at;
-    uint32_t s0 = s->state[0], s1 = s->state[1], s2 = s->state[2], s3 = s->state[3];
-    uint32_t s4 = s->state[4], s5 = s->state[5], s6 = s->state[6], s7 = s->state[7];
+    uint32_t sum = 0;
     size_t done = 0;
-#define TAKE(i)                                                                                     \
-    do {                                                                                            \
-        if (i % per_load == 0) bits = bits_at(data, at);                                            \
-        const uint32_t element = take(&bits, &at, &s##i, &local, mapped ? slots[done + i] : 0, plain, wide); \
-        if (wide) words[done + i] = element;                                                        \
-        else bytes[done + i] = (uint8_t)element;                                                    \
+#define TAKE(i)                                                                                    \
+    do {                                                                                           \
+        const unsigned slot = slots[done + i];                                                     \
+        const uint32_t e = states[slot][s->state[i]];                                              \
+        if (i % per_load == 0) bits = bits_at(data, at), sum = 0;                                  \
+        const uint32_t element = take(&bits, e, &s->state[i], y->values[slot], shift, most, wide); \
+        sum += e;                                                                                  \
+        if (i % per_load == per_load - 1 || i == 7) at += sum & 255;                               \
+        if (wide) words[done + i] = element;                                                       \
+        else bytes[done + i] = (uint8_t)element;                                                   \
     } while (0)
     for (; count - done >= 8 && at < last; done += 8) {
         TAKE(0);
@@ -855,8 +870,6 @@ static ALWAYS_INLINE size_t run_lanes(stream *s, const symbols *y, void *to, siz
         TAKE(7);
     }
 #undef TAKE
-    s->state[0] = s0, s->state[1] = s1, s->state[2] = s2, s->state[3] = s3;
-    s->state[4] = s4, s->state[5] = s5, s->state[6] = s6, s->state[7] = s7;
     s->at = at;
     return done;
 }
@@ -865,23 +878,23 @@ static ALWAYS_INLINE size_t run_lanes(stream *s, const symbols *y, void *to, siz
 static void run(stream *s, const symbols *y, void *to, size_t count) {
     size_t done = 0;
     if (s->lanes == 8) {
-        /* 57 bits are enough for four symbols without extra bits, or for three of up to 19 bits. */
+        /* A load gives 57 bits. */
         if (y->wide) {
-            done = run_lanes(s, y, to, count, 1, 0, 1, 1);
-        } else if (y->plain && y->mapped) {
-            done = run_lanes(s, y, to, count, 4, 1, 0, 1);
+            done = run_lanes(s, y, to, count, 1, 57, 1);
         } else if (y->plain) {
-            done = run_lanes(s, y, to, count, 4, 1, 0, 0);
-        } else if (y->most <= 19 && y->mapped) {
-            done = run_lanes(s, y, to, count, 3, 0, 0, 1);
+            done = run_lanes(s, y, to, count, 4, 0, 0);
+        } else if (y->most <= 14) {
+            done = run_lanes(s, y, to, count, 4, 14, 0);
         } else if (y->most <= 19) {
-            done = run_lanes(s, y, to, count, 3, 0, 0, 0);
+            done = run_lanes(s, y, to, count, 3, 19, 0);
         }
     }
     for (; done < count; done++) {
         uint64_t bits = bits_at_end(s);
-        const unsigned slot = y->mapped ? y->slots[done] : 0;
-        const uint32_t element = take(&bits, &s->at, &s->state[s->lane], y, slot, 0, y->wide);
+        const unsigned slot = y->slots[done];
+        const uint32_t e = y->states[slot][s->state[s->lane]];
+        const uint32_t element = take(&bits, e, &s->state[s->lane], y->values[slot], y->shift, 57, y->wide);
+        s->at += TAKES(e);
         s->lane = (s->lane + 1) & (s->lanes - 1);
         if (y->wide) ((uint32_t *)to)[done] = element;
         else ((uint8_t *)to)[done] = (uint8_t)element;
@@ -956,7 +969,6 @@ static int load_automaton(const tqw_file *file, const entry *e, unsigned number,
 static int load_automata(const tqw_file *file, decoding *d) {
     const entry *e = d->e;
     uint64_t used = 0;
-    d->y.states = d->w->states;
     d->y.bits = d->w->pool_bits[e->tables[0]];
     d->y.shift = e->shift;
     d->y.wide = e->log2_bits > 3;
@@ -970,11 +982,11 @@ static int load_automata(const tqw_file *file, decoding *d) {
         const automaton *a = &d->w->automata[d->cells[cell]];
         d->y.plain &= a->plain;
         if (a->most > d->y.most) d->y.most = a->most;
+        d->y.states[d->cells[cell]] = d->w->states + ((size_t)d->cells[cell] << d->y.bits);
     }
     if (d->y.mapped) return TQW_OK;
-    d->y.states += (size_t)d->cells[0] << d->y.bits;
-    d->y.values += d->cells[0];
-    clear(d->w->slots, least(e->weights, PIECE));
+    const size_t filled = least(e->weights, PIECE);
+    for (size_t i = 0; i < filled; i++) d->w->slots[i] = d->cells[0];
     return TQW_OK;
 }
 
@@ -989,10 +1001,11 @@ static int decode_map(const tqw_file *file, decoding *d, const uint8_t *coded) {
     const int error = load_table(file, e->map_table);
     if (error) return error;
     build(&w->parsed, &a, w->map_states, NULL, 0, 8);
-    y.states = w->map_states;
+    y.states[0] = w->map_states;
     y.bits = w->parsed.bits;
     y.plain = a.plain;
     y.most = a.most;
+    y.values = w->values;
     y.slots = w->slots;
     start_chunk(&s, coded, (size_t)e->map_bytes, weights, y.bits);
     clear(w->slots, least(weights, PIECE));

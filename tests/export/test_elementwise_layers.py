@@ -120,7 +120,7 @@ def test_no_element_differs(part, tmp_path):
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3)).astype(np.float32)
 INPUTS = {
     "rescaled": (lambda x: layers.Rescaling(1 / 255)(x), ["CONV_2D"]),
-    "rescaled and padded": (lambda x: layers.ZeroPadding2D()(layers.Rescaling(1 / 255)(x)), ["PAD", "CONV_2D"]),
+    "rescaled and padded": (lambda x: layers.ZeroPadding2D(2)(layers.Rescaling(1 / 255)(x)), ["PAD", "CONV_2D"]),
     "not normalised": (lambda x: layers.Normalization()(layers.Rescaling(1 / 255)(x)), ["CONV_2D"]),
     "shifted": (lambda x: layers.Rescaling(1 / 127.5, offset=-1)(x), ["DEPTHWISE_CONV_2D", "CONV_2D"]),
     "normalised": (
