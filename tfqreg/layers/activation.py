@@ -107,17 +107,23 @@ class QuantizedActivation(keras.layers.Layer):
         """The highest code."""
         return ops.convert_to_tensor(self.low) + (2.0**self.bits - 1.0)
 
-    def fit(self, x: Any) -> tuple[Any, Any]:
-        """Returns the scale and the lowest code of least squared error on a sample of `x`, or the fixed ones."""
+    def fit(self, x: Any, centred: bool = False) -> tuple[Any, Any]:
+        """Returns the scale and the lowest code of least squared error on a sample of `x`, or the fixed ones.
+
+        Args:
+            x: activations.
+            centred: gives half of the levels to negative values where there are any, whatever `x` asks for: training
+                may move values anywhere, and the lowest code stays.
+        """
         if self.fixed_scale is not None:
             return ops.convert_to_tensor(self.base_scale), ops.convert_to_tensor(self.low)
         x = ops.reshape(first_samples(x), (1, -1))
         levels = 2.0**self.bits
-        below = sorted({-min(max(round(levels * share), 1), levels - 1) for share in SHARES_BELOW_ZERO})
-        below = below if self.signed is not False else []
-        low = ops.convert_to_tensor([[float(n)] for n in (0, *below)])
+        shares = (1 / 2,) if centred else SHARES_BELOW_ZERO
+        below = sorted({-min(max(round(levels * share), 1), levels - 1) for share in shares})
+        low = ops.convert_to_tensor([[float(n)] for n in (0, *(below if self.signed is not False else ()))])
         scale = least_squares_scale(x * ops.ones_like(low), low, low + (levels - 1.0), axes=(1,))
-        if not below:
+        if self.signed is False:
             return scale[0, 0], low[0, 0]
         error = ops.mean(ops.square(x - scale * ops.clip(ops.round(x / scale), low, low + (levels - 1.0))), axis=1)
         best = 1 + ops.argmin(error[1:])
@@ -140,7 +146,7 @@ class QuantizedActivation(keras.layers.Layer):
         base_scale, low = ops.cond(
             self.base_scale > 0,
             lambda: (ops.convert_to_tensor(self.base_scale), ops.convert_to_tensor(self.low)),
-            lambda: self.fit(ops.stop_gradient(inputs)),
+            lambda: self.fit(ops.stop_gradient(inputs), centred=True),
         )
         self.base_scale.assign(base_scale)
         self.low.assign(low)
