@@ -82,7 +82,7 @@ def test_trained_networks_are_exact(name, tmp_path):
     # by that step times its weights. Measured: 1 step at most; 0.3 on average behind a softmax, which Keras leaves
     # unrounded.
     for error, spread in nets.output_errors(model, graph, x):
-        assert spread >= 8
+        assert spread >= min(8, 2**activations // 4)  # not all the same
         assert error.max() <= 3
         assert error.mean() <= 0.4
 
