@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="400 by default; epochs of 50")
     parser.add_argument("--size", type=int, default=128, help="of the crops trained on, in pixels; 128 by default")
     parser.add_argument("--batch", type=int, default=16, help="16 by default")
-    parser.add_argument("--rate", type=float, default=1e-4, help="of Adam, falling along a cosine; 1e-4 by default")
+    parser.add_argument("--rate", type=float, default=2e-5, help="of Adam, falling along a cosine; 2e-5 by default")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the distillation loss; 1 by default")
     parser.add_argument("--seed", type=int, default=0, help="0 by default")
     parser.add_argument("--validation", action="store_true", help="leaves the test photographs alone, writes nothing")
