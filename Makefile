@@ -33,6 +33,7 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.training_overhead
 	$(BIN)/python -m benchmarks.networks
+	$(BIN)/python -m benchmarks.container
 # On photographs of apt packages, which they name where one is missing.
 	$(BIN)/python -m benchmarks.post_training
 	$(BIN)/python -m benchmarks.distillation
