@@ -184,9 +184,7 @@ def test_kernels_without_two_components_are_shift_quantized(w):
 @pytest.mark.parametrize("cls", [PowerOfTwo, Focused])
 @pytest.mark.parametrize("bits,mode", [(3, "exact"), (6, "exact"), (7, "exact"), (3, "paper"), (8, "paper")])
 def test_bits_out_of_range(cls, bits, mode):
-    with pytest.raises(
-        ValueError, match=f"{cls.__name__}: `bits` must be .* of 4 to .*Received: bits={bits}"
-    ):
+    with pytest.raises(ValueError, match=f"{cls.__name__}: `bits` must be .* of 4 to .*Received: bits={bits}"):
         cls(bits, mode=mode)
 
 
