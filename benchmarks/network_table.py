@@ -27,6 +27,7 @@ from tfqreg.export import export_tflite, verify
 from tfqreg.export.npu import compile_for_npu
 
 from .catalogue import NETWORKS, Network
+from .converter import full_integer
 from .record import RESULTS, write_result
 
 RUNTIMES = {
@@ -121,12 +122,7 @@ def converter_int8(model: keras.Model, images: np.ndarray) -> bytes:
 
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([image[None]] for image in images)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-        return converter.convert()
+        return full_integer(tf.lite.TFLiteConverter.from_keras_model(model), images)
 
 
 def latencies(ours: bytes, theirs: bytes) -> Row:

@@ -18,6 +18,7 @@ from tfqreg.export import export_tflite
 
 from . import photos
 from .agreement import agreement, integer_logits, same_class
+from .converter import full_integer
 from .efficientnet_lite0 import efficientnet_lite0, preprocess
 from .record import write_result
 
@@ -29,12 +30,7 @@ def tensorflow_int8(model: keras.Model, images: np.ndarray) -> bytes:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.export(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([image[None]] for image in images)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-        return converter.convert()
+        return full_integer(tf.lite.TFLiteConverter.from_saved_model(folder), images)
 
 
 def our_int8(model: keras.Model, images: np.ndarray, correct_bias: bool = True) -> bytes:

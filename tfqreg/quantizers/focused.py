@@ -18,7 +18,7 @@ from keras import ops
 
 from tfqreg.quantizers.base import State
 from tfqreg.quantizers.mixture import Mixture, fit_mixture
-from tfqreg.quantizers.power_of_two import PowerOfTwo, nearest_power, surviving, unit_for
+from tfqreg.quantizers.power_of_two import PowerOfTwo, kept, nearest_power, unit_for
 
 # What int8 and int4 hold, less the largest residual.
 LARGEST_CENTRE = {4: 4, 5: 64}
@@ -71,7 +71,7 @@ class Focused(PowerOfTwo):
     def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns the state that suits the weights in `mask`: recentred where they fall into two components."""
         w = ops.convert_to_numpy(w)
-        mixture = fit_mixture(surviving(w, mask))
+        mixture = fit_mixture(w[kept(w, mask)])
         if mixture is None or mixture.separation < self.separation:
             shift = super().fit(w, axes, mask)
             count = np.full_like(shift["unit"], self.exponents)
@@ -84,8 +84,7 @@ class Focused(PowerOfTwo):
         rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(w).tobytes()))
         upper = rng.random(w.shape) < chance if self.sample else chance > 0.5
         centre = means[upper.astype(int)]
-        kept = w != 0 if mask is None else (w != 0) & ops.convert_to_numpy(mask).astype(bool)
-        unit = unit_for((w - centre)[kept], self.residual_exponents, self.bits - 1)
+        unit = unit_for((w - centre)[kept(w, mask)], self.residual_exponents, self.bits - 1)
         if self.mode == "exact":
             unit = max(unit, float(np.abs(means).max()) / LARGEST_CENTRE[self.bits])
         ones = np.ones((1,) * w.ndim, np.float32)

@@ -103,7 +103,7 @@ class PowerOfTwo(Quantizer):
         """Returns the unit that suits the weights in `mask`, and alpha at 1."""
         w = ops.convert_to_numpy(w)
         ones = np.ones((1,) * w.ndim, np.float32)
-        return {"unit": ones * np.float32(unit_for(surviving(w, mask), self.exponents, self.bits)), "alpha": ones}
+        return {"unit": ones * np.float32(unit_for(w[kept(w, mask)], self.exponents, self.bits)), "alpha": ones}
 
     def codes(self, w: Any, state: State) -> Any:
         """Returns the codes as floats."""
@@ -135,7 +135,6 @@ class PowerOfTwo(Quantizer):
         return {"bits": self.bits, "mode": self.mode}
 
 
-def surviving(w: np.ndarray, mask: Any) -> np.ndarray:
-    """Returns the weights of a mask that are not 0, flat."""
-    kept = w != 0 if mask is None else (w != 0) & ops.convert_to_numpy(mask).astype(bool)
-    return w[kept]
+def kept(w: np.ndarray, mask: Any) -> np.ndarray:
+    """Returns which weights are in a mask and not 0."""
+    return w != 0 if mask is None else (w != 0) & ops.convert_to_numpy(mask).astype(bool)
