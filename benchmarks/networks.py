@@ -30,8 +30,10 @@ def lenet5(classes: int = 10, backend: ModuleType = keras) -> Any:
     )
 
 
-def mobile_blocks(classes: int = 10, width: int = 32, backend: ModuleType = keras) -> Any:
-    """Returns a small BatchNorm and depthwise network for 28x28 images, with one residual addition; raw logits."""
+def mobile_blocks(
+    classes: int = 10, width: int = 32, backend: ModuleType = keras, shape: tuple[int, int, int] = (28, 28, 1)
+) -> Any:
+    """Returns a small BatchNorm and depthwise network with one residual addition; raw logits."""
     layers = backend.layers
 
     def norm_relu(x: Any, name: str) -> Any:
@@ -42,7 +44,7 @@ def mobile_blocks(classes: int = 10, width: int = 32, backend: ModuleType = kera
         x = norm_relu(depthwise(x), f"{name}_depthwise")
         return norm_relu(layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_pointwise")(x), f"{name}_pointwise")
 
-    inputs = layers.Input((28, 28, 1), name="image")
+    inputs = layers.Input(shape, name="image")
     x = norm_relu(layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name="stem")(inputs), "stem")
     x = block(x, 2 * width, "block_1")
     x = layers.Add(name="add")([x, block(x, 2 * width, "block_2")])
@@ -56,26 +58,31 @@ def norm_relu(x: Tensor, name: str) -> Tensor:
     return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
 
 
+def conv_norm(x: Tensor, filters: int, size: int, strides: int, name: str) -> Tensor:
+    """Returns BatchNorm(Conv2D(x)), padded to the same size, without a bias."""
+    x = layers.Conv2D(filters, size, strides, "same", use_bias=False, name=f"{name}_conv")(x)
+    return layers.BatchNormalization(name=f"{name}_norm")(x)
+
+
+def residual_block(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
+    """Returns ReLU of two convolutions 3x3 plus a skip; the skip is a convolution where `strides` > 1."""
+    y = layers.ReLU(name=f"{name}_a_relu")(conv_norm(x, filters, 3, strides, f"{name}_a"))
+    y = conv_norm(y, filters, 3, 1, f"{name}_b")
+    if strides > 1:
+        x = conv_norm(x, filters, 1, strides, f"{name}_skip")
+    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
+
+
 def resnet18(shape: tuple[int, int, int] = (224, 224, 3), classes: int = 1000, width: int = 64) -> keras.Model:
     """Returns ResNet-18 (He et al. 2016, table 1), raw logits; `width` is the first stage's channels."""
-
-    def conv_norm(x: Tensor, filters: int, size: int, strides: int, name: str) -> Tensor:
-        x = layers.Conv2D(filters, size, strides, "same", use_bias=False, name=f"{name}_conv")(x)
-        return layers.BatchNormalization(name=f"{name}_norm")(x)
-
-    def block(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
-        y = layers.ReLU(name=f"{name}_a_relu")(conv_norm(x, filters, 3, strides, f"{name}_a"))
-        y = conv_norm(y, filters, 3, 1, f"{name}_b")
-        if strides > 1:
-            x = conv_norm(x, filters, 1, strides, f"{name}_skip")
-        return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
-
     inputs = keras.Input(shape, name="image")
     x = layers.ReLU(name="stem_relu")(conv_norm(inputs, width, 7, 2, "stem"))
     x = layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)
     for stage in range(4):
         for index in range(2):
-            x = block(x, width << stage, 2 if stage and not index else 1, f"stage_{stage + 1}_block_{index + 1}")
+            x = residual_block(
+                x, width << stage, 2 if stage and not index else 1, f"stage_{stage + 1}_block_{index + 1}"
+            )
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(inputs, layers.Dense(classes, name="head")(x), name="resnet18")
 

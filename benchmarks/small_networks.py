@@ -1,0 +1,55 @@
+"""Networks that train within minutes on two cores, for the benchmarks of the methods; all give raw logits."""
+
+import keras
+from keras import layers
+
+from .networks import conv_norm, norm_relu, residual_block
+
+COLOUR = (32, 32, 3)
+
+
+def two_conv_three_dense(classes: int = 10) -> keras.Model:
+    """Returns the network that SinReQ's authors call CIFAR-10: 6 and 16 convolutions 5x5; 120, 84 and 10 units."""
+    return keras.Sequential(
+        [
+            keras.Input(COLOUR, name="image"),
+            layers.Conv2D(6, 5, activation="relu", name="conv1"),
+            layers.MaxPooling2D(2, name="pool1"),
+            layers.Conv2D(16, 5, activation="relu", name="conv2"),
+            layers.MaxPooling2D(2, name="pool2"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(120, activation="relu", name="fc1"),
+            layers.Dense(84, activation="relu", name="fc2"),
+            layers.Dense(classes, name="fc3"),
+        ],
+        name="two_conv_three_dense",
+    )
+
+
+def vgg(classes: int = 10, width: int = 12) -> keras.Model:
+    """Returns five convolutions 3x3 with BatchNorm, three pools and three dense layers: VGG-small, narrow."""
+    inputs = keras.Input(COLOUR, name="image")
+    x = inputs
+    for stage, convs in enumerate((1, 2, 2)):
+        for index in range(convs):
+            name = f"conv{stage + 1}_{index + 1}"
+            x = norm_relu(layers.Conv2D(width << stage, 3, padding="same", use_bias=False, name=name)(x), name)
+        x = layers.MaxPooling2D(2, name=f"pool{stage + 1}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    for name in ("fc1", "fc2"):
+        x = norm_relu(layers.Dense(256, use_bias=False, name=name)(x), name)
+    return keras.Model(inputs, layers.Dense(classes, name="fc3")(x), name="vgg")
+
+
+def resnet14(classes: int = 10, width: int = 16) -> keras.Model:
+    """Returns a residual network of three stages, two blocks each, behind a stem of stride 2."""
+
+    inputs = keras.Input(COLOUR, name="image")
+    x = layers.ReLU(name="stem_relu")(conv_norm(inputs, width, 3, 2, "stem"))
+    for stage in range(3):
+        for index in range(2):
+            x = residual_block(
+                x, width << stage, 2 if stage and not index else 1, f"stage_{stage + 1}_block_{index + 1}"
+            )
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(classes, name="head")(x), name="resnet14")
