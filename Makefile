@@ -23,7 +23,7 @@ demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo --output build/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -199,7 +199,10 @@ class Builder:
         fuses = kind in _FUSES_RELU
         if fuses:
             attributes["activation"] = activation
-        name = self.emit(kind, inputs, self.tensor(value.name, value.shape, grid), **attributes)
+        if kind == "RELU" and self._saturates_at_zero(inputs[0], grid):
+            name, activation = self.requantized(inputs[0], grid), "NONE"
+        else:
+            name = self.emit(kind, inputs, self.tensor(value.name, value.shape, grid), **attributes)
         if kind in SHARES_GRID:
             self.lowest[name] = min(self.lowest.get(source, -128) for source in inputs)
         inert = activation == "NONE" or activation_bounds(activation, grid) == (INT8_MIN, INT8_MAX)
@@ -211,6 +214,10 @@ class Builder:
             source = self.reshaped(name, pool.source)
             name = self.emit("MAX_POOL_2D", (source,), self.tensor(pool.name, pool.shape, grid), **pool.attributes)
         return name
+
+    def _saturates_at_zero(self, source: str, grid: Quantization) -> bool:
+        """Whether QUANTIZE to the grid is a ReLU: XNNPACK takes the one, and not the other."""
+        return grid.zero_point == INT8_MIN and self.grid(source).scale[0] < 128 * grid.scale[0]
 
     def _fine_enough(self, kind: str, inputs: tuple[str, ...], grid: Quantization) -> tuple[str, ...]:
         """The inputs of an operator, on finer grids where they are too coarse next to its output for a runtime.
