@@ -24,23 +24,13 @@ from tfqreg.export.runtimes import run
 from tfqreg.export.summary import format_summary, summarize
 
 from .data import Split, mnist
+from .floats import BATCH, compiled
 from .networks import lenet5
 from .record import versions
 
 FLOAT_EPOCHS = 4
 EPOCHS = 7
-BATCH = 128
 VERIFIED = 1000
-
-
-def compiled(model: keras.Model, rate: float, steps: int) -> keras.Model:
-    """Returns the model compiled with Adam, its rate falling to 0 along a cosine over `steps`."""
-    model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    return model
 
 
 def fit(

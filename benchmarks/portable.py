@@ -23,10 +23,10 @@ from tfqreg.export.tflite import debug_copy
 from tfqreg.export.verify import simulator_mode
 
 from .data import Split, fashion_mnist, mnist
+from .floats import accuracy, train
 from .networks import lenet5, mobile_blocks
 from .record import write_result
 
-BATCH = 128
 FLOAT_EPOCHS, EPOCHS = 3, 1
 COMPARED = 50  # samples that every interpreter runs
 BITS = ((8, 8), (4, 8), (4, 4))  # of weights and activations
@@ -35,23 +35,6 @@ NETWORKS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "mobile blocks, Fashion-MNIST": (mobile_blocks, fashion_mnist),
 }
 FORMS: dict[str, dict[str, Any]] = {"plain": {}, "portable": {"portable": True}, "int4": {"storage": "int4"}}
-
-
-def trained(model: keras.Model, train: Split, rate: float, epochs: int, callbacks: Any = ()) -> keras.Model:
-    """Returns the model after some epochs of Adam, its rate falling along a cosine."""
-    steps = epochs * -(-len(train[0]) // BATCH)
-    model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    model.fit(*train, batch_size=BATCH, epochs=epochs, callbacks=list(callbacks))
-    return model
-
-
-def accuracy(model: keras.Model, split: Split) -> float:
-    """Returns the share of samples whose largest score is the label's."""
-    return float((model.predict(split[0], batch_size=500, verbose=0).argmax(1) == split[1]).mean())
 
 
 def differing(graph: Graph, images: np.ndarray) -> dict[str, dict[str, float]]:
@@ -90,16 +73,16 @@ def main() -> None:
     result: dict[str, Any] = {"seed": options.seed, "float_epochs": FLOAT_EPOCHS, "epochs": EPOCHS, "networks": {}}
     for name, (build, load) in NETWORKS.items():
         keras.utils.set_random_seed(options.seed)
-        train, _, test = load()
+        training, _, test = load()
         print(f"\n{name}, float")
-        model = trained(build(), train, 2e-3, FLOAT_EPOCHS)
+        model = train(build(), training, 2e-3, FLOAT_EPOCHS)
         rows: dict[str, Any] = {"float_accuracy": accuracy(model, test)}
         result["networks"][name] = rows
         for weights, activations in BITS:
             bits = f"{weights}-bit weights, {activations}-bit activations"
             print(f"\n{name}, {bits}")
             quantized = tq.quantize(model, [tq.Rule("", weights=tq.Uniform(weights))], activations)
-            rows[bits] = measure(trained(quantized, train, 1e-3, EPOCHS, tq.callbacks_for(quantized)), test)
+            rows[bits] = measure(train(quantized, training, 1e-3, EPOCHS, tq.callbacks_for(quantized)), test)
     path = write_result("portable", result)
     print(json.dumps(result, indent=2), f"\nwritten to {path}")
 
