@@ -1,0 +1,236 @@
+"""Multi-bit weights below one bit, with the loss and without it: `python -m benchmarks.alq`.
+
+Each cell starts from a float network of `benchmarks.floats`, so seeds vary the order of the batches alone.
+
+| method | |
+|---|---|
+| alq | the method, with the groups of the paper |
+| alq channelwise | one group an output channel |
+| lq | bases and coordinates fitted to float weights straight through, without the loss (H = 1), pruned by the error \
+in the weights: LQ-Nets' way, with the epochs, rate, pruning schedule and bits of alq |
+
+In the last epoch the coordinates are whole numbers. `--overhead` measures a basis step against a float step of Adam,
+`--plot` draws docs/alq.png.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import ops
+
+import tfqreg as tq
+from tfqreg.export.container import inspect, pack
+from tfqreg.export.lower import lower
+from tfqreg.export.model import graph_inputs
+from tfqreg.export.runtimes import run
+from tfqreg.export.tflite import write_tflite
+from tfqreg.export.verify import compare
+from tfqreg.optimizers import Mode
+from tfqreg.projection import projected
+from tfqreg.pruning.bases import multibit_kernels, storage_bytes
+
+from .data import Split
+from .floats import BATCH, TASKS, accuracy, float_model
+from .record import RESULTS, Cells
+from .training_overhead import alternate, trainer, with_ratios
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+PICTURE = Path(__file__).parents[1] / "docs" / "alq.png"
+METHODS = ("alq", "alq channelwise", "lq")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured of a network: target bits, seeds, and how long it trains."""
+
+    bits: tuple[float, ...]
+    seeds: int
+    epochs: int
+    rounds: int
+    rate: float = 1e-3
+    samples: int | None = None
+
+
+PLANS = {
+    "lenet5": Plan(bits=(0.2, 0.4), seeds=3, epochs=8, rounds=3, samples=20_000),
+    "vgg": Plan(bits=(1.0,), seeds=1, epochs=5, rounds=2, samples=10_000),
+}
+
+
+class AtEpoch(keras.callbacks.Callback):
+    """Keeps what `measure` returns at the end of some epochs, counted from 1."""
+
+    def __init__(self, measure: Any, epochs: Any) -> None:
+        super().__init__()
+        self.measure, self.epochs, self.found = measure, epochs, []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Measures."""
+        if epoch + 1 in self.epochs:
+            self.found.append(self.measure(self.model))
+
+
+def rounds_for(plan: Plan, bits: float, method: str) -> tq.ALQRounds:
+    """Returns the callback of a method; its last epoch has the coordinates whole."""
+    last = 1.0 - 1.0 / plan.epochs
+    if method == "lq":
+        return tq.ALQRounds(bits, rounds=plan.rounds, split=(3, 0, 1), ste_until=last, coordinate_until=last)
+    return tq.ALQRounds(bits, rounds=plan.rounds, coordinate_until=last)
+
+
+def trained(
+    name: str, bits: float, method: str, seed: int, train: Split, validation: Split
+) -> tuple[Any, dict[str, Any]]:
+    """Returns a trained model and its figures on the way."""
+    plan = PLANS[name]
+    keras.utils.set_random_seed(seed)
+    structure = "channelwise" if "channelwise" in method else "auto"
+    model = tq.quantize(float_model(name), [tq.Rule(".*", tq.MultiBit(structure))])
+    tq.calibrate(model, train[0][: 8 * BATCH], verbose=0)
+    model.compile(tq.ALQ(plan.rate, loss_aware=method != "lq"), LOSS, metrics=["accuracy"])
+    bits_of = AtEpoch(tq.average_bits, range(1, plan.epochs + 1))
+    projection = AtEpoch(partial(before_and_after_projection, split=validation), [plan.epochs - 1])
+    callbacks = [rounds_for(plan, bits, method), bits_of, projection]
+    start = time.perf_counter()
+    model.fit(*train, batch_size=BATCH, epochs=plan.epochs, callbacks=callbacks, verbose=2)
+    seconds = time.perf_counter() - start
+    real, whole = projection.found[0]
+    model.save(f"/tmp/alq/models/{name}_{bits}_{method}_{seed}.keras".replace(" ", "_"), include_optimizer=False)  # TMP
+    return model, {
+        "seconds": round(seconds),
+        "refused_solves": int(ops.convert_to_numpy(model.optimizer.refused_solves)),
+        "bits_by_epoch": bits_of.found,
+        "validation_real_coordinates": real,
+        "validation_projected": whole,
+    }
+
+
+def before_and_after_projection(model: keras.Model, split: Split) -> tuple[float, float]:
+    """Returns a model's accuracy with real coordinates, and with whole ones."""
+    real = accuracy(model, split)
+    with projected(model):
+        return real, accuracy(model, split)
+
+
+def cell(name: str, bits: float, method: str, seed: int) -> dict[str, Any]:
+    """Returns the figures of one training."""
+    train, validation, test = TASKS[name].load()
+    plan = PLANS[name]
+    train = train[0][: plan.samples], train[1][: plan.samples]
+    model, figures = trained(name, bits, method, seed, train, validation)
+    graph = lower(model)
+    tflite = write_tflite(graph)
+    container = pack(tflite)
+    inputs = graph_inputs(graph, test[0])
+    few = {name: codes[:64] for name, codes in inputs.items()}
+    scores = run(tflite, inputs, "litert")[graph.outputs[0]]
+    return {
+        "bits": tq.average_bits(model),
+        "validation": accuracy(model, validation),
+        "tflite_test": float((scores.argmax(1) == test[1]).mean()),
+        "verify": str(compare(graph, tflite, few, ["litert"])),
+        "container_bytes": len(container),
+        "tflite_bytes": len(tflite),
+        **sizes(model, container),
+        **figures,
+    }
+
+
+def sizes(model: keras.Model, container: bytes) -> dict[str, Any]:
+    """Returns, by kernel, the bytes its codes take in the container beside those of the paper's formula."""
+    coded = {tensor.name: tensor.coded_bytes for tensor in inspect(container).tensors}
+    rows = {}
+    for name, (kernel, _) in multibit_kernels(model).items():
+        valid = ops.convert_to_numpy(kernel.state["valid"])
+        groups, alphas = math.prod(valid.shape[:2]), int(valid.sum())
+        bits = alphas / groups
+        rows[name] = {
+            "weights": kernel.count,
+            "groups": groups,
+            "alphas": alphas,
+            "formula_bytes": storage_bytes(kernel.count, bits, alphas),
+            "formula_with_widths_bytes": storage_bytes(kernel.count, bits, alphas, groups, valid.shape[-1]),
+            "coded_bytes": next((size for key, size in coded.items() if key == name), None),
+        }
+    names = ("formula_bytes", "formula_with_widths_bytes")
+    return {"by_kernel": rows} | {name: sum(row[name] for row in rows.values()) for name in names}
+
+
+def float_cell(name: str) -> dict[str, float]:
+    """Returns the accuracy of the float network."""
+    _, validation, test = TASKS[name].load()
+    model = float_model(name)
+    return {"validation": accuracy(model, validation), "test": accuracy(model, test)}
+
+
+def overhead(rounds: int = 5) -> dict[str, float]:
+    """Returns milliseconds of a step of each mode and of float Adam on LeNet-5, ratios, and the cost of one base."""
+    model = float_model("lenet5")
+    model.compile(keras.optimizers.Adam(1e-4), LOSS)
+    runs = {"float": trainer(keras, model)}
+    for mode in (Mode.BASIS, Mode.COORDINATE):
+        wrapped = tq.quantize(float_model("lenet5"), [tq.Rule(".*", tq.MultiBit())])
+        wrapped.compile(tq.ALQ(1e-4), LOSS)
+        wrapped.optimizer.build(wrapped.trainable_variables)
+        wrapped.optimizer.mode.assign(int(mode))
+        runs[mode.name.lower()] = trainer(keras, wrapped)
+    seconds = alternate(runs, rounds, "lenet5")
+    kernels = [kernel for kernel, _ in multibit_kernels(wrapped).values()]
+    group_bases = sum(math.prod(kernel.state["alpha"].shape) for kernel in kernels)
+    weight_bases = sum(math.prod(kernel.state["basis"].shape) for kernel in kernels)
+    extra = seconds["basis"] - seconds["float"]
+    return with_ratios(seconds) | {
+        "microseconds_a_group_and_base": 1e6 * extra / group_bases,
+        "nanoseconds_a_weight_and_base": 1e9 * extra / weight_bases,
+    }
+
+
+def plot() -> None:
+    """Draws the bits of each layer over the epochs of LeNet-5's first cell."""
+    import matplotlib.pyplot as plt
+
+    cells = json.loads((RESULTS / "alq.json").read_text())["cells"]
+    key = f"lenet5 {PLANS['lenet5'].bits[0]} alq 0"
+    rows = cells[key]["bits_by_epoch"]
+    figure, axis = plt.subplots(figsize=(6, 3.2))
+    for name in rows[0]:
+        style = {"color": "black", "linewidth": 2.5} if name == "total" else {}
+        label = "all weights" if name == "total" else name.removesuffix("/kernel")
+        axis.plot(range(1, len(rows) + 1), [row[name] for row in rows], label=label, **style)
+    axis.set(xlabel="epoch", ylabel="bits a weight", yscale="log")
+    axis.legend(ncols=2, frameon=False)
+    figure.tight_layout()
+    figure.savefig(PICTURE, dpi=110)
+
+
+def main() -> None:
+    """Measures the cells that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(PLANS), help=f"all by default: {' '.join(PLANS)}")
+    parser.add_argument("--overhead", action="store_true", help="measure the time of a step alone")
+    parser.add_argument("--plot", action="store_true", help="draw the picture of what was measured")
+    options = parser.parse_args()
+    if options.plot:
+        plot()
+        return
+    cells = Cells("alq", {"batch": BATCH, "plans": {name: vars(plan) for name, plan in PLANS.items()}})
+    if options.overhead:
+        cells("overhead", overhead)
+        return
+    for name in options.names:
+        plan = PLANS[name]
+        cells(f"{name} float", partial(float_cell, name))
+        for seed, bits, method in product(range(plan.seeds), plan.bits, METHODS):
+            cells(f"{name} {bits} {method} {seed}", partial(cell, name, bits, method, seed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+r"""Steps of multi-bit weights on a quadratic model of the loss, for all groups of a kernel at once.
+
+    f(w) = gradient . (w - w_t) + 1/2 (w - w_t)' diag(H) (w - w_t),    target w* = w_t - gradient / H
+
+so that f(w) = 1/2 sum H (w - w*)^2 up to a constant. Arrays are (..., size) for weights, (..., bases) for coordinates
+and (..., bases, size) for bases.
+
+Reference: Qu et al. 2020, arXiv 1912.08883, section 4.
+"""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+RIDGE = 1e-6
+
+
+def nearest_signs(target: Any, alpha: Any) -> Any:
+    """Returns, for each weight, the signs whose level `sum_i +-alpha_i` is nearest to its target.
+
+    The levels of a group are sorted and each target finds its place among their midpoints by bisection, so no table of
+    weights by levels is built. Levels are symmetric: the search is among the upper half, for the magnitude.
+
+    Args:
+        target: (channels, parts, size).
+        alpha: (channels, parts, bases), of either sign; 0 where there is no base.
+
+    Returns:
+        -1.0 and 1.0, (channels, parts, bases, size).
+    """
+    bases = alpha.shape[-1]
+    half = 2 ** (bases - 1)
+    table = np.where(np.arange(2 * half) >> np.arange(bases)[:, None] & 1, 1.0, -1.0).astype(np.float32)
+    levels = ops.reshape(ops.matmul(alpha, table), (-1, 2 * half))
+    order = ops.cast(ops.argsort(levels, axis=-1), "int32")[:, half:]
+    levels = ops.take_along_axis(levels, order, axis=-1)
+    midpoints = ops.reshape((levels + ops.roll(levels, -1, axis=-1)) / 2.0, (-1,))  # the last of a row is never read
+    rows = ops.arange(0, levels.shape[0] * half, half, dtype="int32")
+    position, magnitude = ops.reshape(rows, (*target.shape[:-1], 1)), ops.abs(target)
+    # Each level occurs 2^k times where k coordinates are 0: the last k steps would only choose among equals.
+    most = ops.max(ops.sum(ops.cast(alpha != 0.0, "int32"), axis=-1))
+
+    def upper(position: Any, i: int) -> Any:
+        above = magnitude > ops.take(midpoints, position + (2**i - 1))
+        return position + ops.cast(above, "int32") * 2**i
+
+    for done, i in enumerate(reversed(range(bases - 1))):
+        if done == 0:
+            position = upper(position, i)
+        else:
+            position = ops.cond(most > done + 1, lambda p=position, i=i: upper(p, i), lambda p=position: p)
+    codes = ops.take(ops.reshape(order, (-1,)), ops.broadcast_to(position, target.shape))
+    codes = ops.expand_dims(ops.where(target < 0.0, 2 * half - 1 - codes, codes), -2)
+    bits = ops.reshape(ops.convert_to_tensor([2**i for i in range(bases)], dtype="int32"), (-1, 1))
+    return ops.where(ops.bitwise_and(codes, bits) > 0, 1.0, -1.0)
+
+
+def normal_equations(target: Any, curvature: Any, basis: Any, valid: Any) -> tuple[Any, Any]:
+    """Returns A and r of the model in the coordinates, `1/2 alpha' A alpha - r alpha`, up to a constant and a scale.
+
+        A = B H B',    r = B H w*,    both over the sum of H
+
+    Args:
+        target: w* (..., size).
+        curvature: H (..., size), positive.
+        basis: -1.0 and 1.0 (..., bases, size).
+        valid: boolean (..., bases); rows and columns of bases that are not are 0.
+    """
+    valid = ops.cast(valid, "float32")
+    weighted = basis * ops.expand_dims(curvature / ops.sum(curvature, axis=-1, keepdims=True), -2)
+    matrix = ops.matmul(weighted, ops.swapaxes(basis, -1, -2))
+    right = ops.squeeze(ops.matmul(weighted, ops.expand_dims(target, -1)), -1)
+    return matrix * ops.expand_dims(valid, -1) * ops.expand_dims(valid, -2), right * valid
+
+
+def solve_coordinates(matrix: Any, right: Any, valid: Any) -> Any:
+    """Returns the coordinates that minimise the model, `(A + D)^-1 r`, D = 1e-6, and 1 where there is no base."""
+    one = np.eye(valid.shape[-1], dtype=np.float32)
+    matrix = matrix + ops.expand_dims(ops.where(valid, RIDGE, 1.0), -1) * one
+    # Where a loss has become NaN the solver would fail without a word about it.
+    matrix = ops.where(ops.all(ops.isfinite(matrix), axis=(-1, -2), keepdims=True), matrix, one)
+    return ops.squeeze(ops.solve(matrix, ops.expand_dims(right, -1)), -1)
+
+
+def model_value(alpha: Any, matrix: Any, right: Any) -> Any:
+    """Returns each group's `1/2 alpha' A alpha - r alpha`."""
+    image = ops.squeeze(ops.matmul(matrix, ops.expand_dims(alpha, -1)), -1)
+    return ops.sum(alpha * (image / 2.0 - right), axis=-1)
+
+
+def basis_step(target: Any, curvature: Any, alpha: Any, valid: Any) -> tuple[Any, Any, Any]:
+    """Returns new bases, coordinates (0 or more), and the number of solves that had to be refused.
+
+    Coordinates that would raise the model, as those of a nearly singular system may, are refused: the group keeps its
+    old ones. So neither part of the step ever raises it.
+
+    Args:
+        target: w* (channels, parts, size).
+        curvature: H, same shape, positive.
+        alpha: (channels, parts, bases).
+        valid: boolean, same shape.
+    """
+    alpha = ops.where(valid, alpha, 0.0)
+    basis = nearest_signs(target, alpha)
+    matrix, right = normal_equations(target, curvature, basis, valid)
+    solved = ops.where(valid, solve_coordinates(matrix, right, valid), 0.0)
+    old, new = model_value(alpha, matrix, right), model_value(solved, matrix, right)
+    # What is lost to rounding is no singular system.
+    refused = ops.sum(ops.cast(~(new <= old + RIDGE * ops.abs(old)), "int32"))
+    alpha = ops.where(ops.expand_dims(new <= old, -1), solved, alpha)
+    signs = ops.where(valid, ops.where(alpha < 0.0, -1.0, 1.0), 0.0)
+    return basis * ops.expand_dims(signs, -1), ops.abs(alpha), refused
+
+
+def chunks(shape: tuple[int, ...], bases: int, largest: int) -> list[slice]:
+    """Returns slices of the channels such that each has at most `largest` values of `basis`, one channel at least."""
+    channels, parts, size = shape
+    step = max(1, largest // (parts * size * bases))
+    return [slice(start, start + step) for start in range(0, channels, step)]

@@ -1,0 +1,97 @@
+"""How a kernel is cut into groups of weights that share their coordinates."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from keras import ops
+
+STRUCTURES = ("auto", "channelwise", "kernelwise", "pixelwise", "subchannel")
+SMALLEST_GROUP = 16
+LARGEST_PART = 512
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A kernel as an array (channels, parts, size): `parts` groups of `size` weights in each output channel.
+
+    `order` is the permutation that brings the kernel's axes into that order before the reshape.
+    """
+
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    channels: int
+    parts: int
+    size: int
+
+    def split(self, w: Any) -> Any:
+        """Returns a kernel's weights as (channels, parts, size)."""
+        return ops.reshape(ops.transpose(w, self.order), (self.channels, self.parts, self.size))
+
+    def join(self, groups: Any) -> Any:
+        """Returns the weights of (channels, parts, size) in the kernel's shape."""
+        inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
+        return ops.transpose(ops.reshape(groups, [self.shape[axis] for axis in self.order]), inverse)
+
+
+def groups_of(
+    shape: tuple[int, ...], axes: tuple[int, ...], structure: str = "auto", subchannels: int | None = None
+) -> Groups:
+    """Returns how a kernel is cut.
+
+    | structure | a group is | weights in a group |
+    |---|---|---|
+    | channelwise | all weights of an output channel | all |
+    | kernelwise | one filter kernel: an input channel of an output channel | height x width |
+    | pixelwise | one position of an output channel's filter | input channels |
+    | subchannel | one of `subchannels` equal, contiguous parts of an output channel | all / subchannels |
+
+    "auto" takes the larger of kernelwise and pixelwise where that has 16 weights or more, else channelwise; for dense
+    layers and convolutions 1x1 the fewest parts of at most 512 weights.
+
+    Args:
+        shape: of the kernel.
+        axes: its output-channel axes.
+        structure: one of the table, or "auto".
+        subchannels: parts of an output channel; the fewest of at most 512 weights by default.
+
+    Raises:
+        ValueError: for parts that do not divide the channel, and groups of a single weight.
+
+    Example:
+        >>> groups_of((5, 5, 20, 50), (3,)).parts, groups_of((800, 500), (1,)).size
+        (20, 400)
+
+    Reference: Qu et al. 2020, arXiv 1912.08883, section 4.1.
+    """
+    rest = [axis for axis in range(len(shape)) if axis not in axes]
+    spatial = [axis for axis in rest if axis < len(shape) - 2]
+    inputs = [axis for axis in rest if axis not in spatial]
+    positions, depth = (math.prod(shape[axis] for axis in part) for part in (spatial, inputs))
+    weights = positions * depth
+    if structure == "auto":
+        structure = _best_structure(positions, depth)
+    if structure == "kernelwise":
+        rest = inputs + spatial
+    fewest = next(n for n in range(1, weights + 1) if weights % n == 0 and weights // n <= LARGEST_PART)
+    parts = {"channelwise": 1, "kernelwise": depth, "pixelwise": positions}.get(structure) or subchannels or fewest
+    if weights % parts:
+        raise ValueError(
+            f"an output channel of {weights} weights does not fall into equal parts. Choose a divisor of {weights} for "
+            f"`subchannels`. Received: subchannels={parts}, kernel shape={shape}"
+        )
+    if parts == weights > 1:
+        raise ValueError(
+            f'a group would hold a single weight. Take structure="channelwise" or "auto". Received: '
+            f"structure={structure!r}, kernel shape={shape}"
+        )
+    channels = math.prod(shape[axis] for axis in axes)
+    return Groups(tuple(shape), (*axes, *rest), channels, parts, weights // parts)
+
+
+def _best_structure(positions: int, depth: int) -> str:
+    if positions == 1:
+        return "subchannel"
+    if max(positions, depth) < SMALLEST_GROUP:
+        return "channelwise"
+    return "kernelwise" if positions >= depth else "pixelwise"
