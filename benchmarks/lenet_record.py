@@ -1,0 +1,114 @@
+"""How small LeNet-5 gets: `python -m benchmarks.lenet_record [CELL ...]`, `--plot` for the picture alone.
+
+Every cell is one call of `tfqreg.recipes.smallest` from the float net of `benchmarks.lenet_teacher`, for one target of
+the container's bytes and one seed. The seeds vary all but the float net. The test split is looked at once a cell.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import tfqreg as tq
+from tfqreg.export import container_size, export_tflite, verify
+
+from .data import mnist
+from .demo import accuracies, sizes
+from .floats import accuracy, float_model
+from .lenet_teacher import NAME, shifted
+from .record import RESULTS, Cells
+
+VERIFIED = 500
+SEEDS = (0, 1, 2)
+# keep: share of the float net's weights in the units that stay; then the share pruned of those; then the bytes.
+TARGETS: dict[int, dict[str, Any]] = {
+    2550: {"keep": 0.06, "sparsity": 0.91},
+    3500: {"keep": 0.08, "sparsity": 0.9},
+    5200: {"keep": 0.1, "sparsity": 0.86},
+}
+EPOCHS = (8, 16)
+
+
+def measured(target: int, seed: int) -> dict[str, Any]:
+    """Returns sizes and accuracies of one training."""
+    keras.utils.set_random_seed(seed)
+    train, validation, test = mnist()
+    teacher, random, start = float_model(NAME), np.random.default_rng(seed), time.perf_counter()
+    small = tq.recipes.smallest(
+        teacher,
+        train[0],
+        target_bytes=target,
+        size=container_size,
+        epochs=EPOCHS,
+        augment=lambda images: shifted(images, random),
+        verbose=2,
+        **TARGETS[target],
+    )
+    seconds = round(time.perf_counter() - start, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("model.tflite", "model.tqw")]
+        graph = export_tflite(small, paths[0], container=paths[1], scale_dtype="bfloat16")
+        tflite, container = (path.read_bytes() for path in paths)
+        report = verify(small, paths[0], validation[0][:VERIFIED])
+    tested = accuracies((teacher, small), graph, tflite, test)
+    size = sizes(teacher, tflite, container)
+    return {
+        "validation_accuracy": accuracy(small, validation),
+        **{f"test_{name}": value for name, value in tested.items()},
+        "mismatched_elements": sum(r.mismatched_elements for r in report.runtimes.values()),
+        "compared_elements": sum(r.compared_elements for r in report.runtimes.values()),
+        **size,
+        "stream_ratio": size["float_bytes"] / size["weight_stream_bytes"],
+        "units": [layer.layer.kernel.shape[-1] for layer in tq.wrap.quantized_layers(small)],
+        "weights": _alive(small),
+        "seconds": seconds,
+    }
+
+
+def _alive(model: keras.Model) -> int:
+    layers = tq.wrap.quantized_layers(model)
+    return sum(int(np.count_nonzero(codes)) for layer in layers for codes, _ in layer.encode().values())
+
+
+def plot(cells: dict[str, Any], header: dict[str, Any], path: Path) -> None:
+    """Draws validation accuracy over the container's bytes, all cells."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    for cell in cells.values():
+        axes.plot(cell["container_bytes"] / 1e3, 100 * cell["validation_accuracy"], "o", color="tab:blue")
+    for key, style in (("teacher", "-"), ("plain_float", ":")):
+        axes.axhline(100 * header[f"{key}_validation_accuracy"], color="black", linestyle=style, linewidth=0.8)
+    axes.set(xlabel="container (kB)", ylabel="validation accuracy (%)", title="LeNet-5 on MNIST; float: 1,724 kB")
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+
+
+def main() -> None:
+    """Measures the cells named, all by default, and draws them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [f"{target}/{seed}" for target in TARGETS for seed in SEEDS]
+    parser.add_argument("cells", nargs="*", default=names, help=f"all by default: {' '.join(names)}")
+    parser.add_argument("--plot", action="store_true", help="draws what is there, and trains nothing")
+    options = parser.parse_args()
+    _, validation, test = mnist()
+    header: dict[str, Any] = {"epochs": EPOCHS, "targets": TARGETS}
+    for key, name in (("teacher", NAME), ("plain_float", "lenet5")):
+        model = float_model(name)
+        header[f"{key}_validation_accuracy"] = accuracy(model, validation)
+        header[f"{key}_test_accuracy"] = accuracy(model, test)
+    cells = Cells("lenet_record", header)
+    for name in () if options.plot else options.cells:
+        target, seed = map(int, name.split("/"))
+        cells(name, lambda target=target, seed=seed: measured(target, seed))
+    plot(json.loads((RESULTS / "lenet_record.json").read_text())["cells"], header, Path("docs/lenet_record.png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Whole trainings as one call."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfqreg.calibrate import calibrate
+from tfqreg.callbacks.size_budget import SizeBudget
+from tfqreg.callbacks.stages import Stages
+from tfqreg.dead_units import remove_dead_units
+from tfqreg.distill import DistillationLoss
+from tfqreg.pruning.rate_distortion import RateDistortion
+from tfqreg.quantizers import Uniform
+from tfqreg.regularizers.rate import Rate
+from tfqreg.weak_units import drop_weak_units
+from tfqreg.wrap import Rule, activation_layers, quantize
+
+Augment = Callable[[np.ndarray], np.ndarray]
+CALIBRATION = 512
+
+
+def smallest(
+    model: keras.Model,
+    images: np.ndarray,
+    keep: float = 0.06,
+    sparsity: float = 0.9,
+    rules: Sequence[Rule] | None = None,
+    target_bytes: int | None = None,
+    size: Callable[[keras.Model], int] | None = None,
+    epochs: tuple[int, int] = (10, 20),
+    rate: float = 2e-3,
+    temperature: float = 1.0,
+    augment: Augment | None = None,
+    batch_size: int = 128,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | str = "auto",
+) -> keras.Model:
+    """Returns a narrow, sparse, quantized model that gives what a float model gives, trained on images alone.
+
+    1. The weakest units leave (`drop_weak_units`).
+    2. Weights are pruned by their worth a coded bit while the rest learns the float model's outputs, in float
+       (`RateDistortion`, `distill`); with a target, the share follows the container's bytes (`SizeBudget`).
+    3. Dead units leave (`remove_dead_units`).
+    4. What remains is quantized by learned MSQE with a price on bytes (`Rate`), and settles; dead units leave again.
+
+    Args:
+        model: a trained float model of logits, Functional or Sequential. The better it generalises, the smaller the
+            result may be.
+        images: training inputs, without labels.
+        keep: share of the weights in the units that stay at the start; 0.06 by default.
+        sparsity: share of those to prune, 0.9 by default; where it starts with a target.
+        rules: what holds for which layer, as of `quantize`; by default 3 bits, `Rate()` and one `RateDistortion` for
+            all. A rule of its own with more bits and no `prune` suits depthwise convolutions.
+        target_bytes: what the container may take; None, the default, leaves `sparsity` as it is.
+        size: gives the bytes of a model; `tfqreg.export.container_size`. Needed with a target.
+        epochs: of pruning and of quantized training; 10 and 20 by default.
+        rate: of Adam at the start of both, falling to 0 along a cosine; 2e-3 by default.
+        temperature: of the distillation; 1 by default.
+        augment: maps a batch of images to another, fresh for every batch; the float model sees the originals. None by
+            default.
+        batch_size: 128 by default.
+        callbacks: more callbacks, of both trainings.
+        verbose: of `fit`.
+
+    Raises:
+        TypeError, ValueError: as `quantize`, `drop_weak_units` and `SizeBudget`, and for a target without `size`.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> import tfqreg as tq
+        >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(2)])
+        >>> images = np.random.rand(64, 4).astype("float32")
+        >>> small = tq.recipes.smallest(net, images, keep=0.5, sparsity=0.5, epochs=(1, 1), verbose=0)
+        >>> small.count_params() < net.count_params()
+        True
+    """
+    if target_bytes is not None and size is None:
+        raise ValueError(
+            "smallest: a target needs `size`, which tells the bytes of a model: tfqreg.export.container_size. "
+            f"Received: target_bytes={target_bytes}, size=None"
+        )
+    narrow = drop_weak_units(model, keep)
+    q = quantize(narrow, rules or [Rule(".*", Uniform(3), Rate(), RateDistortion(sparsity))])
+    lessons = Lessons(images, model.predict(images, batch_size=500, verbose=0), batch_size, augment)
+    sample = images[np.random.default_rng(0).permutation(len(images))[:CALIBRATION]]
+
+    def fit(stage_epochs: int, stages: Stages) -> None:
+        schedule = keras.optimizers.schedules.CosineDecay(rate, stage_epochs * len(lessons))
+        q.compile(keras.optimizers.Adam(schedule), DistillationLoss(temperature))
+        budget = [] if target_bytes is None or size is None else [SizeBudget(target_bytes, _without_dead(size))]
+        q.fit(lessons, epochs=stage_epochs, callbacks=[*budget, stages, *callbacks], verbose=verbose)  # type: ignore
+
+    with _float_activations(q, sample):
+        fit(epochs[0], Stages(0.85, 0.75, 1.0))
+    q = remove_dead_units(q)
+    calibrate(q, sample, correct_bias=False, verbose=0)
+    fit(epochs[1], Stages(0.0, 0.0, 0.8))
+    return remove_dead_units(q)
+
+
+class Lessons(keras.utils.PyDataset):
+    """Batches of images, augmented anew, with the teacher's logits of the images as they are; shuffled every epoch."""
+
+    def __init__(self, images: np.ndarray, logits: np.ndarray, batch_size: int, augment: Augment | None) -> None:
+        super().__init__()
+        self.images, self.logits, self.batch_size, self.augment = images, logits, batch_size, augment
+        self.order = np.random.permutation(len(images))
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        images = self.images[chosen]
+        return images if self.augment is None else self.augment(images), self.logits[chosen]
+
+    def on_epoch_end(self) -> None:
+        """Shuffles."""
+        self.order = np.random.permutation(len(self.images))
+
+
+def _without_dead(size: Callable[[keras.Model], int]) -> Callable[[keras.Model], int]:
+    return lambda model: size(remove_dead_units(model))
+
+
+@contextmanager
+def _float_activations(model: keras.Model, sample: np.ndarray) -> Iterator[Any]:
+    """Lets activations pass as they are, while a first grid stands ready for a look at the size."""
+    calibrate(model, sample, correct_bias=False, verbose=0)
+    layers = activation_layers(model)
+    try:
+        for layer in layers:
+            layer._observer, layer.trainable = (lambda layer, x: x), False
+        yield
+    finally:
+        for layer in layers:
+            layer._observer, layer.trainable = None, True

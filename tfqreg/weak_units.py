@@ -1,0 +1,98 @@
+"""`drop_weak_units`: a narrower model, by the units and channels that carry least for the weights they take."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfqreg.dead_units import Chain, chains, inner, remove_dead_units, weights_in_use
+from tfqreg.graph import clone, flatten, rebuild, set_weights_of
+
+
+@dataclass
+class _Units:
+    """The units of one chain: which stay, what each carries, and the layers that write and read them."""
+
+    chain: Chain
+    stays: np.ndarray
+    carried: np.ndarray
+
+
+def drop_weak_units(model: keras.Model, keep: float) -> keras.Model:
+    """Returns a copy with fewer units and channels, about `keep` of the weights of all layers together; train it then.
+
+    One unit after another goes, the one of the least
+
+        (|own weights| |weights that read it| / the sum of that over the units of its layer)^2 / weights it takes
+
+    The product of norms stays when a unit's scale moves from one layer to the next. Which layers can lose units is
+    said at `remove_dead_units`; a layer keeps one at least.
+
+    Args:
+        model: a float model, Functional or Sequential.
+        keep: share of the weights to keep, 0 < keep <= 1.
+
+    Raises:
+        TypeError: for a subclassed model.
+        ValueError: for a share out of range.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="a"), keras.layers.Dense(2)])
+        >>> drop_weak_units(model, 0.5).get_layer("a").units
+        4
+    """
+    if not 0.0 < keep <= 1.0:
+        raise ValueError(f"drop_weak_units: `keep` is a share of the weights, 0 < keep <= 1. Received: keep={keep!r}")
+    copies: list[tuple] = []
+
+    def copied(path: str, operation: object) -> object:
+        copies.append((operation, clone(operation)))
+        return copies[-1][1]
+
+    copy = rebuild(model, copied)
+    set_weights_of(copies)
+    groups = [_units(chain) for chain in chains(flatten(copy))]
+    layers = {id(c.operation): c.operation for g in groups for c in (g.chain.producer, g.chain.reader)}
+    sizes = {key: float(weights_in_use(layer).size) for key, layer in layers.items()}
+    limit = keep * sum(sizes.values())
+    while sum((live := _live(groups, sizes)).values()) > limit:
+        worths = [_worths(group, live) for group in groups]
+        weakest = min(range(len(groups)), key=lambda i: worths[i].min())
+        if not np.isfinite(worths[weakest].min()):
+            break
+        groups[weakest].stays[worths[weakest].argmin()] = False
+    for group in groups:
+        kernel = inner(group.chain.reader.operation).kernel
+        shape = ops.convert_to_numpy(kernel).shape
+        gone = np.tile(~group.stays, shape[-2] // len(group.stays))
+        kernel.assign(np.where(gone[:, None], 0.0, ops.convert_to_numpy(kernel)))
+    return remove_dead_units(copy)
+
+
+def _units(chain: Chain) -> _Units:
+    own, reading = weights_in_use(chain.producer.operation), weights_in_use(chain.reader.operation)
+    units = own.shape[-1]
+    written = np.sqrt(np.square(own.reshape(-1, units)).sum(axis=0))
+    read = np.sqrt(np.square(reading.reshape(-1, units, reading.shape[-1])).sum(axis=(0, 2)))
+    return _Units(chain, np.ones(units, bool), written * read)
+
+
+def _live(groups: list[_Units], sizes: dict[int, float]) -> dict[int, float]:
+    """Returns the weights that every layer would have left."""
+    live = dict(sizes)
+    for group in groups:
+        for node in (group.chain.producer, group.chain.reader):
+            live[id(node.operation)] *= group.stays.mean()
+    return live
+
+
+def _worths(group: _Units, live: dict[int, float]) -> np.ndarray:
+    """Returns what every unit carries a weight, infinity for those that are gone or the last."""
+    staying = group.stays.sum()
+    if staying <= 1:
+        return np.full(len(group.stays), np.inf)
+    weights = sum(live[id(node.operation)] for node in (group.chain.producer, group.chain.reader)) / staying
+    carried = group.carried / max(group.carried[group.stays].sum(), 1e-30)
+    return np.where(group.stays, np.square(carried) / weights, np.inf)
