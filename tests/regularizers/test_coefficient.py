@@ -97,6 +97,13 @@ def test_scheduled_coefficient():
     MSQE().at_step(5, 100)  # learned: nothing to do
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_schedule_that_gives_no_number(value):
+    penalty = MSQE(coefficient=lambda step: value, name="pull")
+    with pytest.raises(ValueError, match=r"pull: `coefficient` must return finite numbers. Received: .* at step 7"):
+        penalty.at_step(7, 10)
+
+
 def test_a_schedule_of_keras_survives_the_config():
     schedule = keras.optimizers.schedules.PolynomialDecay(0.1, 100, 1.0)
     penalty = MSQE(coefficient=schedule)

@@ -10,6 +10,8 @@ from tfqreg import MSQE, PartialL2, Uniform
 from tfqreg.pruning.magnitude import exact_threshold
 from tfqreg.regularizers.msqe import squared_error
 from tfqreg.regularizers.partial_l2 import partial_squares
+from tfqreg.regularizers.power_of_two_scale import power_of_two_squares
+from tfqreg.regularizers.sinusoidal import sine_squares
 
 RNG = np.random.default_rng(1)
 W = RNG.normal(size=(40, 5)).astype(np.float32)
@@ -132,3 +134,27 @@ def test_invariant_8_partial_l2_spares_large_weights_and_pruning_twice_changes_n
     again = np.where(np.abs(pruned) > exact_threshold([pruned], share), pruned, 0)
     np.testing.assert_array_equal(again, pruned)
     assert PartialL2(share).sparsity == share
+
+
+def test_invariant_9_a_power_of_two_has_no_penalty_and_two_snaps_equal_one():
+    for exponent in (-7.0, 0.0, 3.0):
+        (gradient,) = gradients(power_of_two_squares, np.float32([[exponent]]))
+        assert float(power_of_two_squares(np.float32([[exponent]]))) == 0.0 and not np.any(gradient)
+    quantizer = Uniform(4, per_channel=True, power_of_two=True)
+    state = {name: keras.Variable(value) for name, value in quantizer.fit(W, (1,)).items()}
+    scales = []
+    for _ in range(2):
+        quantizer.settle(state)
+        scales.append(np.asarray(quantizer.scale(state)))
+    np.testing.assert_array_equal(*scales)
+    assert np.all(np.frexp(scales[0])[0] == 0.5)
+
+
+def test_invariant_10_near_the_grid_the_sine_of_method_2_is_the_squared_error():
+    quantizer, state = on_grid(0.5)
+    errors = RNG.uniform(-1, 1, (40, 5)).astype(np.float32)
+    for size, tolerance in ((1e-2, 1e-3), (1e-1, 0.05)):
+        w = np.float32(0.5) * (RNG.integers(-6, 7, (40, 5)) + size * errors).astype(np.float32)
+        sine = float(np.sum(sine_squares(quantizer.positions(w, state))))
+        squares = float(squared_error(w, quantizer.assign(w, state)))
+        assert sine / (np.pi**2 * squares / 0.5**2) == pytest.approx(1.0, rel=tolerance)

@@ -11,9 +11,9 @@ from tiny_nets import dense_net, finite_difference, gradients, kernels, regressi
 
 import tfqreg as tq
 from tfqreg import MSQE, WRPN, DoReFa, LearnedBits, PartialL2, Quantized, SinAReQ, SinReQ, Uniform
-from tfqreg.quantizers.learned_bits import BETA_PER_UNIT
 from tfqreg.regularizers.sinusoidal import rise_at, sine_squares
 
+PACE = LearnedBits().pace
 RNG = np.random.default_rng(2)
 # Published with a public unit test of the regularizer: 16 weights, and four of them again.
 KNOWN = [0.002, 0.0098, 0.0025, 0.0021, 0.0140, 0.098, 0.033, 0.0166]
@@ -34,7 +34,7 @@ def measured(w, quantizer, regularizer=None, beta: float | None = None) -> float
     layer = wrapped(np.float32(w).reshape(len(w), -1), quantizer, regularizer)
     kernel = layer.kernels["kernel"]
     if beta is not None:
-        kernel.state["beta_unit"].assign([[beta / BETA_PER_UNIT]])
+        kernel.state["beta_unit"].assign([[beta / PACE]])
     return float(regularizer.measure(kernel, layer.layer.kernel))
 
 
@@ -53,7 +53,7 @@ def test_invariant_2_gradients_are_those_of_the_formula(power):
     quantizer = LearnedBits(normalize=False)
     layer = wrapped(w, quantizer, regularizer)
     kernel = layer.kernels["kernel"]
-    kernel.state["beta_unit"].assign([[beta / BETA_PER_UNIT]])
+    kernel.state["beta_unit"].assign([[beta / PACE]])
     with tf.GradientTape() as tape:
         value = regularizer.measure(kernel, layer.layer.kernel)
     in_w, in_unit = tape.gradient(value, [layer.layer.kernel.value, kernel.state["beta_unit"].value])
@@ -63,7 +63,7 @@ def test_invariant_2_gradients_are_those_of_the_formula(power):
         in_w, math.pi * steps / 2 ** (power * beta) * np.sin(2 * u) / w.size, rtol=2e-3, atol=1e-6
     )
     expected = np.log(2) * np.mean(math.pi * w * 2**beta * np.sin(2 * u) - power * np.sin(u) ** 2) / 2 ** (power * beta)
-    np.testing.assert_allclose(in_unit / BETA_PER_UNIT, expected, rtol=2e-3)
+    np.testing.assert_allclose(in_unit / PACE, expected, rtol=2e-3)
 
     def by_hand(b):
         return np.mean(np.sin(math.pi * w * (2**b - 1)) ** 2) / 2 ** (power * b)
@@ -136,7 +136,7 @@ def test_invariant_7_schedule():
 def test_invariant_8_beta_comes_to_rest_where_the_formula_says(strength):
     w = np.clip(RNG.normal(scale=0.15, size=(50_000, 1)), -1, 1)
     w = tf.constant(w[np.abs(w) < 0.99].reshape(-1, 1), tf.float32)
-    quantizer, beta = LearnedBits(normalize=False), tf.Variable([[7.0 / BETA_PER_UNIT]])
+    quantizer, beta = LearnedBits(normalize=False), tf.Variable([[7.0 / PACE]])
     state = {"beta_unit": beta, "range": tf.ones((1, 1)), "frozen": tf.zeros((1, 1))}
 
     @tf.function
@@ -162,7 +162,7 @@ def test_invariant_9_numeric_vector():
 
 def test_invariant_10_bits_round_up():
     for beta in (1.0, 1.2, 3.999, 4.0, 6.5):
-        state = {"beta_unit": np.float32([beta / 10]), "range": np.float32([1]), "frozen": np.float32([0])}
+        state = {"beta_unit": np.float32([beta / PACE]), "range": np.float32([1]), "frozen": np.float32([0])}
         bits = LearnedBits().encode(np.float32([2.0]), state)[1]["bits"] - 1
         assert bits == math.ceil(beta) and 1 <= bits / beta < 1 + 1 / beta
 

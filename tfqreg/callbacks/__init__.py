@@ -2,9 +2,13 @@
 
 import keras
 
+from tfqreg.callbacks.alq import ALQRounds
+from tfqreg.callbacks.bits_budget import BitsBudget
 from tfqreg.callbacks.incremental import Incremental
 from tfqreg.callbacks.monitor import Monitor, kernel_figures
+from tfqreg.callbacks.size_budget import SizeBudget
 from tfqreg.callbacks.stages import Stages
+from tfqreg.callbacks.stop import StopWhenSettled
 from tfqreg.wrap import quantized_layers
 
 
@@ -23,4 +27,14 @@ def callbacks_for(model: keras.Model) -> list[keras.callbacks.Callback]:
     return [Stages(), *([Incremental()] if any(kernel.quantizer.incremental for kernel in kernels) else [])]
 
 
-__all__ = ["Incremental", "Monitor", "Stages", "callbacks_for", "kernel_figures"]
+__all__ = [
+    "ALQRounds",
+    "BitsBudget",
+    "Incremental",
+    "Monitor",
+    "SizeBudget",
+    "Stages",
+    "StopWhenSettled",
+    "callbacks_for",
+    "kernel_figures",
+]

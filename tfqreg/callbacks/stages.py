@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras import ops
-
 from tfqreg.callbacks.progress import Progress
-from tfqreg.layers.kernel import QuantizedKernel
+from tfqreg.callbacks.watch import warn_of_divergence, warn_of_zeros
+from tfqreg.layers.kernel import QuantizedKernel, Stage
 from tfqreg.pruning.schedules import cubic, sparsity_at
 from tfqreg.regularizers import Pruning
 from tfqreg.wrap import quantized_layers
@@ -38,7 +37,8 @@ class Stages(Progress):
     | to `settle_from` | quantized weights, the regularizer's coefficient learns |
     | to the end | the coefficient stands at its cap |
 
-    A model that prunes nothing is quantized from its first step. The callback holds no state: where training stands is
+    A model that prunes nothing is quantized from its first step. A warning tells of a kernel that is nearly all zeros
+    as quantization starts, and of a coefficient that diverges. The callback holds no state: where training stands is
     read from the optimizer's step and the model's variables, so a saved run resumes exactly.
 
     Args:
@@ -81,12 +81,15 @@ class Stages(Progress):
                 self.pruned.setdefault(id(kernel.prune), _Pruned(kernel.prune)).pairs.append((kernel, variable))
         self.pruned = {key: group for key, group in self.pruned.items() if not group.frozen()}
         self.penalties = {id(p): p for kernel, _ in self.pairs for p in (kernel.prune, kernel.regularizer) if p}
+        self.told: set[int] = set()
         prunes = any(kernel.prune is not None for kernel, _ in self.pairs)
         total = self.total
         self.ramp_end = self.ramp_until * total
         self.prune_end = round(self.prune_until * total) if prunes else 0
         self.settle_start = round(self.settle_from * total)
         self.refresh = max(1, min(self.refresh_steps, total // 50))
+        for penalty in self.penalties.values():
+            penalty.check_schedule(total, self.prune_end, self.settle_start)
 
     def on_step(self, step: int, last: int) -> None:
         """Moves the stages forward, every `refresh_steps` and where one ends."""
@@ -96,6 +99,7 @@ class Stages(Progress):
         self.sync()
         for penalty in self.penalties.values():
             penalty.at_step(step, self.total)
+        self._watch(step)
         if step < self.prune_end:
             for group in self.pruned.values():
                 self._prune(group, step)
@@ -104,6 +108,10 @@ class Stages(Progress):
         for group in self.pruned.values():
             self._freeze(group, step)
         self.pruned = {}
+        if last < self.prune_end:
+            for kernel, variable in self.pairs:
+                if kernel.stage != Stage.SETTLE:  # training goes on where it had settled
+                    warn_of_zeros(kernel, variable)
         self._start_regularizers()
         if step >= self.settle_start:
             self._settle()
@@ -127,8 +135,13 @@ class Stages(Progress):
         for penalty in self.penalties.values():
             pairs = [pair for pair in self.pairs if pair[0].regularizer is penalty]
             if pairs and not penalty.started and not any(kernel in waiting for kernel, _ in pairs):
-                squares = sum(float(ops.convert_to_numpy(kernel.grid_squares(w))) for kernel, w in pairs)
-                penalty.start_from(squares / penalty.count)
+                penalty.start(pairs)
+
+    def _watch(self, step: int) -> None:
+        for key, penalty in self.penalties.items():
+            paths = [w.path for kernel, w in self.pairs if penalty in (kernel.prune, kernel.regularizer)]
+            if key not in self.told and warn_of_divergence(paths, penalty, step):
+                self.told.add(key)
 
     def _settle(self) -> None:
         for kernel, _ in self.pairs:

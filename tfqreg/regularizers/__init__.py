@@ -1,9 +1,24 @@
 """Regularizers with learned coefficients and bits, one file a method."""
 
 from tfqreg.regularizers.coefficient import LearnedPenalty
+from tfqreg.regularizers.dampening import Dampening
+from tfqreg.regularizers.learned_bits import SinAReQ
 from tfqreg.regularizers.msqe import MSQE
 from tfqreg.regularizers.partial_l2 import PartialL2
 from tfqreg.regularizers.penalty import Penalty, Pruning
-from tfqreg.regularizers.sinusoidal import SinAReQ, SinReQ
+from tfqreg.regularizers.qsin import QSin
+from tfqreg.regularizers.rate import Rate
+from tfqreg.regularizers.sinusoidal import SinReQ
 
-__all__ = ["MSQE", "LearnedPenalty", "PartialL2", "Penalty", "Pruning", "SinAReQ", "SinReQ"]
+__all__ = [
+    "MSQE",
+    "Dampening",
+    "LearnedPenalty",
+    "PartialL2",
+    "Penalty",
+    "Pruning",
+    "QSin",
+    "Rate",
+    "SinAReQ",
+    "SinReQ",
+]

@@ -127,6 +127,16 @@ class LearnedPenalty(Penalty):
             self.largest_omega.assign(equilibrium + growth)
             self.assign_omega(equilibrium - head_start)
 
+    def start(self, pairs: list[tuple[Any, Any]]) -> None:
+        """Starts a learned omega from the squared error to the grid."""
+        self.start_from(sum(float(ops.convert_to_numpy(kernel.grid_squares(w))) for kernel, w in pairs) / self.count)
+
+    @property
+    def at_cap(self) -> bool:
+        """Whether omega stands at its largest value, or is not learned."""
+        at_largest = self.started and bool(ops.convert_to_numpy(self.omega >= self.largest_omega))
+        return at_largest or not self.learned
+
     def settle(self) -> None:
         """Holds a learned omega that has started at its largest value from now on."""
         if self.learned and self.started:
@@ -137,6 +147,10 @@ class LearnedPenalty(Penalty):
         del total_steps
         if callable(self.coefficient):
             value = float(ops.convert_to_numpy(self.coefficient(step)))
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"{self.name}: `coefficient` must return finite numbers. Received: {value} at step {step}"
+                )
             self.assign_omega(math.log(max(value, 1e-30)))
 
     def get_config(self) -> dict[str, Any]:

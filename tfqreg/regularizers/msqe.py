@@ -4,7 +4,7 @@ r"""Mean squared quantization error as a regularizer, with a learned coefficient
 
     dR/dw = (2/N) (w - Q(w)),    dR/ds = -(2/N) sum (w - s q) q,    dcost/domega = exp(omega) R - alpha
 
-with the assignment q held fixed.
+with the assignment q held fixed. A second penalty, with a coefficient of its own, pulls the scales to powers of two.
 
 Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
 """
@@ -15,6 +15,7 @@ import keras
 from keras import ops
 
 from tfqreg.regularizers.coefficient import LearnedPenalty, Schedule
+from tfqreg.regularizers.power_of_two_scale import PowerOfTwoScale
 
 
 def squared_error(w: Any, levels: Any, mask: Any = None) -> Any:
@@ -39,9 +40,12 @@ class MSQE(LearnedPenalty):
         scope: "global" for one coefficient (and one N) over all layers that share the object, "layer" for one each.
         forward: "quantized", or "float" to train with float weights until the coefficient settles (the method's first
             form).
+        scale_alpha: pull on the coefficient of a second penalty, on the distance of each scale to a power of two, for
+            `Uniform(power_of_two=True)`; None, the default, for no such penalty.
 
     Raises:
-        ValueError: for an alpha that is no positive number, an unknown coefficient, scope or forward.
+        ValueError: for an alpha that is no positive number, an unknown coefficient, scope or forward; for a
+            `scale_alpha` where the scale of a kernel is not to be a power of two.
 
     Example:
         >>> MSQE(alpha=0.02).get_config()["coefficient"]
@@ -58,17 +62,33 @@ class MSQE(LearnedPenalty):
         coefficient: str | float | Schedule = "learned",
         scope: str = "global",
         forward: str = "quantized",
+        scale_alpha: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(alpha, coefficient, scope, **kwargs)
         if forward not in ("quantized", "float"):
             raise ValueError(f'MSQE: `forward` must be "quantized" or "float". Received: forward={forward!r}')
         self.forward = forward
+        self.scale_penalty = None if scale_alpha is None else PowerOfTwoScale(scale_alpha, name="scale_penalty")
+
+    def register(self, kernel: Any) -> None:
+        """Adds the weights, and the scales, of a kernel to what the penalties average over."""
+        super().register(kernel)
+        if self.scale_penalty is not None:
+            self.scale_penalty.register(kernel)
 
     def grid_cost(self, kernel: Any, w: Any) -> Any:
         """Returns `exp(omega)` times one kernel's share of R, with the gradient of the cost above."""
-        return self.cost(kernel.grid_squares(w), kernel.count)
+        cost = self.cost(kernel.grid_squares(w), kernel.count)
+        return cost if self.scale_penalty is None else cost + self.scale_penalty.grid_cost(kernel, w)
+
+    def start(self, pairs: list[tuple[Any, Any]]) -> None:
+        """Starts both coefficients from the errors as they are."""
+        super().start(pairs)
+        if self.scale_penalty is not None:
+            self.scale_penalty.start(pairs)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
-        return {**super().get_config(), "forward": self.forward}
+        scale_alpha = None if self.scale_penalty is None else self.scale_penalty.alpha
+        return {**super().get_config(), "forward": self.forward, "scale_alpha": scale_alpha}

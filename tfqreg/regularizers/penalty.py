@@ -1,8 +1,10 @@
 """What a wrapped kernel asks of its regularizer."""
 
+import math
 from typing import Any
 
 import keras
+from keras import ops
 
 
 class Penalty(keras.layers.Layer):
@@ -35,11 +37,75 @@ class Penalty(keras.layers.Layer):
         """What the penalty's measure is multiplied by at this moment; 0 where there is none."""
         return 0.0
 
+    def start(self, pairs: list[tuple[Any, Any]]) -> None:
+        """Sets what is learned for the weights as they are when quantization starts.
+
+        Args:
+            pairs: the kernels that share this object, each `QuantizedKernel` with its float variable.
+        """
+
+    def check_schedule(self, total_steps: int, begin: int, end: int) -> None:
+        """Raises ValueError where what is scheduled does not fit a training.
+
+        Args:
+            total_steps: steps of the training.
+            begin: the step from which the weights have a grid, behind pruning.
+            end: the step at which what is learned but the weights is frozen.
+        """
+
     def at_step(self, step: int, total_steps: int) -> None:
         """Moves what is scheduled to a training step."""
 
     def settle(self) -> None:
         """Holds at full strength what has been learned, for the end of training."""
+
+
+class ScheduledPenalty(Penalty):
+    """Base of the penalties on the grid of a `Uniform` whose coefficient lambda follows a schedule.
+
+    A subclass implements `measure` and `share`.
+
+    Args:
+        strength: lambda at its height, in units of the loss.
+    """
+
+    def __init__(self, strength: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.strength = positive(self, "strength", strength)
+        self.weight_strength = self.add_weight(shape=(), initializer="zeros", trainable=False, name="weight_strength")
+        self.built = True
+
+    def measure(self, kernel: Any, w: Any) -> Any:
+        """Returns what lambda multiplies, for one kernel and its float weights."""
+        raise NotImplementedError
+
+    def share(self, progress: float) -> float:
+        """Returns lambda as a share of `strength`, `progress` being the share of the training that is over."""
+        raise NotImplementedError
+
+    @property
+    def strength_now(self) -> Any:
+        """lambda."""
+        return ops.convert_to_tensor(self.weight_strength)
+
+    def register(self, kernel: Any) -> None:
+        """Checks that the quantizer of a kernel tells its range."""
+        if not hasattr(kernel.quantizer, "smallest_code"):
+            raise ValueError(
+                f"{kernel.name}: {type(self).__name__} needs the quantizer Uniform. Received: {kernel.quantizer!r}"
+            )
+
+    def grid_cost(self, kernel: Any, w: Any) -> Any:
+        """Returns lambda times one kernel's measure."""
+        return self.strength_now * self.measure(kernel, w)
+
+    def at_step(self, step: int, total_steps: int) -> None:
+        """Sets lambda for a training step."""
+        self.weight_strength.assign(self.strength * self.share(step / total_steps))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {"name": self.name, "strength": self.strength}
 
 
 class Pruning(Penalty):
@@ -63,3 +129,10 @@ class Pruning(Penalty):
     def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[Any]:
         """Returns, for each kernel, the boolean array of the weights that stay."""
         raise NotImplementedError
+
+
+def positive(owner: Any, name: str, value: Any) -> float:
+    """Returns `value` as a float; raises ValueError where it is no positive number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{type(owner).__name__}: `{name}` must be a positive number. Received: {name}={value!r}")
+    return float(value)

@@ -1,0 +1,63 @@
+r"""A penalty on the distance of scales to powers of two, with a learned coefficient of its own.
+
+    P = (1/L) sum_l (log2 s_l - round(log2 s_l))^2,    cost = exp(zeta) P - gamma zeta
+
+over the L scales of all kernels; in log2, where twice too large and half as large are equally far (the published form
+has `(s - 2^round(log2 s))^2`). `Uniform(power_of_two=True)` snaps what is left where training settles.
+
+Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
+"""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfqreg.regularizers.coefficient import LearnedPenalty
+
+
+def power_of_two_squares(log2_scale: Any) -> Any:
+    """Returns `sum (log2 s - round(log2 s))^2`, the rounded value held fixed.
+
+    Args:
+        log2_scale: logarithms of the scales, any shape.
+
+    Example:
+        >>> import numpy as np
+        >>> float(power_of_two_squares(np.float32([-3.0, 1.25])))
+        0.0625
+    """
+    log2_scale = ops.convert_to_tensor(log2_scale)
+    return ops.sum(ops.square(log2_scale - ops.stop_gradient(ops.round(log2_scale))))
+
+
+@keras.saving.register_keras_serializable(package="tfqreg")
+class PowerOfTwoScale(LearnedPenalty):
+    """Pulls scales to powers of two; `MSQE(scale_alpha=...)` has one.
+
+    Args:
+        alpha: pull on the learned coefficient, in units of the loss.
+    """
+
+    def register(self, kernel: Any) -> None:
+        """Adds a kernel's scales to L; raises ValueError where they are not to be powers of two."""
+        if not getattr(kernel.quantizer, "power_of_two", False):
+            raise ValueError(
+                f"{kernel.name}: `scale_alpha` needs scales that are to be powers of two, Uniform(power_of_two=True). "
+                f"Received: {kernel.quantizer!r}"
+            )
+        self.count += self._scales(kernel)
+
+    @staticmethod
+    def _scales(kernel: Any) -> int:
+        return math.prod(kernel.state["log2_scale"].shape)
+
+    def grid_cost(self, kernel: Any, w: Any) -> Any:
+        """Returns `exp(zeta)` times one kernel's share of P, with the gradient of the cost above."""
+        return self.cost(power_of_two_squares(kernel.state["log2_scale"]), self._scales(kernel))
+
+    def start(self, pairs: list[tuple[Any, Any]]) -> None:
+        """Starts zeta from the distances as they are."""
+        squares = [ops.convert_to_numpy(power_of_two_squares(kernel.state["log2_scale"])) for kernel, _ in pairs]
+        self.start_from(float(sum(squares)) / self.count)
