@@ -32,7 +32,7 @@ def test_a_cut_weight_learns_and_returns():
     kernel.prune.update([(kernel, variable)], 0.5)
     mask = np.asarray(kernel.mask)
     magnitude = np.abs(np.asarray(variable))
-    np.testing.assert_array_equal(mask, magnitude > 0.9 * np.quantile(magnitude, 0.5))
+    np.testing.assert_array_equal(mask, magnitude > np.quantile(magnitude, 0.5))
     assert 0.0 < mask.mean() < 1.0
     with tf.GradientTape() as tape:
         y = tf.reduce_sum(layer(np.ones((1, 10), np.float32)))
@@ -65,10 +65,13 @@ def test_threshold_by_deviations():
 
 def test_a_threshold_that_kills_a_layer():
     _, kernel, variable = pruning_layer(sparsity=0.8, deviations=50.0)
-    with pytest.raises(ValueError, match=r"kernel: the threshold .* leaves no weight.*Received: .*deviations=50"):
+    with pytest.raises(
+        ValueError, match=r"dense.*/kernel: .* leaves no weight.*Received: .*deviations=50"
+    ):
         kernel.prune.update([(kernel, variable)], 0.8)
 
 
+@pytest.mark.filterwarnings("ignore:.*surviving weights:UserWarning")  # one of the kernels is small
 @pytest.mark.parametrize("quantizer", [tq.Focused(), tq.PowerOfTwo(4), tq.Uniform(3), tq.WRPN(4)], ids=repr)
 def test_training_comes_to_the_sparsity_asked_for(quantizer):
     q = tq.quantize(dense_net(), [tq.Rule(".*", quantizer, prune=Surgery(0.6))])
@@ -76,7 +79,7 @@ def test_training_comes_to_the_sparsity_asked_for(quantizer):
     x, y = regression(128)
     q.fit(x, y, epochs=6, batch_size=8, verbose=0, callbacks=tq.callbacks_for(q))
     for kernel, variable in kernels(q):
-        assert np.mean(np.asarray(kernel.mask)) == pytest.approx(0.4, abs=0.12)
+        assert np.sum(~np.asarray(kernel.mask)) == round(0.6 * kernel.count)
         assert np.all(kernel.encode(variable)[0][~np.asarray(kernel.mask)] == 0)
     assert np.isfinite(q.evaluate(x, y, verbose=0))
 
