@@ -11,6 +11,7 @@ if not IS_COMMAND:
     from .lower import lower
     from .model import export_tflite, verify
     from .simulate import simulate
+    from .size import container_size
     from .tflite import write_tflite
     from .verify import Report
 
@@ -19,6 +20,7 @@ __all__ = [
     "Finding",
     "Report",
     "check",
+    "container_size",
     "export_tflite",
     "inspect",
     "integer_model",

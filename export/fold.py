@@ -45,7 +45,7 @@ def weights_of(wrapper: Quantized, path: str) -> FoldedWeights:
             not take.
     """
     codes, params = wrapper.encode()["kernel"]
-    if codes.min() == -LARGEST_CODE - 1:
+    if codes.dtype == np.int8 and codes.min() == -LARGEST_CODE - 1:
         raise ValueError(f"{path}: TFLite takes weights of -127 to 127. Use Uniform(narrow=True). Received: code -128")
     if np.abs(codes).max() > LARGEST_CODE:
         raise ValueError(

@@ -18,11 +18,16 @@ Figures = Sequence[Mapping[str, Mapping[str, float]]]
 History = Mapping[str, Mapping[str, Sequence[float]]]
 
 _LEARNED = {
+    "beta": ("Learned bits of the weights, without the sign", False),
     "coefficient": ("Coefficient of the penalty towards the grid", True),
     "prune_coefficient": ("Coefficient of the penalty towards zero", True),
     "grid_error": ("Distance of the weights to their levels, in scales", False),
     "sparsity": ("Share of zeros", False),
 }
+_MULTIPLIES = (
+    "Multiplies are those by nonzero weights, for one input. Shifts, each with an addition, could take their place in "
+    "hardware without multipliers; they are counted where every code is a sum of at most two signed powers of two."
+)
 _ACCURACY = "_accuracy"
 _SHOWN_ELSEWHERE = (
     *("mismatched_elements", "compared_elements", "seed", "versions"),
@@ -135,6 +140,8 @@ def _table(summary: Summary) -> str:
         f"<tfoot>{total}</tfoot></table></div>"
     )
     whole = summary.container_bytes
+    if any(row.multiplications for row in summary.rows):
+        text += f"<p>{_MULTIPLIES}</p>"
     if not whole:
         return text + "<p>This model is not quantized: its weights are float32.</p>"
     parts = "".join(_table_row([name, f"{size:,}", f"{size / whole:.1%}"]) for name, size in summary.parts.items())
@@ -179,8 +186,9 @@ def _learned(figures: Figures) -> str:
     pictures = []
     for key, (caption, logarithmic) in _LEARNED.items():
         series = {kernel: [row.get(kernel, {}).get(key) for row in figures] for kernel in kernels}
-        if any(value is not None for values in series.values() for value in values):
-            picture = curves(series, key.replace("_", " "), logarithmic)
+        shown = [value for values in series.values() for value in values if value is not None]
+        if shown:
+            picture = curves(series, key.replace("_", " "), logarithmic and max(shown) > 0)
             pictures.append(_picture(caption + _order_note(series), picture))
     return f"<div class=pictures>{''.join(pictures)}</div>" if pictures else ""
 
@@ -192,17 +200,23 @@ def _order_note(series: Mapping[str, Any]) -> str:
 def _histograms(model: Any) -> str:
     if model is None:
         return ""
+    from tfqreg.regularizers import SinReQ
     from tfqreg.wrap import quantized_layers
 
-    pictures = []
+    pictures, sines = [], False
     for layer in quantized_layers(model):
         for kernel, variable in layer.kernel_pairs():
             codes, params = kernel.encode(variable)
-            weights = np.asarray(variable, np.float32) / params["scale"]
+            weights = kernel.quantizer.code_positions(variable, params)
             pruned = np.zeros(codes.shape, bool) if kernel.mask is None else ~np.asarray(kernel.mask)
             name = f"{layer.name}/{kernel.name}, {params['bits']} bits"
-            pictures.append(_picture(name, histogram(weights, codes, pruned)))
+            # Codes without a zero are odd.
+            period = (1 if kernel.quantizer.has_zero else 2) if isinstance(kernel.regularizer, SinReQ) else 0
+            sines |= period > 0
+            pictures.append(_picture(name, histogram(weights, codes, pruned, period)))
     note = "<p>Bars count float weights in units of their scale; lines are the levels in use, up to 40 of them.</p>"
+    if sines:
+        note += "<p>The curve is the sine that pulls weights to its minima.</p>"
     return f"{note}<div class=pictures>{''.join(pictures)}</div>" if pictures else ""
 
 

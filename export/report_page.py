@@ -31,8 +31,8 @@ header p { color: var(--soft); margin: .2rem 0 1.5rem; }
 table {
   border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums;
 }
-th, td { padding: .4rem .8rem; text-align: right; white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; }
+th, td { padding: .4rem .45rem; text-align: right; white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; }
 td { border-top: 1px solid var(--line); }
 tfoot td { font-weight: 700; }
 :is(th, td):first-child, .kernels :is(th, td):nth-child(-n+3) { text-align: left; }

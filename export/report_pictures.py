@@ -71,13 +71,14 @@ def curves(series: Mapping[str, Sequence[float | None]], ylabel: str, logarithmi
         return _svg(figure)
 
 
-def histogram(levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray) -> str:
+def histogram(levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray, sine_period: int = 0) -> str:
     """Returns the picture of a kernel's float weights against its grid, pruned weights in a bar of their own.
 
     Args:
         levels_apart: float weights in units of their scale, so that every channel's levels are whole numbers.
         codes: the level of each weight.
         pruned: boolean, the weights the mask holds at 0.
+        sine_period: of the penalty sin^2 to draw behind, zero at the levels; 0, the default, for none.
     """
     alive, levels = levels_apart[~pruned], np.unique(codes[~pruned])
     with _axes("weights", "weight / scale") as (figure, axes):
@@ -89,6 +90,10 @@ def histogram(levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray) -
         if len(levels) <= _MANY_LEVELS:
             lines = axes.get_xaxis_transform()
             axes.vlines(levels, 0, 1, transform=lines, color=AMBER, lw=1.2, alpha=0.7, zorder=0.5)
+        if sine_period and reach <= _MANY_LEVELS * sine_period / 2:
+            x = np.linspace(-reach, reach, 1200)
+            sine = np.sin(np.pi * (x - levels[0]) / sine_period) ** 2
+            axes.plot(x, 0.98 * sine, transform=axes.get_xaxis_transform(), color=GREEN, lw=1, alpha=0.8)
         axes.grid(axis="x", visible=False)
         axes.set_xlim(-reach, reach)
         if pruned.any():

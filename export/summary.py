@@ -9,7 +9,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from .container import ContainerInfo, inspect, pack
 from .container.elements import common_shift, to_codes
+from .container.huffman import huffman_bytes
 from .container.locate import ELEMENT_TYPES
+from .shifts import shift_additions, uses
 
 _T = schema.TensorType
 _KERNEL_TYPES = (_T.INT2, _T.INT4, _T.INT8, _T.UINT8, _T.INT16, _T.FLOAT16, _T.BFLOAT16, _T.FLOAT32)
@@ -19,8 +21,10 @@ _LONGEST_NAME = 48
 
 HEADER = (
     *("kernel", "kind", "shape", "weights", "bits", "zeros (%)"),
-    *("raw (bytes)", "entropy (bytes)", "coded (bytes)"),
+    *("raw (bytes)", "entropy (bytes)", "Huffman (bytes)", "coded (bytes)"),
+    *("multiplies", "or shifts"),
 )
+_SUMMED = ("raw_bytes", "entropy_bytes", "huffman_bytes", "coded_bytes", "multiplications", "shifts")
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class Row:
     `kind` is the operator or layer that reads it; `bits` the width of its codes, a shift common to all left
     out; `sparsity` the share of zeros, 0 to 1; `raw_bytes` its size in the `.tflite` or float model;
     `entropy_bytes` the zero-order entropy of its codes; `coded_bytes` its stream in the container, table
-    included, None where it has none of its own: tiny, or equal to another.
+    included, None where it has none of its own: tiny, or equal to another; `huffman_bytes` a static Huffman code
+    of its codes, without a table. `multiplications` are those by nonzero weights, for one sample; `shifts` the
+    shifts with an addition each that could take their place, None where a code is no sum of two signed powers of two.
     """
 
     name: str
@@ -42,6 +48,9 @@ class Row:
     raw_bytes: int
     entropy_bytes: float | None = None
     coded_bytes: int | None = None
+    huffman_bytes: float | None = None
+    multiplications: int | None = None
+    shifts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ class _Constant:
     shape: tuple[int, ...]
     type: int
     data: bytes
+    uses: int
 
     @property
     def is_kernel(self) -> bool:
@@ -151,18 +161,34 @@ def _constants(tflite: bytes) -> Iterator[_Constant]:
     """Yields the constants that operators read, each once."""
     model: Any = schema.Model.GetRootAs(tflite)
     for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
-        seen: set[int] = set()
-        for operator in map(graph.Operators, range(graph.OperatorsLength())):
-            code = model.OperatorCodes(operator.OpcodeIndex())
-            kind = _OPERATORS.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "CUSTOM")
-            for index in map(operator.Inputs, range(operator.InputsLength())):
-                tensor = graph.Tensors(index) if index >= 0 and index not in seen else None
-                seen.add(index)
-                buffer = model.Buffers(tensor.Buffer()) if tensor else None
-                if tensor and buffer and buffer.DataLength():
-                    shape = tuple(int(tensor.Shape(axis)) for axis in range(tensor.ShapeLength()))
-                    name = (tensor.Name() or b"").decode(errors="replace")
-                    yield _Constant(name, kind, shape, tensor.Type(), buffer.DataAsNumpy().tobytes())
+        readers = [
+            (_kind(model, operator), operator) for operator in map(graph.Operators, range(graph.OperatorsLength()))
+        ]
+        times: dict[int, int] = {}
+        kinds: dict[int, str] = {}
+        for kind, operator in readers:
+            inputs = [index for index in map(operator.Inputs, range(operator.InputsLength())) if index >= 0]
+            count = uses(kind, [_shape(graph, index) for index in inputs], _shape(graph, operator.Outputs(0)))
+            for index in inputs:
+                kinds.setdefault(index, kind)
+                times[index] = times.get(index, 0) + count
+        for index, kind in kinds.items():
+            tensor = graph.Tensors(index)
+            buffer = model.Buffers(tensor.Buffer())
+            if buffer and buffer.DataLength():
+                name = (tensor.Name() or b"").decode(errors="replace")
+                data = buffer.DataAsNumpy().tobytes()
+                yield _Constant(name, kind, _shape(graph, index), tensor.Type(), data, times[index])
+
+
+def _kind(model: Any, operator: Any) -> str:
+    code = model.OperatorCodes(operator.OpcodeIndex())
+    return _OPERATORS.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "CUSTOM")
+
+
+def _shape(graph: Any, index: int) -> tuple[int, ...]:
+    tensor = graph.Tensors(index)
+    return tuple(int(tensor.Shape(axis)) for axis in range(tensor.ShapeLength()))
 
 
 def _row(constant: _Constant, coded_bytes: int | None, bits: int | None) -> Row:
@@ -179,6 +205,9 @@ def _row(constant: _Constant, coded_bytes: int | None, bits: int | None) -> Row:
         raw_bytes=len(constant.data),
         entropy_bytes=float(-(counts * np.log2(counts / codes.size)).sum() / 8),
         coded_bytes=coded_bytes,
+        huffman_bytes=huffman_bytes(codes),
+        multiplications=int(np.count_nonzero(codes)) * constant.uses or None,
+        shifts=shift_additions(codes, constant.uses) if constant.uses and width <= 8 else None,
     )
 
 
@@ -218,12 +247,12 @@ def format_table(rows: Sequence[Row]) -> str:
         total                                     5,000  ...      50.00        5,000  ...
     """
     body = [*map(cells, rows), total_cells(rows)]
-    return _aligned([HEADER, *([_short(line[0]), *line[1:]] for line in body)], "<<<>>>>>>")
+    return _aligned([HEADER, *([_short(line[0]), *line[1:]] for line in body)], "<<<>>>>>>>>>")
 
 
 def cells(row: Row) -> list[str]:
     """Returns a row as text, in the order of `HEADER`."""
-    sizes = (row.raw_bytes, row.entropy_bytes, row.coded_bytes)
+    sizes = [getattr(row, name) for name in _SUMMED]
     shape = " x ".join(map(str, row.shape))
     zeros = f"{100 * row.sparsity:.2f}"
     return [row.name, row.kind, shape, f"{row.weights:,}", str(row.bits), zeros, *map(_size, sizes)]
@@ -233,7 +262,7 @@ def total_cells(rows: Sequence[Row]) -> list[str]:
     """Returns the totals of `rows` as text, in the order of `HEADER`."""
     weights = sum(row.weights for row in rows)
     zeros = sum(row.weights * row.sparsity for row in rows)
-    columns = ([getattr(row, name) for row in rows] for name in ("raw_bytes", "entropy_bytes", "coded_bytes"))
+    columns = ([getattr(row, name) for row in rows] for name in _SUMMED)
     known = [[size for size in column if size is not None] for column in columns]
     sizes = [_size(sum(column) if column else None) for column in known]
     return ["total", "", "", f"{weights:,}", "", f"{100 * zeros / max(weights, 1):.2f}", *sizes]

@@ -25,10 +25,11 @@ def new_model():
     inputs = keras.Input((6, 6, 2))
     h = layers.Conv2D(4, 3, use_bias=False, name="conv")(inputs)
     h = layers.ReLU()(layers.BatchNormalization()(h))
-    h = layers.Flatten()(h)
+    h = layers.Dense(32, name="hidden")(layers.Flatten()(h))
     net = keras.Model(inputs, layers.Dense(2, name="head")(h))
     q = tq.quantize(net, [
         tq.Rule("conv", tq.Uniform(3, per_channel=True), tq.MSQE(0.02), tq.PartialL2(0.5)),
+        tq.Rule("hidden", tq.Focused(separation=0.0), prune=tq.Surgery(0.5)),
         tq.Rule("head", tq.Uniform(4, scale_from="task"), tq.MSQE(0.02, scope="layer"), tq.PartialL2(0.25)),
     ], activations=4)
     q.compile(keras.optimizers.Adam(0.01), "mse")
@@ -36,7 +37,7 @@ def new_model():
 
 def fit(q, first, *callbacks):
     stages = tq.Stages(refresh_steps=3)
-    callbacks = [stages, *callbacks]
+    callbacks = [stages, tq.Incremental(), *callbacks]
     q.fit(x, y, batch_size=8, initial_epoch=first, epochs={EPOCHS}, shuffle=False, callbacks=callbacks, verbose=0)
 
 def dump(q, file):
@@ -82,6 +83,7 @@ def test_resumed_training_equals_the_uninterrupted(runs, name, stage):
     assert len(whole.files) == len(resumed.files) == len(paths) + 1
     different = [path for i, path in enumerate(paths) if whole[f"arr_{i}"].tobytes() != resumed[f"arr_{i}"].tobytes()]
     assert different == []
-    for part in ("kernel", "mask", "log2_scale", "omega_unit", "stage", "threshold", "base_scale", "moving_mean"):
+    learned = ("kernel", "mask", "log2_scale", "omega_unit", "stage", "threshold", "base_scale", "moving_mean")
+    for part in (*learned, "centre", "float_below"):
         assert any(path.endswith(part) for path in paths), part
     assert any("adam" in path.lower() or "momentum" in path for path in paths)

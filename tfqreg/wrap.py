@@ -11,6 +11,7 @@ from keras import ops
 from tfqreg.graph import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
+from tfqreg.layers.unit_range import UnitRange, chosen_grid
 from tfqreg.patterns import hard_functions, rewrite
 from tfqreg.placement import activation_name, fixed_scale, is_signed, kind, place
 from tfqreg.quantizers import Quantizer, Uniform
@@ -26,7 +27,7 @@ class Rule:
         weights: quantizer of the kernels; `Uniform(bits=8)` by default.
         regularizer: penalty towards the grid; none by default. Rules that hold the same object share its coefficient.
         prune: penalty towards zero and mask; none by default.
-        activations: bits of the matched layers' outputs, where they differ from the rest of the model.
+        activations: bits of the matched layers' outputs, or `UnitRange`, where they differ from the rest of the model.
         skip: leaves the matched layers in float.
         optional: lets the rule match nothing, which is an error otherwise.
 
@@ -39,7 +40,7 @@ class Rule:
     weights: Quantizer | None = None
     regularizer: Penalty | None = None
     prune: Pruning | None = None
-    activations: int | None = None
+    activations: int | UnitRange | None = None
     skip: bool = False
     optional: bool = False
 
@@ -56,7 +57,12 @@ class Rule:
         return re.search(self.pattern, path) is not None
 
 
-def quantize(model: keras.Model, rules: Sequence[Rule] | None = None, activations: int | None = 8) -> keras.Model:
+def quantize(
+    model: keras.Model,
+    rules: Sequence[Rule] | None = None,
+    activations: int | UnitRange | None = 8,
+    power_of_two_activations: bool = False,
+) -> keras.Model:
     """Returns a copy of a float model with its kernels wrapped and its activations quantized.
 
     Weights are copied. Activation quantizers stand at the inputs, after activations and after additions, never between
@@ -68,7 +74,10 @@ def quantize(model: keras.Model, rules: Sequence[Rule] | None = None, activation
         model: Functional or Sequential, nested models included.
         rules: what happens to which layer; every kernel to 8 bits a channel by default. A layer with a kernel that no
             rule matches is an error.
-        activations: bits of the activations; None leaves them in float, which cannot be exported.
+        activations: bits of the activations, on learned grids; `UnitRange` clips them to [0, 1]; None leaves them in
+            float, which cannot be exported.
+        power_of_two_activations: gives activations a power of two for their scale, which is set by the first data and
+            stays; False by default.
 
     Raises:
         TypeError: for a subclassed model.
@@ -106,7 +115,7 @@ def quantize(model: keras.Model, rules: Sequence[Rule] | None = None, activation
             return new
         return Quantized(new, rule.weights, own_copy(rule.regularizer), own_copy(rule.prune))
 
-    representatives, quantizers = _activation_quantizers(graph, skipped, chosen, activations)
+    representatives, quantizers = _activation_quantizers(graph, skipped, chosen, activations, power_of_two_activations)
 
     def after(old: Any, new: Any) -> Any:
         edge = representatives.get(id(old))
@@ -215,13 +224,13 @@ def _check_kernels(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
 
 
 def _activation_quantizers(
-    graph: FlatGraph, skipped: set[Node], chosen: dict[str, Rule], bits: int | None
+    graph: FlatGraph, skipped: set[Node], chosen: dict[str, Rule], default: int | UnitRange | None, power_of_two: bool
 ) -> tuple[dict[int, Any], dict[Any, QuantizedActivation]]:
-    if bits is None:
+    if default is None:
         return {}, {}
     representatives, members = place(graph, skipped)
 
-    def wanted(node: Node | None) -> set[int]:
+    def wanted(node: Node | None) -> set[int | UnitRange]:
         # The output of a convolution that BatchNorm and ReLU absorb is the ReLU's.
         if node is None:
             return set()
@@ -236,11 +245,14 @@ def _activation_quantizers(
         signs = {is_signed(e) for e in edges}
         name = producers[0].operation.name if producers[0] else edges[0].keras_tensor.name
         calls = taken[name] = taken.get(name, 0) + 1
+        signed = True if True in signs else None if None in signs else False
         scale = fixed_scale(edges)
+        bits, spacing = chosen_grid(set().union(*map(wanted, producers)) or {default}, signed)
         quantizers[edge] = QuantizedActivation(
-            bits=8 if scale else min(set().union(*map(wanted, producers)), default=bits),
-            fixed_scale=scale,
-            signed=True if True in signs else None if None in signs else False,
+            bits=8 if scale else bits,
+            fixed_scale=scale or spacing,
+            power_of_two=power_of_two,
+            signed=signed,
             name=f"{name}_quantizer" if calls == 1 else f"{name}_quantizer_{calls - 1}",
         )
     return representatives, quantizers

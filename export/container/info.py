@@ -7,6 +7,7 @@ import numpy as np
 from .cells import Axis
 from .decode import check_base, decode_tensors, fill, read_layout
 from .elements import common_shift, to_codes
+from .huffman import huffman_bytes
 from .index import Entry, write_entry
 from .limits import DEFAULT_LIMITS, Limits
 from .locate import locate
@@ -19,7 +20,8 @@ class TensorInfo:
     """One coded tensor.
 
     `bits` is the width of its codes once the common shift is taken out, and `entropy_bytes` their zero-order
-    entropy, the least that a coder without contexts can reach. `coded_bytes` include the `map_bytes`.
+    entropy, the least that a coder without contexts can reach; `huffman_bytes` is a static Huffman code of them,
+    without its table. `coded_bytes` include the `map_bytes`.
     `table_bytes` count each table where it is used first; `tables` is how many it uses. `classes` says by what
     its weights are told apart: "", "rows", "rows x columns", "neighbours" ...
     """
@@ -33,6 +35,7 @@ class TensorInfo:
     weights: int
     nonzeros: int
     entropy_bytes: float
+    huffman_bytes: float
     raw_bytes: int
     coded_bytes: int
     map_bytes: int
@@ -145,6 +148,7 @@ def _tensor_info(number: int, name: str, entry: Entry, data: bytes, signed: bool
         weights=entry.weights,
         nonzeros=int(np.count_nonzero(codes)),
         entropy_bytes=float(-(counts * np.log2(counts / counts.sum())).sum() / 8),
+        huffman_bytes=huffman_bytes(codes),
         raw_bytes=entry.output_bytes,
         coded_bytes=entry.coded_bytes,
         map_bytes=entry.map_bytes,

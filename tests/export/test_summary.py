@@ -28,6 +28,13 @@ def test_rows_equal_the_model(tflite):
     assert row.sparsity >= 0.75
     assert row.entropy_bytes == pytest.approx(-(counts * np.log2(counts)).sum() * codes.size / 8)
     assert 0 < row.coded_bytes < row.raw_bytes / 3
+    assert row.entropy_bytes <= row.huffman_bytes < row.entropy_bytes + codes.size / 8
+    assert row.multiplications == np.count_nonzero(codes)
+    assert row.multiplications <= row.shifts <= 2 * row.multiplications  # 3 bits: -4 to 3
+    # The convolution uses each weight once for each of 6 x 6 places; its five bits hold 11.
+    codes = model.get_layer("conv").encode()["kernel"][0]
+    assert rows["conv/kernel"].multiplications == 36 * np.count_nonzero(codes)
+    assert 11 in np.abs(codes) and rows["conv/kernel"].shifts is None
 
 
 def test_every_kind_of_file_gives_one_summary(tflite):
@@ -64,19 +71,20 @@ def test_shared_layers_and_nested_models_count_once():
 
 def test_text_is_aligned_and_totals_add_up():
     rows = [
-        Row("a", "CONV_2D", (2, 3), 1000, 4, 0.5, 1000, 400.0, 410),
+        Row("a", "CONV_2D", (2, 3), 1000, 4, 0.5, 1000, 400.0, 410, 425.4, 9000, 12_000),
         Row("b" * 60, "FULLY_CONNECTED", (3000, 1), 3000, 8, 0.0, 3000, 2900.4),
     ]
     lines = format_table(rows).splitlines()
     assert len({len(line) for line in lines}) == 1
-    assert lines[0].split("  ")[-1] == "coded (bytes)"
+    assert lines[0].split("  ")[-2:] == ["multiplies", "or shifts"]
     assert lines[2].startswith("..." + "b" * 45 + "  ")
-    assert lines[2].split()[-3:] == ["3,000", "2,900", "-"]
-    assert lines[3].split() == ["total", "4,000", "12.50", "4,000", "3,300", "410"]
+    assert lines[1].split()[-6:] == ["1,000", "400", "425", "410", "9,000", "12,000"]
+    assert lines[2].split()[-6:] == ["3,000", "2,900", "-", "-", "-", "-"]
+    assert lines[3].split() == ["total", "4,000", "12.50", "4,000", "3,300", "425", "410", "9,000", "12,000"]
 
 
 def test_no_kernels_at_all():
-    assert format_table([]).splitlines()[1].split() == ["total", "0", "0.00", "-", "-", "-"]
+    assert format_table([]).splitlines()[1].split() == ["total", "0", "0.00", *"------"]
     assert "0 bytes" in format_summary(Summary((), 0))
 
 

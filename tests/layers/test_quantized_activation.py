@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import finite_difference, gradients, regression
+from tiny_nets import conv_net, finite_difference, gradients, regression
 
 import tfqreg as tq
 from tfqreg.layers.activation import SAMPLE_SIZE, activation_error, first_samples
 from tfqreg.quantizers.uniform import least_squares_scale
+from tfqreg.wrap import activation_layers
 
 X = np.random.default_rng(0).normal(size=(32, 5)).astype(np.float32)
 
@@ -199,7 +200,66 @@ def test_a_fixed_scale_stays():
     assert type(layer).from_config(layer.get_config()).encode() == (1 / 128, -128)
 
 
+@pytest.mark.parametrize("way", ["calibration", "training"])
+def test_power_of_two_activations_have_powers_of_two_of_least_error(way):
+    q = tq.quantize(conv_net(), power_of_two_activations=True)
+    x = np.random.default_rng(0).normal(size=(64, 8, 8, 2)).astype(np.float32)
+    if way == "calibration":
+        tq.calibrate(q, x, verbose=0)
+    else:
+        q(x, training=True)
+    layers_found = activation_layers(q)
+    assert len(layers_found) > 5
+    for layer in layers_found:
+        scale, low = layer.encode()
+        assert np.frexp(scale)[0] == 0.5 and low in (0, -128) and not layer.trainable_variables
+    scale, low = layers_found[0].encode()
+    error = {s: np.mean((x - s * np.clip(np.round(x / s), -128, 127)) ** 2) for s in (scale / 2, scale, 2 * scale)}
+    assert low == -128 and min(error, key=error.get) == scale
+    again = keras.models.clone_model(q)
+    assert all(layer.power_of_two for layer in activation_layers(again))
+
+
 @pytest.mark.parametrize("arguments", [{"signed": True, "fixed_scale": -1.0}, {"fixed_scale": 0.5}])
 def test_a_fixed_scale_is_positive_and_knows_its_sign(arguments):
     with pytest.raises(ValueError, match="a fixed scale must be positive, and `signed` True or False with it"):
         tq.QuantizedActivation(**arguments)
+
+
+# The squared error's pull on the activations themselves.
+
+
+@pytest.mark.parametrize("pull", [0.0, 0.5, 2.0])
+def test_the_error_pulls_the_activations_by_its_strength(pull):
+    x, scale = np.random.default_rng(3).normal(size=(8, 5)).astype(np.float32), 0.4
+    in_x, in_scale = gradients(lambda x, s: activation_error(x, s, -2.0, 1.0, pull), x, np.float32(scale))
+    codes = np.clip(np.round(x / scale), -2, 1).astype(np.float64)
+    expected = finite_difference(lambda x: np.mean((x - scale * codes) ** 2), x)
+    np.testing.assert_allclose(np.zeros(x.shape) if in_x is None else in_x, pull * expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(in_scale, finite_difference(lambda s: np.mean((x - s * codes) ** 2), scale), rtol=1e-3)
+
+
+def test_a_pull_is_part_of_the_config_and_of_the_loss_in_training():
+    layer = tq.QuantizedActivation(3, signed=True, pull=0.5, name="grid")
+    assert tq.QuantizedActivation.from_config(layer.get_config()).pull == 0.5
+    layer.assign_grid(0.4, -4.0)
+    x = tf.constant(np.random.default_rng(3).normal(size=(8, 5)).astype(np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        layer(x, training=True)
+        (loss,) = layer.losses
+    assert np.any(tape.gradient(loss, x))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pull": -1.0},
+        {"pull": float("nan")},
+        {"pull": 1.0, "scale_from": "task"},
+        {"pull": 1.0, "fixed_scale": 0.1, "signed": False},
+    ],
+)
+def test_a_pull_out_of_range(arguments):
+    with pytest.raises(ValueError, match=r"grid: `pull` must be 0 or more.* Received: pull="):
+        tq.QuantizedActivation(8, name="grid", **arguments)

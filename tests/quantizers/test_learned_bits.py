@@ -9,13 +9,13 @@ from tiny_nets import finite_difference, gradients
 
 import tfqreg as tq
 from tfqreg import LearnedBits
-from tfqreg.quantizers.learned_bits import BETA_PER_UNIT
 
+PACE = LearnedBits().pace
 W = np.random.default_rng(3).normal(scale=0.4, size=(50, 4)).astype(np.float32)
 
 
 def at(beta: float, largest: float = 1.0) -> dict[str, np.ndarray]:
-    values = {"beta_unit": beta / BETA_PER_UNIT, "range": largest, "frozen": 0.0}
+    values = {"beta_unit": beta / PACE, "range": largest, "frozen": 0.0}
     return {name: np.full((1, 1), value, np.float32) for name, value in values.items()}
 
 
@@ -58,10 +58,31 @@ def test_the_loss_reaches_beta_only_where_it_is_asked_to():
     q = LearnedBits().encode(W, at(2.6))[0].astype(np.float64)
     inside = np.abs(q) < 7  # the surrogate: codes follow w/spacing within the range, and stand still outside it
     inside |= np.abs(W * (2**2.6 - 1)) <= 7
-    in_spacing = np.sum(upstream * np.where(inside, q - W * (2**2.6 - 1), q)) / np.sqrt(W.size * 7)
-    chain = finite_difference(lambda u: 1 / (2 ** (BETA_PER_UNIT * u) - 1), np.float64(0.26))
+    in_spacing = np.sum(upstream * np.where(inside, q - W * (2**2.6 - 1), q))
+    chain = finite_difference(lambda u: 1 / (2 ** (PACE * u) - 1), np.float64(0.26))
     (aware,) = gradients(lambda u: loss(u, True), unit)
     np.testing.assert_allclose(aware.item(), in_spacing * chain, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "optimizer,power", [(keras.optimizers.Adam, 1), (keras.optimizers.Lion, 1), (keras.optimizers.SGD, 2)]
+)
+def test_pace_is_beta_step_size_of_its_own_under_any_optimizer(optimizer, power):
+    def moved(pace: float) -> float:
+        layer = tq.Quantized(layers.Dense(4, use_bias=False), LearnedBits(loss_aware=True, pace=pace))
+        layer.build((None, 50))
+        layer.layer.kernel.assign(W)
+        layer.fit_quantizers()
+        kernel = layer.kernels["kernel"]
+        kernel.state["beta_unit"].assign([[4.0 / pace]])
+        chosen = optimizer(1e-5)
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(layer(np.ones((1, 50), np.float32)))
+        unit = kernel.state["beta_unit"]
+        chosen.apply([tape.gradient(value, unit.value)], [unit])
+        return float(kernel.quantizer.beta(kernel.state).numpy().item()) - 4.0
+
+    assert moved(100.0) / moved(10.0) == pytest.approx(10.0**power, rel=0.1)
 
 
 def test_settling_freezes_beta_and_moves_nothing():
@@ -108,3 +129,8 @@ def test_training_computes_with_float_weights_until_it_settles():
 def test_bounds_out_of_range(bounds):
     with pytest.raises(ValueError, match="LearnedBits: `bits` must be a whole number"):
         LearnedBits(**bounds)
+
+
+def test_pace_out_of_range():
+    with pytest.raises(ValueError, match="LearnedBits: `pace` must be a positive number. Received: pace=0"):
+        LearnedBits(pace=0)

@@ -14,6 +14,10 @@ def unit(bits: int, rank: int = 2) -> dict[str, np.ndarray]:
     return {"scale": np.full((1,) * rank, 1 / (2 ** (bits - 1) - 1), np.float32)}
 
 
+def odd(bits: int, rank: int = 2) -> dict[str, np.ndarray]:
+    return {"scale": np.full((1,) * rank, 1 / (2**bits - 1), np.float32)}
+
+
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_wrpn_levels(bits):
     n = 2 ** (bits - 1) - 1
@@ -28,16 +32,16 @@ def test_wrpn_levels(bits):
 def test_dorefa_levels_are_odd(bits):
     n = 2**bits - 1
     w = np.linspace(-4, 4, 20001, dtype=np.float32)
-    codes, params = DoReFa(bits).encode(w, {})
+    codes, params = DoReFa(bits).encode(w, odd(bits, 1))
     assert sorted(set(codes.tolist())) == list(range(-n, n + 1, 2))
     assert params["bits"] == bits + 1  # the width that holds them
-    np.testing.assert_allclose(DoReFa(bits)(tf.constant(w), {}), codes / n, atol=1e-7)
+    np.testing.assert_allclose(DoReFa(bits)(tf.constant(w), odd(bits, 1)), codes / n, atol=1e-7)
 
 
 def test_dorefa_by_its_equation():
     t = np.tanh(W.astype(np.float64))
     expected = 2 * np.round((t / np.abs(t).max() / 2 + 0.5) * 7) / 7 - 1
-    np.testing.assert_allclose(DoReFa(3)(tf.constant(W), {}), expected, atol=1e-6)
+    np.testing.assert_allclose(DoReFa(3)(tf.constant(W), odd(3)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
@@ -50,6 +54,18 @@ def test_wrpn_three_faces(bits):
     compiled = tf.function(lambda w, scale: quantizer(w, {"scale": scale}))
     np.testing.assert_array_equal(compiled(W, state["scale"]), q)
     np.testing.assert_array_equal(quantizer(q, state), q)
+
+
+@pytest.mark.parametrize("bits", range(1, 8))
+def test_dorefa_three_faces(bits):
+    quantizer = DoReFa(bits)
+    state = quantizer.fit(W, (1,))
+    q = quantizer(tf.constant(W), state)
+    assert np.abs(q).max() == pytest.approx(np.abs(W).max(), rel=1e-6)
+    np.testing.assert_array_equal(q, quantizer.decode(*quantizer.encode(W, state)))
+    compiled = tf.function(lambda w, scale: quantizer(w, {"scale": scale}))
+    np.testing.assert_array_equal(compiled(W, state["scale"]), q)
+    assert DoReFa(bits, normalize=False).fit(W, (1,))["scale"].numpy() == odd(bits)["scale"]
 
 
 def test_wrpn_range_leaves_masked_weights_out():
@@ -72,7 +88,7 @@ def test_dorefa_gradient_is_that_of_the_tanh_and_its_maximum():
         t = np.tanh(w)
         return t / np.abs(t).max() * upstream
 
-    (in_w,) = gradients(lambda w: tf.reduce_sum(DoReFa(3)(w, {}) * upstream.astype(np.float32)), W)
+    (in_w,) = gradients(lambda w: tf.reduce_sum(DoReFa(3)(w, odd(3)) * upstream.astype(np.float32)), W)
     np.testing.assert_allclose(in_w, finite_difference(surrogate, W), rtol=1e-3, atol=1e-5)
 
 

@@ -31,11 +31,37 @@ def first_samples(x: Any) -> Any:
     return x[: max(1, SAMPLE_SIZE // math.prod(n or 1 for n in x.shape[1:]))]
 
 
-def activation_error(x: Any, scale: Any, low: Any, high: Any) -> Any:
-    """Returns `mean((x - s p)^2)` with `x` and `p` constant: its gradient reaches the scale alone."""
-    x = ops.stop_gradient(first_samples(x))
-    codes = ops.stop_gradient(grid_codes(x, scale, low, high))
+def activation_error(x: Any, scale: Any, low: Any, high: Any, pull: float = 0.0) -> Any:
+    """Returns `mean((x - s p)^2)` with `p` constant; its gradient reaches the scale, and `x` by `pull` times.
+
+    Args:
+        x: activations.
+        scale, low, high: the grid.
+        pull: 0, the default, leaves `x` alone.
+    """
+    x = first_samples(x)
+    held = ops.stop_gradient(x)
+    codes = ops.stop_gradient(grid_codes(held, scale, low, high))
+    x = held + pull * (x - held) if pull else held
     return ops.mean(ops.square(x - scale * codes))
+
+
+def grid_error(x: Any, scale: Any, low: Any, high: Any) -> Any:
+    """Returns the mean squared distance of each row of `x` to its grid, as a column."""
+    return ops.mean(ops.square(x - scale * ops.clip(ops.round(x / scale), low, high)), axis=1, keepdims=True)
+
+
+def power_of_two_near(scale: Any, x: Any, low: Any, high: Any) -> Any:
+    """Returns, of the powers of two around each scale, the one with the lower `grid_error`.
+
+    Example:
+        >>> x = np.linspace(0, 1, 1000, dtype="float32")[None]
+        >>> 1 / power_of_two_near(np.float32([[1 / 255]]), x, 0.0, 255.0).numpy()
+        array([[256.]], dtype=float32)
+    """
+    exponent = ops.floor(ops.log2(ops.convert_to_tensor(scale)))
+    below, above = (ops.power(2.0, exponent + step) for step in (0.0, 1.0))
+    return ops.where(grid_error(x, below, low, high) <= grid_error(x, above, low, high), below, above)
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
@@ -50,10 +76,14 @@ class QuantizedActivation(keras.layers.Layer):
         signed: False for what is never negative (after a ReLU), True for the rest; None lets the first data decide.
         scale_from: "msqe" trains the scale to lower the squared error, "task" trains it by the loss (LSQ).
         fixed_scale: spacing of the levels where an operator dictates it (1/256 behind a sigmoid); learned by default.
+        power_of_two: takes the power of two of least squared error for the scale, from the same data, and leaves it:
+            8-bit dynamic fixed point. What is signed is centred at zero. False by default.
+        pull: how strongly the squared error also pulls the activations themselves to their levels, through the layers
+            before; 0, the default, leaves them alone.
 
     Raises:
-        ValueError: for bits out of range, an unknown `scale_from`, a fixed scale that is not positive or whose sign
-            is left to the data, or a policy of mixed precision.
+        ValueError: for bits out of range, an unknown `scale_from`, a negative `pull` or one without the squared error,
+            a fixed scale that is not positive or whose sign is left to the data, or a policy of mixed precision.
 
     Example:
         >>> import numpy as np
@@ -69,6 +99,8 @@ class QuantizedActivation(keras.layers.Layer):
         signed: bool | None = None,
         scale_from: str = "msqe",
         fixed_scale: float | None = None,
+        power_of_two: bool = False,
+        pull: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -76,6 +108,11 @@ class QuantizedActivation(keras.layers.Layer):
         self.bits = check_bits(bits, self.name)
         if scale_from not in ("msqe", "task"):
             raise ValueError(f'{self.name}: `scale_from` must be "msqe" or "task". Received: scale_from={scale_from!r}')
+        if not 0.0 <= pull < math.inf or (pull and (scale_from != "msqe" or fixed_scale is not None)):
+            raise ValueError(
+                f'{self.name}: `pull` must be 0 or more, with scale_from="msqe" and no fixed scale. '
+                f"Received: pull={pull!r}, scale_from={scale_from!r}, fixed_scale={fixed_scale}"
+            )
         if fixed_scale is not None and not (fixed_scale > 0 and signed is not None):
             raise ValueError(
                 f"{self.name}: a fixed scale must be positive, and `signed` True or False with it. "
@@ -84,6 +121,8 @@ class QuantizedActivation(keras.layers.Layer):
         self.signed = signed
         self.scale_from = scale_from
         self.fixed_scale = fixed_scale
+        self.power_of_two = power_of_two
+        self.pull = pull
         self._observer: Any = None
         # The trained part is relative: what the first batch finds is no gradient step, and belongs to the state.
         base_scale, low = fixed_scale or 0.0, -(2.0 ** (bits - 1)) if fixed_scale and signed else 0.0
@@ -92,7 +131,7 @@ class QuantizedActivation(keras.layers.Layer):
             shape=(), initializer=constant(base_scale), trainable=False, name="base_scale"
         )
         self.log2_scale = self.add_weight(
-            shape=(), initializer="zeros", trainable=fixed_scale is None, name="log2_scale"
+            shape=(), initializer="zeros", trainable=fixed_scale is None and not power_of_two, name="log2_scale"
         )
         self.low = self.add_weight(shape=(), initializer=constant(low), trainable=False, name="low")
         self.built = True
@@ -119,13 +158,15 @@ class QuantizedActivation(keras.layers.Layer):
             return ops.convert_to_tensor(self.base_scale), ops.convert_to_tensor(self.low)
         x = ops.reshape(first_samples(x), (1, -1))
         levels = 2.0**self.bits
-        shares = (1 / 2,) if centred else SHARES_BELOW_ZERO
+        shares = (1 / 2,) if centred or self.power_of_two else SHARES_BELOW_ZERO
         below = sorted({-min(max(round(levels * share), 1), levels - 1) for share in shares})
         low = ops.convert_to_tensor([[float(n)] for n in (0, *(below if self.signed is not False else ()))])
         scale = least_squares_scale(x * ops.ones_like(low), low, low + (levels - 1.0), axes=(1,))
+        if self.power_of_two:
+            scale = power_of_two_near(scale, x, low, low + (levels - 1.0))
         if self.signed is False:
             return scale[0, 0], low[0, 0]
-        error = ops.mean(ops.square(x - scale * ops.clip(ops.round(x / scale), low, low + (levels - 1.0))), axis=1)
+        error = grid_error(x, scale, low, low + (levels - 1.0))[:, 0]
         best = 1 + ops.argmin(error[1:])
         if self.signed is None:
             best = ops.where(ops.min(x) < 0, best, 0)
@@ -150,8 +191,8 @@ class QuantizedActivation(keras.layers.Layer):
         )
         self.base_scale.assign(base_scale)
         self.low.assign(low)
-        if self.scale_from == "msqe" and self.fixed_scale is None:
-            self.add_loss(activation_error(inputs, self.scale, ops.convert_to_tensor(self.low), self.high))
+        if self.scale_from == "msqe" and self.log2_scale.trainable:
+            self.add_loss(activation_error(inputs, self.scale, ops.convert_to_tensor(self.low), self.high, self.pull))
         return self._quantize(inputs)
 
     def _quantize(self, x: Any) -> Any:
@@ -194,4 +235,6 @@ class QuantizedActivation(keras.layers.Layer):
             "signed": self.signed,
             "scale_from": self.scale_from,
             "fixed_scale": self.fixed_scale,
+            "pull": self.pull,
+            "power_of_two": self.power_of_two,
         }

@@ -1,6 +1,7 @@
 """What the wrapper keeps for one kernel: its quantizer's variables, its mask, its stage, its penalties."""
 
 import enum
+import warnings
 from typing import Any
 
 import keras
@@ -69,9 +70,11 @@ class QuantizedKernel(keras.layers.Layer):
             if quantizer.incremental
             else None
         )
+        quantizer.claim(self, kernel)
         self.state = {
             name: self.add_weight(
                 shape=shape,
+                dtype=quantizer.state_dtype(name),
                 # Called when the variable gets its value, so that the kernel has its own by then.
                 initializer=lambda shape, dtype, name=name: self.fitted(kernel)[name],
                 trainable=name in quantizer.trainable,
@@ -94,6 +97,14 @@ class QuantizedKernel(keras.layers.Layer):
         """Sets the quantizer's variables to what `fitted` returns."""
         for name, value in self.fitted(kernel).items():
             self.state[name].assign(value)
+        self._warn(kernel)
+
+    def _warn(self, kernel: Any) -> None:
+        """Says what the user should know of the quantizer and these weights, once the mask is final."""
+        pruning = self.prune is not None and not self.frozen
+        note = "" if pruning else self.quantizer.note(kernel, self.mask)
+        if note:
+            warnings.warn(f"{getattr(kernel, 'path', self.name)}: {note}.", stacklevel=3)
 
     def set_threshold(self, threshold: float) -> None:
         """Sets the magnitude at and below which the pruning penalty acts."""
@@ -116,6 +127,7 @@ class QuantizedKernel(keras.layers.Layer):
         for name, value in self.fitted(kernel).items():
             if name not in self.quantizer.trainable:
                 self.state[name].assign(value)
+        self._warn(kernel)
 
     def freeze(self, kernel: keras.Variable, mask: np.ndarray) -> None:
         """Zeroes and masks weights for good, fits the quantizer to the rest, ends the stage."""
@@ -123,8 +135,8 @@ class QuantizedKernel(keras.layers.Layer):
             self.mask.assign(mask)
         self.set_threshold(-1.0 if mask.all() else 0.0)
         kernel.assign(np.where(mask, ops.convert_to_numpy(kernel), 0.0))
-        self.fit(kernel)
         self.stage.assign(Stage.QUANTIZE)
+        self.fit(kernel)
 
     def surviving(self, kernel: Any) -> Any:
         """Returns the kernel with its pruned weights at 0."""

@@ -157,11 +157,16 @@ class Quantized(keras.layers.Wrapper):
         """Returns, by kernel name, the int8 codes that ship and the parameters that decode them.
 
         Raises:
-            ValueError: for a kernel with NaN or infinity, or one whose codes are all zero.
+            ValueError: for a kernel with NaN or infinity, one whose codes are all zero, or levels on no integer grid.
         """
         encoded = {}
         for kernel, variable in self.kernel_pairs():
             check_kernel(ops.convert_to_numpy(variable), f"{self.name}/{kernel.name}")
+            if not kernel.quantizer.on_grid(kernel.state):
+                raise ValueError(
+                    f"{self.name}/{kernel.name}: its levels lie on no integer grid yet. Call tfqreg.project(model), or "
+                    f"let training end with its callback. Received: {kernel.quantizer!r}"
+                )
             codes, params = kernel.encode(variable)
             if not codes.any():
                 raise ValueError(

@@ -1,7 +1,7 @@
 r"""Dynamic network surgery: a mask with hysteresis over weights that go on learning, so that what was cut may return.
 
 With a threshold t for each kernel, a weight is cut where |w| <= (1 - margin) t, comes back where |w| > (1 + margin) t,
-and keeps its state between. t is the quantile of |w| that the sparsity asks for, or `mean|w| + deviations std|w|`.
+and keeps its state between. t is what cuts the share that the sparsity asks for, or `mean|w| + deviations std|w|`.
 
 Reference: Guo, Yao and Chen 2016, arXiv 1608.04493, equation 3.
 """
@@ -15,6 +15,11 @@ from keras import ops
 from tfqreg.regularizers.penalty import Pruning
 
 
+def reach(w: np.ndarray, mask: np.ndarray, margin: float) -> np.ndarray:
+    """Returns the threshold from which on each weight is cut: `|w| / (1 -+ margin)`, minus where it is in the mask."""
+    return np.abs(w) / np.where(mask, np.float32(1.0 - margin), np.float32(1.0 + margin))
+
+
 def surgery_mask(w: np.ndarray, mask: np.ndarray, threshold: float, margin: float) -> np.ndarray:
     """Returns the mask after one operation.
 
@@ -23,8 +28,7 @@ def surgery_mask(w: np.ndarray, mask: np.ndarray, threshold: float, margin: floa
         >>> surgery_mask(w, mask, 1.0, 0.1)
         array([False,  True, False,  True])
     """
-    magnitude = np.abs(w)
-    return (magnitude > (1.0 + margin) * threshold) | (mask & (magnitude > (1.0 - margin) * threshold))
+    return reach(w, mask, margin) > threshold
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
@@ -69,22 +73,24 @@ class Surgery(Pruning):
         for kernel, variable in pairs:
             kernel.start_pruning()
             if share is not None:
-                kernel.mask.assign(self._mask(kernel, ops.convert_to_numpy(variable), share))
+                kernel.mask.assign(self._mask(kernel, variable, share))
 
     def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[np.ndarray]:
         """Returns the masks after a last operation."""
-        return [self._mask(kernel, ops.convert_to_numpy(variable), share) for kernel, variable in pairs]
+        return [self._mask(kernel, variable, share) for kernel, variable in pairs]
 
-    def _mask(self, kernel: Any, w: np.ndarray, share: float) -> np.ndarray:
-        magnitude = np.abs(w)
+    def _mask(self, kernel: Any, variable: Any, share: float) -> np.ndarray:
+        w, mask = ops.convert_to_numpy(variable), ops.convert_to_numpy(kernel.mask).astype(bool)
         if self.deviations is not None:
+            magnitude = np.abs(w)
             threshold = float(magnitude.mean() + self.deviations * magnitude.std()) * share / max(self.sparsity, 1e-9)
         else:
-            threshold = float(np.quantile(magnitude, share))
-        mask = surgery_mask(w, ops.convert_to_numpy(kernel.mask).astype(bool), threshold, self.margin)
+            cut = round(share * w.size)
+            threshold = float(np.partition(reach(w, mask, self.margin).ravel(), cut - 1)[cut - 1]) if cut else 0.0
+        mask = surgery_mask(w, mask, threshold, self.margin)
         if not mask.any():
             raise ValueError(
-                f"{kernel.name}: the threshold {threshold:.3g} leaves no weight. Lower `sparsity` or `deviations`. "
+                f"{variable.path}: the threshold {threshold:.3g} leaves no weight. Lower `sparsity` or `deviations`. "
                 f"Received: sparsity={self.sparsity}, deviations={self.deviations}"
             )
         return mask

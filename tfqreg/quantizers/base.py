@@ -4,6 +4,7 @@
 floats, and `quantizer(w, state) == decode(*encode(w, state))` holds bit for bit in float32.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,30 @@ class Quantizer:
         """
         raise NotImplementedError
 
+    def note(self, w: Any, mask: Any = None) -> str:
+        """Returns what the user should know of a kernel that this quantizer does not suit; "" by default."""
+        return ""
+
+    def state_dtype(self, name: str) -> str:
+        """Returns the dtype of a variable; float32 by default."""
+        return "float32"
+
+    def claim(self, kernel: Any, variable: keras.Variable) -> None:
+        """Looks at the kernel before its variables are made, and marks it where it needs an optimizer of its own.
+
+        Args:
+            kernel: the `QuantizedKernel`.
+            variable: its float weights.
+        """
+
+    def on_grid(self, state: State) -> bool:
+        """Returns whether the levels lie on one integer grid for each output channel; where not, `project` helps."""
+        return True
+
+    def project(self, state: State) -> State:
+        """Returns the part of the state that changes so that the levels lie on an integer grid; nothing by default."""
+        return {}
+
     def constraint(self, name: str) -> Callable[[Any], Any] | None:
         """Returns what an optimizer applies to a variable after every step; nothing by default."""
 
@@ -60,6 +85,10 @@ class Quantizer:
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
         """Returns int8 codes in the shape of `w`, and the parameters that turn them back into floats."""
         raise NotImplementedError
+
+    def code_positions(self, w: Any, params: Params) -> np.ndarray:
+        """Returns where float weights lie on the axis of the codes, `w / scale`, for a picture of them."""
+        return np.asarray(w, np.float32) / params["scale"]
 
     @staticmethod
     def decode(codes: np.ndarray, params: Params) -> np.ndarray:
@@ -91,6 +120,13 @@ def check_bits(bits: int, owner: str, lowest: int = 1, highest: int = 8) -> int:
     if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not lowest <= bits <= highest:
         raise ValueError(f"{owner}: `bits` must be a whole number of {lowest} to {highest}. Received: bits={bits!r}")
     return int(bits)
+
+
+def check_positive(value: float, owner: str, name: str) -> float:
+    """Returns `value`; raises ValueError when it is no positive number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{owner}: `{name}` must be a positive number. Received: {name}={value!r}")
+    return float(value)
 
 
 def check_float32(layer: Any, owner: str) -> None:

@@ -2,10 +2,11 @@ r"""DoReFa's weight quantizer: a mid-rise grid, without a zero, behind a tanh.
 
 Forward, for `k = bits`:
 
-    t = tanh(w) / max|tanh(w)|,    q = 2 round((t + 1)/2 (2^k - 1)) - (2^k - 1),    w_hat = q / (2^k - 1)
+    t = tanh(w) / max|tanh(w)|,    q = 2 round((t + 1)/2 (2^k - 1)) - (2^k - 1),    w_hat = c q / (2^k - 1)
 
 q is odd, so the levels are +-1, +-3, .. of 2^k - 1 and none is 0. Backward: rounding passes gradients straight through;
-tanh and the maximum are differentiated as they stand.
+tanh and the maximum are differentiated as they stand. c is 1 as published, or with `normalize` the largest |w| when the
+quantizer was fitted, so that a layer that was trained in float keeps its gain.
 """
 
 from typing import Any
@@ -15,24 +16,27 @@ import numpy as np
 from keras import ops
 
 from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straight_through
+from tfqreg.quantizers.wrpn import largest_magnitude
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class DoReFa(Quantizer):
-    """Uniform mid-rise grid on [-1, 1] behind a normalized tanh; the layer wants a BatchNorm behind it.
+    """Uniform mid-rise grid behind a normalized tanh, on the range the weights start with or on [-1, 1].
 
     No level is 0, so it cannot be pruned: `WRPN` and `Uniform` can.
 
     Args:
         bits: base-2 logarithm of the number of levels, 1 to 7. The codes are odd, up to 2^bits - 1, and take one bit
             more; with 8 bits they would not fit int8.
+        normalize: gives the levels the range [-c, c], c being the largest |w| when the quantizer is fitted; False
+            leaves it at [-1, 1], which wants a BatchNorm behind the layer. True by default.
 
     Raises:
         ValueError: for bits out of range.
 
     Example:
         >>> import numpy as np
-        >>> DoReFa(bits=2).encode(np.float32([0.3, -0.6, 5.0]), {})[0]
+        >>> DoReFa(bits=2).encode(np.float32([0.3, -0.6, 5.0]), {"scale": np.float32([1 / 3])})[0]
         array([ 1, -1,  3], dtype=int8)
 
     Reference: Zhou et al. 2016, arXiv 1606.06160, equation 9.
@@ -41,8 +45,9 @@ class DoReFa(Quantizer):
     has_zero = False
     prunable = False
 
-    def __init__(self, bits: int = 4) -> None:
+    def __init__(self, bits: int = 4, normalize: bool = True) -> None:
         self.bits = check_bits(bits, "DoReFa", highest=7)
+        self.normalize = normalize
 
     @property
     def largest_code(self) -> int:
@@ -54,12 +59,13 @@ class DoReFa(Quantizer):
         return self.largest_code / 2
 
     def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Returns no shape: nothing is kept."""
-        return {}
+        """Returns the shape of `scale`: one for the whole kernel."""
+        return {"scale": (1,) * len(kernel_shape)}
 
     def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
-        """Returns an empty state."""
-        return {}
+        """Returns `scale`, c / (2^k - 1): c is max |w| of the weights in `mask`, or 1 without `normalize`."""
+        largest = largest_magnitude(w, mask)
+        return {"scale": (largest if self.normalize else ops.ones_like(largest)) / self.largest_code}
 
     def positions(self, w: Any, state: State) -> Any:
         """Returns `(t + 1)/2 (2^k - 1)`; the levels are the whole numbers."""
@@ -73,24 +79,27 @@ class DoReFa(Quantizer):
         codes = 2.0 * ops.round(positions) - self.largest_code
         return straight_through(codes, 2.0 * positions)
 
-    @property
-    def scale(self) -> np.float32:
-        """Half the spacing of the levels, `1 / (2^k - 1)`, float32."""
-        return np.float32(1.0) / np.float32(self.largest_code)
+    def scale(self, state: State) -> Any:
+        """Returns `c / (2^k - 1)`, half the spacing of the levels."""
+        return ops.stop_gradient(ops.convert_to_tensor(state["scale"]))
 
     def assign(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight, constant."""
         return ops.stop_gradient(self(w, state))
 
     def __call__(self, w: Any, state: State) -> Any:
-        """Returns `q / (2^k - 1)`, with the gradients the module's first lines state."""
-        return self.codes(w) * self.scale
+        """Returns `c q / (2^k - 1)`, with the gradients the module's first lines state."""
+        return self.codes(w) * self.scale(state)
 
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
         """Returns odd int8 codes and `{"scale": float32, "bits": int}`, bits being the width the codes take."""
         codes = ops.convert_to_numpy(self.codes(ops.convert_to_tensor(w)))
-        return codes.astype(np.int8), {"scale": np.reshape(self.scale, (1,) * codes.ndim), "bits": self.bits + 1}
+        return codes.astype(np.int8), {"scale": ops.convert_to_numpy(self.scale(state)), "bits": self.bits + 1}
+
+    def code_positions(self, w: Any, params: Params) -> np.ndarray:
+        """Returns `2 v - (2^k - 1)` for the positions v on the grid, which lie behind the tanh."""
+        return ops.convert_to_numpy(2.0 * self.positions(w, {}) - self.largest_code)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
-        return {"bits": self.bits}
+        return {"bits": self.bits, "normalize": self.normalize}

@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from tfqreg.quantizers.base import State
-from tfqreg.quantizers.mixture import Mixture, fit_mixture
+from tfqreg.quantizers.mixture import Mixture, fit_mixture, obstacle
 from tfqreg.quantizers.power_of_two import PowerOfTwo, kept, nearest_power, unit_for
 
 # What int8 and int4 hold, less the largest residual.
@@ -78,6 +78,17 @@ class Focused(PowerOfTwo):
             return {**shift, "exponent_count": count, "centre": np.zeros_like(w)}
         return self._recentred(w, mask, mixture)
 
+    def note(self, w: Any, mask: Any = None) -> str:
+        """Returns why a kernel is shift-quantized though it was to be recentred, or that none of it is pruned."""
+        w = ops.convert_to_numpy(w)
+        survives = kept(w, mask)
+        reason = obstacle(w[survives])
+        if reason and np.isfinite(self.separation):
+            return f"shift quantization takes the place of the focused one: {reason}"
+        if survives.all():
+            return "none of its weights is pruned, and focused quantization expects a sparse kernel: give it `prune`"
+        return ""
+
     def _recentred(self, w: np.ndarray, mask: Any, mixture: Mixture) -> State:
         means = np.array([_power_of_two(mean) for mean in mixture.means])
         chance = mixture.responsibility(w)
@@ -112,6 +123,8 @@ class Focused(PowerOfTwo):
 
 
 def _power_of_two(x: float) -> float:
-    """Returns the nearest signed power of two, in the linear metric."""
+    """Returns the nearest signed power of two, in the linear metric; 0 for 0."""
+    if x == 0.0:
+        return 0.0
     fraction, exponent = np.frexp(abs(x))  # fraction in [1/2, 1)
     return float(np.copysign(2.0 ** (int(exponent) - (fraction < 0.75)), x))

@@ -3,13 +3,15 @@ r"""A uniform grid whose width is learned: beta bits, a real number, one for eac
     spacing = c / (2^beta - 1),    q = clip(round(w / spacing), -n, n),    n = 2^ceil(beta) - 1,    w_hat = q spacing
 
 beta does not count the sign. It is moved by `SinAReQ`; with `loss_aware` by the loss as well, through the spacing:
-`dw_hat/dspacing = q - w/spacing` inside the range and `+-n` outside, times `1 / sqrt(N n)`, as LSQ scales it.
+
+    dw_hat/dspacing = q - w/spacing inside the range, +-n outside,    dspacing/dbeta = -c ln 2 2^beta / (2^beta - 1)^2
+
+LSQ's factor `1 / sqrt(N n)` is left out: it would put the loss two orders below the cost of a bit, in the same loss.
 
 Once settled, beta stands still and the spacing it has reached is kept, so that weights which lie on the grid stay where
 they are; rounding beta up gives the range of the codes alone.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +19,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.quantizers.base import Params, Quantizer, State, check_bits
+from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, check_positive
 from tfqreg.quantizers.uniform import grid_codes
-from tfqreg.quantizers.wrpn import largest_magnitude
-
-# beta covers several units within one training, where an optimizer moves a variable by its learning rate a step.
-BETA_PER_UNIT = 10.0
+from tfqreg.quantizers.wrpn import largest_magnitude, outside_unit_range
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
@@ -35,9 +34,12 @@ class LearnedBits(Quantizer):
         loss_aware: lets the loss reach beta, through the spacing of the levels. False by default, as published.
         normalize: spreads the grid over [-c, c], c being the largest |w| when the quantizer is fitted; False takes the
             range [-1, 1]. True by default.
+        pace: how much faster than a weight beta moves, 10 by default: the optimizer trains `beta / pace`. Under Adam
+            and its kin a step moves beta by up to `pace` learning rates, under SGD by the gradient times `pace^2`
+            learning rates. Beta has some bits to go within one training, which may be short.
 
     Raises:
-        ValueError: for bounds out of range or order.
+        ValueError: for bounds out of range or order, or a pace that is no positive number.
 
     Example:
         >>> import numpy as np
@@ -50,11 +52,19 @@ class LearnedBits(Quantizer):
 
     trainable = ("beta_unit",)
 
-    def __init__(self, largest: int = 7, smallest: int = 1, loss_aware: bool = False, normalize: bool = True) -> None:
+    def __init__(
+        self,
+        largest: int = 7,
+        smallest: int = 1,
+        loss_aware: bool = False,
+        normalize: bool = True,
+        pace: float = 10.0,
+    ) -> None:
         self.largest = check_bits(largest, "LearnedBits", highest=7)
         self.smallest = check_bits(smallest, "LearnedBits", highest=self.largest)
         self.loss_aware = loss_aware
         self.normalize = normalize
+        self.pace = check_positive(pace, "LearnedBits", "pace")
         self.bits = self.largest + 1
 
     def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -66,10 +76,14 @@ class LearnedBits(Quantizer):
         largest = largest_magnitude(w, mask)
         ones = ops.ones_like(largest)
         return {
-            "beta_unit": ones * (self.largest / BETA_PER_UNIT),
+            "beta_unit": ones * (self.largest / self.pace),
             "range": largest if self.normalize else ones,
             "frozen": ops.zeros_like(ones),
         }
+
+    def note(self, w: Any, mask: Any = None) -> str:
+        """Returns a note on weights outside [-1, 1], without `normalize`."""
+        return "" if self.normalize else outside_unit_range(w, mask, "LearnedBits")
 
     @property
     def float_forward(self) -> bool:  # type: ignore[override]
@@ -80,7 +94,7 @@ class LearnedBits(Quantizer):
         """Returns what keeps beta within its bounds after every step of an optimizer."""
         if name != "beta_unit":
             return None
-        return lambda unit: ops.clip(unit, self.smallest / BETA_PER_UNIT, self.largest / BETA_PER_UNIT)
+        return lambda unit: ops.clip(unit, self.smallest / self.pace, self.largest / self.pace)
 
     def settle(self, state: State) -> None:
         """Freezes beta where it stands."""
@@ -90,7 +104,7 @@ class LearnedBits(Quantizer):
     def beta(self, state: State) -> Any:
         """Returns the number of bits without the sign, a real number; what `settle` froze once that was called."""
         frozen = ops.stop_gradient(ops.convert_to_tensor(state["frozen"]))
-        return ops.where(frozen > 0, frozen, BETA_PER_UNIT * ops.convert_to_tensor(state["beta_unit"]))
+        return ops.where(frozen > 0, frozen, self.pace * ops.convert_to_tensor(state["beta_unit"]))
 
     def resolution(self, state: State) -> Any:
         """Returns the steps of the grid within c, `2^beta - 1`."""
@@ -115,10 +129,7 @@ class LearnedBits(Quantizer):
     def __call__(self, w: Any, state: State) -> Any:
         """Returns `q spacing`, with the gradients the module's first lines state."""
         scale, high = self.scale(state), self.largest_code(state)
-        if self.loss_aware:
-            factor = 1.0 / ops.sqrt(math.prod(w.shape) * high)
-            scale = ops.stop_gradient(scale) + factor * (scale - ops.stop_gradient(scale))
-        else:
+        if not self.loss_aware:
             scale = ops.stop_gradient(scale)
         return grid_codes(w, scale, -high, high) * scale
 
@@ -136,4 +147,5 @@ class LearnedBits(Quantizer):
             "smallest": self.smallest,
             "loss_aware": self.loss_aware,
             "normalize": self.normalize,
+            "pace": self.pace,
         }

@@ -16,7 +16,8 @@ import numpy as np
 # The weights enter as a histogram: a step costs the same for a thousand weights and for ten million.
 BINS = 2048
 ITERATIONS = 200
-FEWEST = 16
+FEWEST = 16  # weights of each sign
+SMALLEST_SPREAD = 1e-6  # of the weights of a sign, over the largest of them
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,34 @@ class Mixture:
         return 1.0 / (1.0 + np.exp(np.clip(lower - upper, -700, 700)))
 
 
+def separation(means: np.ndarray, deviations: np.ndarray, variance: float) -> float:
+    """Returns W, the squared Wasserstein distance of two Gaussians over the variance of all weights.
+
+    Example:
+        >>> separation(np.array([-1.0, 1.0]), np.array([1.0, 1.0]), variance=2.0)
+        2.0
+    """
+    return float(np.diff(means).item() ** 2 + np.diff(deviations).item() ** 2) / variance
+
+
+def obstacle(w: np.ndarray) -> str:
+    """Returns why two components cannot be fitted to surviving weights, "" where they can.
+
+    Example:
+        >>> obstacle(np.float32([0.1, 0.2, -0.3]))
+        'of 3 surviving weights 1 is negative and 2 are positive, but both need 16'
+    """
+    sides = [w[w < 0], w[w > 0]]
+    if min(side.size for side in sides) < FEWEST:
+        negative, positive = (f"{side.size} {'is' if side.size == 1 else 'are'}" for side in sides)
+        return f"of {w.size} surviving weights {negative} negative and {positive} positive, but both need {FEWEST}"
+    if min(float(np.ptp(side) / np.abs(side).max()) for side in sides) < SMALLEST_SPREAD:
+        return "all surviving weights of one sign are equal"
+    return ""
+
+
 def fit_mixture(w: np.ndarray) -> Mixture | None:
-    """Fits two components; None where the weights are too few, one-sided or equal for two.
+    """Fits two components; None where `obstacle` says why not, or where one of them ends up without weights.
 
     Args:
         w: surviving weights, any shape.
@@ -52,10 +79,9 @@ def fit_mixture(w: np.ndarray) -> Mixture | None:
         (array([-4.,  4.]), 3.8)
     """
     w = w.astype(np.float64).ravel()
-    sides = [w[w < 0], w[w > 0]]
-    spread = w.std() if w.size else 0.0
-    if min(len(side) for side in sides) < FEWEST or spread == 0.0:
+    if obstacle(w):
         return None
+    sides, spread = [w[w < 0], w[w > 0]], w.std()
     counts, edges = np.histogram(w / spread, BINS)
     x, counts = (edges[:-1] + edges[1:])[counts > 0] / 2, counts[counts > 0]
     means = np.array([side.mean() for side in sides]) / spread
@@ -76,8 +102,8 @@ def fit_mixture(w: np.ndarray) -> Mixture | None:
             break
     order = np.argsort(means)
     means, deviations = means[order], deviations[order]
-    separation = float((means[1] - means[0]) ** 2 + (deviations[1] - deviations[0]) ** 2) / float((w / spread).var())
-    return Mixture(means * spread, deviations * spread, weights[order], separation, tuple(likelihoods))
+    apart = separation(means, deviations, float((w / spread).var()))
+    return Mixture(means * spread, deviations * spread, weights[order], apart, tuple(likelihoods))
 
 
 def _log_density(x: np.ndarray, weight: float, mean: float, deviation: float) -> np.ndarray:

@@ -114,6 +114,8 @@ class Uniform(Quantizer):
         narrow: keeps the range symmetric, +-(2^(bits-1) - 1); False adds the code -2^(bits-1).
         scale_from: "msqe" trains the scale to lower the squared error to the grid, "task" trains it by the
             loss (LSQ).
+        power_of_two: snaps the scale to the nearest power of two where training settles (`tfqreg.Stages`), and holds
+            it there; until then it is free, and `MSQE(scale_alpha=...)` pulls it. False by default.
 
     Raises:
         ValueError: for bits out of range or an unknown `scale_from`.
@@ -127,13 +129,21 @@ class Uniform(Quantizer):
     Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095; Esser et al. 2020, arXiv 1902.08153.
     """
 
-    def __init__(self, bits: int = 8, per_channel: bool = False, narrow: bool = True, scale_from: str = "msqe") -> None:
+    def __init__(
+        self,
+        bits: int = 8,
+        per_channel: bool = False,
+        narrow: bool = True,
+        scale_from: str = "msqe",
+        power_of_two: bool = False,
+    ) -> None:
         self.bits = check_bits(bits, "Uniform")
         self.per_channel = per_channel
         self.narrow = narrow
         if scale_from not in ("msqe", "task"):
             raise ValueError(f'Uniform: `scale_from` must be "msqe" or "task". Received: scale_from={scale_from!r}')
         self.scale_from = scale_from
+        self.power_of_two = power_of_two
 
     trainable = ("log2_scale",)
 
@@ -158,9 +168,13 @@ class Uniform(Quantizer):
         return self.bits > 1
 
     def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Returns the shape of `log2_scale`: (1, .., channels), or (1, .., 1) for the whole kernel."""
+        """Returns the shape of `log2_scale`: (1, .., channels), or (1, .., 1) for the whole kernel.
+
+        A power of two has `snapped` beside it: 1 once the scale stands at one.
+        """
         kept = axes if self.per_channel else ()
-        return {"log2_scale": tuple(n if i in kept else 1 for i, n in enumerate(kernel_shape))}
+        shapes = {"log2_scale": tuple(n if i in kept else 1 for i, n in enumerate(kernel_shape))}
+        return {**shapes, "snapped": ()} if self.power_of_two else shapes
 
     def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns `log2_scale` by least squares: `s = sum(w q) / sum(q^2)`, alternated with `q`.
@@ -178,11 +192,21 @@ class Uniform(Quantizer):
             scale = ops.where(scale > 0, scale, 1.0)
         else:
             scale = least_squares_scale(w, self.smallest_code, self.largest_code, shared, weights)
-        return {"log2_scale": ops.log2(scale)}
+        free = {"snapped": ops.zeros(())} if self.power_of_two else {}
+        return {"log2_scale": ops.log2(scale), **free}
 
     def scale(self, state: State) -> Any:
-        """Returns `2 ^ log2_scale`, positive by construction."""
-        return ops.power(2.0, ops.convert_to_tensor(state["log2_scale"]))
+        """Returns `2 ^ log2_scale`, positive by construction; the exponent is a whole number once it has snapped."""
+        exponent = ops.convert_to_tensor(state["log2_scale"])
+        if self.power_of_two:
+            exponent = ops.where(ops.convert_to_tensor(state["snapped"]) > 0, ops.round(exponent), exponent)
+        return ops.power(2.0, exponent)
+
+    def settle(self, state: State) -> None:
+        """Snaps a scale that is to be a power of two."""
+        if self.power_of_two:
+            state["log2_scale"].assign(ops.round(state["log2_scale"]))
+            state["snapped"].assign(1.0)
 
     def positions(self, w: Any, state: State) -> Any:
         """Returns `w / s` (one bit: half of `w / s + 1`), `s` constant; the levels are the whole numbers."""
@@ -230,4 +254,5 @@ class Uniform(Quantizer):
             "per_channel": self.per_channel,
             "narrow": self.narrow,
             "scale_from": self.scale_from,
+            "power_of_two": self.power_of_two,
         }

@@ -17,6 +17,17 @@ from tfqreg.quantizers.base import Params, Quantizer, State, check_bits
 from tfqreg.quantizers.uniform import grid_codes
 
 
+def outside_unit_range(w: Any, mask: Any, owner: str) -> str:
+    """Returns a note on weights beyond [-1, 1], where a fixed grid clips them; "" where there are none."""
+    largest = float(ops.convert_to_numpy(largest_magnitude(ops.convert_to_tensor(w), mask)).item())
+    if largest <= 1.001:  # rounding aside
+        return ""
+    return (
+        f"weights outside [-1, 1] are clipped, and get no gradient. Use {owner}(normalize=True), which takes the range "
+        f"of the weights. Received: largest magnitude {largest:.3g}"
+    )
+
+
 def largest_magnitude(w: Any, mask: Any = None) -> Any:
     """Returns max |w| over the weights in `mask`, of shape (1, .., 1); 1 where all are 0."""
     magnitude = ops.abs(w) if mask is None else ops.where(mask, ops.abs(w), 0.0)
@@ -29,7 +40,7 @@ class WRPN(Quantizer):
     """Uniform mid-tread grid on [-1, 1], or on the range the weights start with.
 
     Args:
-        bits: width of the codes with their sign, 2 to 8.
+        bits: width of the codes with their sign, 2 to 8: one bit would leave no level but 0.
         normalize: spreads the grid over [-c, c], c being the largest |w| when the quantizer is fitted; False takes
             weights for what they are, clipped to [-1, 1]. True by default.
 
@@ -65,6 +76,10 @@ class WRPN(Quantizer):
         """Returns `scale`, c / n: c is max |w| of the weights in `mask`, or 1 without `normalize`."""
         largest = largest_magnitude(w, mask)
         return {"scale": (largest if self.normalize else ops.ones_like(largest)) / self.largest_code}
+
+    def note(self, w: Any, mask: Any = None) -> str:
+        """Returns a note on weights outside [-1, 1], without `normalize`."""
+        return "" if self.normalize else outside_unit_range(w, mask, "WRPN")
 
     def scale(self, state: State) -> Any:
         """Returns `c / n`, the spacing of the levels."""
