@@ -1,5 +1,6 @@
 """Cuts a `.tflite` into spans, and says for each constant in it whether and how it is coded by itself."""
 
+import lzma
 import math
 import zlib
 from collections.abc import Sequence
@@ -7,13 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .choose import Subject
+from .assign import TABLE_PRICE
+from .choose import Subject, choose
 from .delta import Predecessor
 from .elements import common_shift, to_codes
 from .fit import Fit, fit
 from .index import Codec, Entry, write_entry
 from .locate import Constant, Product, locate
 from .spans import Span, SpanKind
+from .symbols import LARGEST, raw_bits
 from .table import write_table
 
 # Below these sizes a span of its own costs more than what the literals' coder makes of the bytes.
@@ -23,7 +26,8 @@ MIN_DERIVED_BYTES = 16
 # A tensor among the literals can neither be decoded alone nor be inspected: it must save something there.
 WORTH_A_LITERAL = 0.99
 CLOSE_LOOK_BYTES = 1 << 16
-ZLIB_FRAME_BYTES = 6
+ZLIB_FRAME_BYTES, LZMA_FRAME_BYTES = 6, 56
+PARTS_OF_A_ROW = (2, 4, 8, 16)
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,35 @@ def _plan_tensor(constant: Constant, data: bytes, before: Predecessor | None) ->
     # A hard look at every weight would take most of the time of packing, and change nothing.
     level = 9 if constant.size <= CLOSE_LOOK_BYTES else 1
     literal_bytes = len(zlib.compress(data, level)) - ZLIB_FRAME_BYTES
-    return best if WORTH_A_LITERAL * best.bits <= 8 * literal_bytes else None
+    if WORTH_A_LITERAL * best.bits <= 8 * literal_bytes:
+        return best
+    return _in_classes(plans[-1], 8.0 * min(literal_bytes, len(lzma.compress(data)) - LZMA_FRAME_BYTES))
+
+
+def _in_classes(tensor: TensorPlan, literal_bits: float) -> TensorPlan | None:
+    """Returns the plan with rows cut so that their classes save most, or None where the literals are still cheaper.
+
+    Rows of zeros, or of weights of one size, cost a single table dearly. Groups of weights may be parts of rows.
+    """
+    subject = tensor.subject
+    if subject is None or subject.codes.min() < -LARGEST or subject.codes.max() >= LARGEST:
+        return None
+    best, least = None, literal_bits
+    for shape in _shapes(tensor.entry):
+        cut = replace(subject, shape=shape)
+        split = choose(cut, (TABLE_PRICE,))[0]
+        entry = replace(tensor.entry, shape=shape)
+        bits = 8.0 * len(write_entry(entry)) + TABLE_PRICE.of(split) + raw_bits(subject.codes)
+        if bits < least:
+            best, least = replace(tensor, entry=entry, subject=cut), bits
+    return best
+
+
+def _shapes(entry: Entry) -> list[tuple[int, ...]]:
+    """Returns a tensor's shape, and those with its rows in parts where it is a matrix coded by itself."""
+    parts = PARTS_OF_A_ROW if entry.codec == Codec.TANS and len(entry.shape) == 2 else ()
+    rows, columns = entry.shape[0], entry.shape[-1]
+    return [entry.shape, *((rows * n, columns // n) for n in parts if columns % n == 0 and columns // n >= 16)]
 
 
 def _tans(raw: TensorPlan, codes: np.ndarray, before: np.ndarray | None = None) -> TensorPlan:
