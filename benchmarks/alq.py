@@ -60,7 +60,7 @@ class Plan:
 
 
 PLANS = {
-    "lenet5": Plan(bits=(0.2, 0.4), seeds=3, epochs=8, rounds=3, samples=20_000),
+    "lenet5": Plan(bits=(0.2,), seeds=3, epochs=8, rounds=3, samples=20_000),
     "vgg": Plan(bits=(1.0,), seeds=1, epochs=5, rounds=2, samples=10_000),
 }
 
@@ -103,7 +103,6 @@ def trained(
     model.fit(*train, batch_size=BATCH, epochs=plan.epochs, callbacks=callbacks, verbose=2)
     seconds = time.perf_counter() - start
     real, whole = projection.found[0]
-    model.save(f"/tmp/alq/models/{name}_{bits}_{method}_{seed}.keras".replace(" ", "_"), include_optimizer=False)  # TMP
     return model, {
         "seconds": round(seconds),
         "refused_solves": int(ops.convert_to_numpy(model.optimizer.refused_solves)),

@@ -38,6 +38,7 @@ VERIFIED = 200
 SWEPT = "mobile_colour"
 SEPARATIONS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5)
 SWEEP_SEEDS = (0, 1)
+SWEEP_SAMPLES = 10_000
 VARIANTS = {
     "mixed": tq.Focused(BITS),
     "shift": tq.Focused(BITS, separation=float("inf")),
@@ -149,12 +150,17 @@ def wrapped(name: str, quantizer: Any, **options: Any) -> keras.Model:
     return tq.quantize(pruned, rules, **options)
 
 
-def train_variant(name: str, variant: str, seed: int, file: str = "") -> dict[str, Any]:
-    """Trains one of VARIANTS for as long as the plan says."""
+def train_variant(name: str, variant: str, seed: int, cells: Cells, file: str = "") -> dict[str, Any]:
+    """Trains one of VARIANTS for as long as the plan says; where mixed recentred all kernels, recentred is that run."""
+    mixed = cells.values.get(f"{name}/mixed/{seed}")
+    if variant == "recentred" and mixed and all(kernel["recentred"] for kernel in mixed["kernels"].values()):
+        return mixed
     return quantize(name, VARIANTS[variant], seed, PLANS[name].epochs, file)
 
 
-def quantize(name: str, quantizer: Any, seed: int, epochs: int, file: str = "") -> dict[str, Any]:
+def quantize(
+    name: str, quantizer: Any, seed: int, epochs: int, file: str = "", samples: int | None = None
+) -> dict[str, Any]:
     """Trains the pruned network with quantized weights; returns accuracy, and kind and W of each kernel."""
     keras.utils.set_random_seed(seed)
     model = wrapped(name, quantizer, activations=None)
@@ -162,7 +168,8 @@ def quantize(name: str, quantizer: Any, seed: int, epochs: int, file: str = "") 
     if quantizer.incremental:
         callbacks.append(tq.Incremental(start=0.0))
     start = time.perf_counter()
-    train(model, data(name)[0], 1e-3, epochs, callbacks)
+    x, y = data(name)[0]
+    train(model, (x[:samples], y[:samples]), 1e-3, epochs, callbacks)
     seconds = time.perf_counter() - start
     if file:
         model.save_weights(MODELS / file)
@@ -243,11 +250,13 @@ def sizes(model: keras.Model, plain: keras.Model, tflite: bytes, container: byte
 
 
 def sweep(cells: Cells) -> None:
-    """Trains one network at several thresholds of the separation."""
+    """Trains one network for an epoch at several thresholds of the separation, and draws what it found."""
     for seed in SWEEP_SEEDS:
         for separation in SEPARATIONS:
             quantizer = tq.Focused(BITS, separation)
-            cells(f"sweep/{SWEPT}/{separation}/{seed}", lambda q=quantizer, s=seed: quantize(SWEPT, q, s, 1))
+            arguments = {"quantizer": quantizer, "seed": seed, "epochs": 1, "samples": SWEEP_SAMPLES}
+            cells(f"sweep/{SWEPT}/{separation}/{seed}", lambda arguments=arguments: quantize(SWEPT, **arguments))
+        plot(cells)
 
 
 def plot(cells: Cells) -> None:
@@ -287,19 +296,19 @@ def main() -> None:
         overhead(options.rounds)
         return
     plans = {name: vars(plan) for name, plan in PLANS.items()}
-    cells = Cells("focused", {"bits": BITS, "batch": BATCH, "plans": plans, "paper": PAPER})
+    header = {"bits": BITS, "batch": BATCH, "plans": plans, "sweep_samples": SWEEP_SAMPLES, "paper": PAPER}
+    cells = Cells("focused", header)
     if options.sweep:
         sweep(cells)
-        plot(cells)
         return
     for name in options.names:
         cells(f"{name}/float", lambda name=name: accuracies(float_model(name), name))
         cells(f"{name}/pruned", lambda name=name: prune(name))
-        cells(f"{name}/mixed/0", lambda name=name: train_variant(name, "mixed", 0, f"{name}_mixed.weights.h5"))
+        cells(f"{name}/mixed/0", lambda name=name: train_variant(name, "mixed", 0, cells, f"{name}_mixed.weights.h5"))
         cells(f"{name}/integer", lambda name=name: integer(name))
     for name in options.names:
         for seed, variant in product(PLANS[name].seeds, VARIANTS):
-            cells(f"{name}/{variant}/{seed}", lambda which=(name, variant, seed): train_variant(*which))
+            cells(f"{name}/{variant}/{seed}", lambda which=(name, variant, seed): train_variant(*which, cells))
 
 
 if __name__ == "__main__":

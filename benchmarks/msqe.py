@@ -3,7 +3,8 @@
 A BatchNorm and depthwise network, trained in float, is fine-tuned with low-precision weights and activations: without a
 regularizer, with MSQE at a fixed and at a learned coefficient, LSQ, oscillation dampening, QSin. All get the same
 epochs, batches and rate. What has a strength gets three tries, at 2 bits and with one seed, and the validation split
-chooses. The test split is looked at once a cell. Grid and epochs are small: a fine-tuning of seconds.
+chooses. `_norms` measures the statistics of BatchNorm anew at the end. The test split is looked at once a cell. Grid
+and epochs are small: a fine-tuning of seconds.
 """
 
 import argparse
@@ -29,17 +30,18 @@ from .record import Cells
 
 SAMPLES, EPOCHS, BATCH, RATE, SEEDS = 10_000, 1, 32, 2e-3, (0, 1, 2)
 
-FEW = 2000
+FEW, NORM_SAMPLES = 2000, 4000
 
 
 @dataclass(frozen=True)
 class Method:
-    """A regularizer with the strengths to choose from, and what trains the scales."""
+    """A regularizer with the strengths to choose from, what trains the scales, whether norms are measured anew."""
 
     regularizer: Callable[[float], Any] | None = None
     strengths: tuple[float, ...] = ()
     scale_from: str = "msqe"
     settle_from: float = 0.85
+    norms: bool = False
 
 
 METHODS = {
@@ -49,6 +51,9 @@ METHODS = {
     # The method's first form: float weights in the forward pass, quantized at the end alone.
     "learned_float": Method(lambda strength: tq.MSQE(strength, forward="float"), (0.01, 0.1, 1.0), settle_from=1.0),
     "lsq": Method(scale_from="task"),
+    "ste_norms": Method(norms=True),
+    "learned_norms": Method(lambda strength: tq.MSQE(alpha=strength), (0.01, 0.1, 1.0), norms=True),
+    "lsq_norms": Method(scale_from="task", norms=True),
     "dampening": Method(tq.Dampening, (0.001, 0.01, 0.1)),
     "qsin": Method(tq.QSin, (10.0, 100.0, 1000.0)),
 }
@@ -58,6 +63,8 @@ GRID = [
     ("mobile_fashion", 2, 8, MAIN),
     ("mobile_fashion", 4, 8, MAIN),
     ("mobile_fashion", 1, 8, MAIN),
+    ("mobile_fashion", 2, 8, ("ste_norms", "learned_norms", "lsq_norms")),
+    ("mobile_fashion", 1, 8, ("ste_norms", "learned_norms", "lsq_norms")),
     ("mobile_fashion", 8, 8, MAIN),
     ("mobile_fashion", 3, 8, MAIN),
     ("mobile_fashion", 2, 8, ("learned_float", "dampening", "qsin")),
@@ -80,7 +87,7 @@ class Trial:
             layer.scale_from = method.scale_from
         train = splits(task)[0]
         tq.calibrate(self.model, train[0][:512], correct_bias=False, verbose=0)
-        self.train, self.settle_from = train, method.settle_from
+        self.train, self.method = train, method
         compiled(self.model, RATE, EPOCHS * -(-SAMPLES // BATCH))
         self.start = self.model.get_weights()
 
@@ -92,9 +99,11 @@ class Trial:
         for variable in self.model.optimizer.variables:
             variable.assign(ops.zeros_like(variable))
         chosen = np.random.default_rng(seed).permutation(len(self.train[0]))[:SAMPLES]
-        stages = tq.Stages(0.0, 0.0, self.settle_from)
+        stages = tq.Stages(0.0, 0.0, self.method.settle_from)
         x, y = (part[chosen] for part in self.train)
         self.model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[stages])
+        if self.method.norms:
+            tq.reestimate_norms(self.model, x[:NORM_SAMPLES], verbose=0)
         pairs = [pair for layer in quantized_layers(self.model) for pair in layer.kernel_pairs()]
         figures = {"relative_error": float(np.mean([relative_error(kernel, w) for kernel, w in pairs[1:-1]]))}
         figures["scale_excess"] = float(np.mean([scale_excess(kernel, w) for kernel, w in pairs[1:-1]]))
@@ -183,9 +192,11 @@ def draw(values: dict[str, Any]) -> Path:
 
     rows = summary(values)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
-    for name in METHODS:
+    for name in (*MAIN, "ste_norms", "learned_norms", "lsq_norms"):
         picked = {b: row for (task, b, a, n), row in rows.items() if (task, a, n) == ("mobile_fashion", 8, name)}
         widths = sorted(picked)
+        if not widths:
+            continue
         for axis, key, factor in zip(axes, ("accuracy", "relative_error"), (100.0, 1.0), strict=True):
             mean, spread = (np.array([factor * picked[b][key][i] for b in widths]) for i in (0, 1))
             shift = 0.03 * (list(METHODS).index(name) - 3)
@@ -196,6 +207,7 @@ def draw(values: dict[str, Any]) -> Path:
     axes[1].set_yscale("log")
     for axis in axes:
         axis.set_xlabel("weight bits (activations 8)")
+        axis.set_xticks((1, 2, 3, 4, 8))
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(fontsize=8, frameon=False)
     figure.tight_layout()
@@ -217,6 +229,7 @@ def main() -> None:
         "batch": BATCH,
         "rate": RATE,
         "samples_of_the_snap": FEW,
+        "samples_of_the_norms": NORM_SAMPLES,
         "strengths": {name: list(method.strengths) for name, method in METHODS.items()},
         "strengths_chosen_at": "mobile_fashion, 2-bit weights, 8-bit activations, seed 0, validation split",
     }

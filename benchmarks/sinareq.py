@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="write summary and picture of the cells there are")
     options = parser.parse_args()
     if options.overhead:
-        overhead(rounds=15)
+        overhead(rounds=8)
         return
     cells = Cells("sinareq", HEADER)
     if options.report:
@@ -247,6 +247,7 @@ def main() -> None:
             learned(name, cells)
         if name in FOUR_BIT_ACTIVATIONS:
             preset(name, cells, 4)
+        report(cells)
 
 
 if __name__ == "__main__":

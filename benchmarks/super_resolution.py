@@ -26,7 +26,7 @@ from .record import Cells
 
 WINDOW, TEST_WINDOW, BORDER, WIDTH = 64, 288, 4, 20
 WINDOWS_PER_PHOTO, BATCH, SEEDS = 32, 16, (0, 1, 2)
-FLOAT_EPOCHS, FLOAT_RATE, EPOCHS, RATE = 48, 2e-3, 16, 1e-3
+FLOAT_EPOCHS, FLOAT_RATE, EPOCHS, RATE = 24, 2e-3, 6, 1e-3
 # Bits of the first and last layer, and of the one between.
 VARIANTS = {"w8": (8, 8), "w4": (4, 4), "w1_inner": (8, 1), "w1": (1, 1)}
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ import tfqreg as tq
 from tfqreg.export import container_size, export_tflite, verify
 
 random = np.random.default_rng(0)
-IMAGES = random.random((256, 10, 10, 1)).astype(np.float32)
+IMAGES = random.random((128, 10, 10, 1)).astype(np.float32)
 
 
 def float_net() -> keras.Model:
@@ -35,7 +35,7 @@ def test_smallest_meets_its_target_and_is_exported(tmp_path):
         sparsity=0.8,
         target_bytes=1100,
         size=container_size,
-        epochs=(3, 3),
+        epochs=(2, 2),
         batch_size=16,
         augment=lambda images: images[:, :, ::-1],
         verbose=0,

@@ -171,8 +171,8 @@ def _passed(chain: Chain, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """Returns what the reader sees of every unit that is constant, and whether it is the same at every place."""
     producer = inner(chain.producer.operation)
     value = ops.convert_to_numpy(producer.bias) if producer.use_bias else np.zeros(len(constant), np.float32)
-    shape = (1, *chain.producer.outputs[0].shape[1:])
-    x: Any = producer.activation(ops.convert_to_tensor(np.broadcast_to(np.where(constant, value, 0.0), shape)))
+    places = np.ones((1, *(size or 1 for size in chain.producer.outputs[0].shape[1:])), np.float32)
+    x: Any = producer.activation(ops.convert_to_tensor(places * np.where(constant, value, np.float32(0))))
     for node in chain.passing:
         x = node.operation(x, training=False) if _takes_training(node.operation) else node.operation(x)
     seen = ops.convert_to_numpy(x).reshape(-1, len(constant))

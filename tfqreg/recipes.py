@@ -71,10 +71,10 @@ def smallest(
     Example:
         >>> import keras, numpy as np
         >>> import tfqreg as tq
-        >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(2)])
+        >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(16, name="body"), keras.layers.Dense(2)])
         >>> images = np.random.rand(64, 4).astype("float32")
         >>> small = tq.recipes.smallest(net, images, keep=0.5, sparsity=0.5, epochs=(1, 1), verbose=0)
-        >>> small.count_params() < net.count_params()
+        >>> small.get_layer("body").layer.units < 16
         True
     """
     if target_bytes is not None and size is None:
@@ -83,7 +83,7 @@ def smallest(
             f"Received: target_bytes={target_bytes}, size=None"
         )
     narrow = drop_weak_units(model, keep)
-    q = quantize(narrow, rules or [Rule(".*", Uniform(3), Rate(), RateDistortion(sparsity))])
+    q = quantize(narrow, rules or [Rule(".*", Uniform(3), Rate(2e-6, alpha=1e-4), RateDistortion(sparsity))])
     lessons = Lessons(images, model.predict(images, batch_size=500, verbose=0), batch_size, augment)
     sample = images[np.random.default_rng(0).permutation(len(images))[:CALIBRATION]]
 

@@ -1,6 +1,7 @@
 """`drop_weak_units`: a narrower model, by the units and channels that carry least for the weights they take."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,9 +46,9 @@ def drop_weak_units(model: keras.Model, keep: float) -> keras.Model:
     """
     if not 0.0 < keep <= 1.0:
         raise ValueError(f"drop_weak_units: `keep` is a share of the weights, 0 < keep <= 1. Received: keep={keep!r}")
-    copies: list[tuple] = []
+    copies: list[tuple[Any, Any]] = []
 
-    def copied(path: str, operation: object) -> object:
+    def copied(path: str, operation: Any) -> Any:
         copies.append((operation, clone(operation)))
         return copies[-1][1]
 

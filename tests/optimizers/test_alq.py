@@ -272,7 +272,7 @@ def test_chunks_cover_all_channels_once(largest):
 def test_chunks_change_nothing(monkeypatch):
     whole = compiled()
     fit(whole)
-    monkeypatch.setattr(alq, "LARGEST_CHUNK", 40)
+    monkeypatch.setattr(alq, "LARGEST_CHUNK", 150)
     parts = compiled()
     fit(parts)
     for (a, w), (b, u) in zip(kernels(whole), kernels(parts), strict=True):

@@ -116,6 +116,7 @@ class ALQRounds(Progress):
         self.largest_base = max(sizes) / self.weights  # in average bits
         self.norms = [x for x in self.model._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
         self.norms_held = False
+        self.train_functions: dict[bool, Any] = {}
 
     def phase_at(self, step: int) -> Phase:
         """Returns the phase that a step is in."""
@@ -143,16 +144,23 @@ class ALQRounds(Progress):
             self._reach_size()  # what was trained since the last pruning may take other codes
 
     def _hold_norms(self, hold: bool) -> None:
-        """Has BatchNormalization compute with moving statistics. What a step does is traced anew, once a change."""
+        """Has BatchNormalization compute with moving statistics, or with those of the batch again.
+
+        Keras fixes that when it traces a step, so there are two functions, each traced once.
+        """
         if hold == self.norms_held or not self.norms:
             return
+        self.train_functions[self.norms_held] = self.model.train_function
         self.norms_held = hold
         for norm in self.norms:
             if hold:
                 norm.call = _with_moving_statistics(norm)
             else:
                 del norm.call
-        self.model.make_train_function(force=True)
+        if hold in self.train_functions:
+            self.model.train_function = self.train_functions[hold]
+        else:
+            self.model.make_train_function(force=True)
 
     def _set_goal(self) -> None:
         goal = self.bits

@@ -10,15 +10,16 @@ from tfqreg.callbacks.progress import Progress
 from tfqreg.regularizers import SinAReQ
 from tfqreg.wrap import quantized_layers
 
-TOLERANCE = 0.02
+# Settling weights move the entropy by some percent, and what is asked for is a limit.
+AIM, TOLERANCE = 0.97, 0.02
 
 
 class BitsBudget(Progress):
     """Moves `target_bits` of `SinAReQ` until the model's container takes `target_bytes`; goes before `Stages`.
 
     A bit more halves the spacing of the levels and adds one bit to the entropy of each weight's code, so that each look
-    at the size tells how many bits are missing: `8 (target_bytes - bytes) / weights`. A warning tells of a size more
-    than 2 % above the target at the end.
+    at the size tells how many bits are missing: `8 (0.97 target_bytes - bytes) / weights`; weights that settle may take
+    the rest. A warning tells of a size more than 2 % above the target at the end.
 
     Args:
         target_bytes: what the container may take.
@@ -68,7 +69,7 @@ class BitsBudget(Progress):
         if not any(last < at <= step for at in self.looks_at):
             return
         self.sync()
-        missing = 8.0 * (self.target_bytes - self.size(self.model)) / self.weights
+        missing = 8.0 * (AIM * self.target_bytes - self.size(self.model)) / self.weights
         for penalty in self.penalties:
             penalty.target_bits = max(penalty.average_bits() + missing, 1.0)
 

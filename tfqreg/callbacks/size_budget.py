@@ -17,16 +17,15 @@ from tfqreg.wrap import quantized_layers
 
 Pair = tuple[QuantizedKernel, Any]
 Masks = dict[QuantizedKernel, np.ndarray]
-OCTAVES = 6  # how far the share of survivors may fall under what the rules ask for
-HALVINGS = 8
-ROUNDS = 4
+LEAST = 1 / 64  # how far the share of survivors may fall under what the rules ask for
+STEPS = 3  # coded bytes are nearly proportional to the survivors
 
 
 class SizeBudget(Progress):
     """Moves the `sparsity` of all that prunes until the model's container takes `target_bytes`; goes before `Stages`.
 
     All groups that prune keep their proportions: the share of survivors is multiplied by one factor. An estimate finds
-    it by bisection, from the entropy of the codes there would be; the real size corrects the estimate every time.
+    it, from the entropy of the codes there would be; the real size corrects the estimate every time.
     While masks are open this happens `looks` times; once they are final, weights are cut (never given back) where
     training has made the codes dearer: when the settling begins, and at the end, when the size is met for certain.
 
@@ -88,7 +87,7 @@ class SizeBudget(Progress):
             self._find_skeleton()
         stage = self._stage()
         if stage == Stage.PRUNE:
-            factor, _ = self._fitting(refit=True)
+            factor, _ = self._fitting(True, 1.0 / (1.0 - max(self.goals)), rounds=2)
             for (prune, _), goal in zip(self.groups, self.goals, strict=True):
                 prune.sparsity = _share(goal, factor)
         elif stage == Stage.SETTLE and not self.settled:
@@ -129,12 +128,12 @@ class SizeBudget(Progress):
     @contextmanager
     def _frozen(self, masks: Masks, refit: bool) -> Iterator[dict[QuantizedKernel, np.ndarray]]:
         """Gives the codes there would be if masks were final now; the model stands so meanwhile."""
-        changed = [v for k in masks for v in (k.mask, k.stage, *(k.state.values() if refit else ()))]
+        changed: list[Any] = [v for k in masks for v in (k.mask, k.stage, *(k.state.values() if refit else ()))]
         before = [ops.convert_to_numpy(v).copy() for v in changed]
         try:
             for kernel, w in self.pairs:
                 if kernel in masks:
-                    kernel.mask.assign(masks[kernel])
+                    _assign_mask(kernel, masks[kernel])
                     kernel.stage.assign(max(int(ops.convert_to_numpy(kernel.stage)), Stage.QUANTIZE))
                     if refit:
                         kernel.fit(kernel.surviving(w))
@@ -163,30 +162,27 @@ class SizeBudget(Progress):
                 f"Received: target_bytes={self.target_bytes}"
             )
 
-    def _fitting(self, refit: bool, largest: float | None = None) -> tuple[float, int]:
-        """Returns the largest factor at which the container meets the target, to 1 %, and its real size."""
-        most = 1.0 / (1.0 - max(self.goals)) if largest is None else largest
-        best, best_size, aim = 0.0, 0, float(self.target_bytes)
-        for _ in range(ROUNDS if largest is not None else 2):
-            factor = self._bisected(most, aim, refit)
+    def _fitting(self, refit: bool, most: float, rounds: int) -> tuple[float, int]:
+        """Returns a factor, `most` at the most, at which the container meets the target, and its real size there."""
+        factor, real, aim = min(1.0, most), 0, float(self.target_bytes)
+        for _ in range(rounds):
+            for _ in range(STEPS):
+                factor = self._nearer(factor, aim, most, refit)
             real = self._measured(factor, refit)
-            if real <= self.target_bytes and factor >= best:
-                best, best_size = factor, real
-            if 0.99 * self.target_bytes <= real <= self.target_bytes or (factor == most and real <= self.target_bytes):
+            if real <= self.target_bytes and (real >= 0.99 * self.target_bytes or factor == most):
                 break
-            aim = self.target_bytes * 0.995
-        return (best, best_size) if best else (factor, real)
+            aim = 0.995 * self.target_bytes  # what the estimate may be off by, now that it was corrected
+        return factor, real
 
-    def _bisected(self, most: float, aim: float, refit: bool) -> float:
-        low, high = most / 2.0**OCTAVES, most
-        for _ in range(HALVINGS):
-            middle = float(np.sqrt(low * high))
-            try:
-                with self._frozen(self._masks(middle), refit) as codes:
-                    low, high = (low, middle) if self._bytes(codes) > aim else (middle, high)
-            except ValueError:  # nothing is left of some kernel
-                low = middle
-        return low
+    def _nearer(self, factor: float, aim: float, most: float, refit: bool) -> float:
+        """Returns the factor at which weights would take what the target leaves them, were they all alike."""
+        fixed = self.fixed_bytes or 0.0
+        try:
+            with self._frozen(self._masks(factor), refit) as codes:
+                change = (aim - fixed) / max(self._bytes(codes) - fixed, 1.0)
+        except ValueError:  # nothing is left of some kernel
+            change = 2.0
+        return min(max(factor * change, most * LEAST), most)
 
     def _cut(self) -> None:
         """Prunes what final masks leave too much of, for good."""
@@ -194,14 +190,17 @@ class SizeBudget(Progress):
         if real <= self.target_bytes:
             return
         self.goals = [_pruned_share(pairs) for _, pairs in self.groups]
-        self.fixed_bytes = self.fixed_bytes or 0.0
-        factor, found = self._fitting(refit=False, largest=1.0)
+        factor, found = self._fitting(False, 1.0, rounds=6)
         for kernel, mask in self._masks(factor).items():
-            kernel.mask.assign(mask)
+            _assign_mask(kernel, mask)
         if found > self.target_bytes:
             warnings.warn(
                 f"SizeBudget: {self.model.name} stands at {found} bytes, target {self.target_bytes}.", stacklevel=2
             )
+
+
+def _assign_mask(kernel: Any, mask: np.ndarray) -> None:
+    kernel.mask.assign(mask)
 
 
 def _share(goal: float, factor: float) -> float:

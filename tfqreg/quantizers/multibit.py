@@ -26,7 +26,8 @@ ALQ_AT_WORK: ContextVar[bool] = ContextVar("alq_at_work", default=False)
 class MultiBit(Quantizer):
     """Sums of binary vectors, their number adapted to each group of weights; train it with `ALQ` and `ALQRounds`.
 
-    The state is the weights: `q(w)` takes only the gradient from `w`.
+    The state is the weights: `q(w)` takes only the gradient from `w`. The groups of "auto" are the paper's; those of
+    "channelwise" make the smallest containers, because the codes of one group fill whole rows there.
 
     Args:
         structure: how a kernel falls into groups, see `tfqreg.quantizers.groups`; "auto" by default.
