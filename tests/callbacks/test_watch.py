@@ -41,8 +41,6 @@ def test_a_coefficient_that_diverges_is_named_once():
     q = net(3, regularizer=tq.MSQE())
     _, w = kernels(q)[1]
     w.assign(np.full(w.shape, np.nan))
-    with pytest.warns(
-        UserWarning, match=r"MSQE of .*body/kernel, .*head/kernel: .* diverged by step .*=nan"
-    ) as told:
+    with pytest.warns(UserWarning, match=r"MSQE of .*body/kernel, .*head/kernel: .* diverged by step .*=nan") as told:
         fit(q, epochs=3)
     assert len(told) == 1

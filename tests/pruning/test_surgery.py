@@ -65,9 +65,7 @@ def test_threshold_by_deviations():
 
 def test_a_threshold_that_kills_a_layer():
     _, kernel, variable = pruning_layer(sparsity=0.8, deviations=50.0)
-    with pytest.raises(
-        ValueError, match=r"dense.*/kernel: .* leaves no weight.*Received: .*deviations=50"
-    ):
+    with pytest.raises(ValueError, match=r"dense.*/kernel: .* leaves no weight.*Received: .*deviations=50"):
         kernel.prune.update([(kernel, variable)], 0.8)
 
 

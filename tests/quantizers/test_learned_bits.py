@@ -132,5 +132,5 @@ def test_bounds_out_of_range(bounds):
 
 
 def test_pace_out_of_range():
-    with pytest.raises(ValueError, match="LearnedBits: `pace` must be a positive number. Received: pace=0"):
+    with pytest.raises(ValueError, match=r"LearnedBits: `pace` must be a positive number\. Received: pace=0"):
         LearnedBits(pace=0)

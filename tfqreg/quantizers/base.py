@@ -122,7 +122,7 @@ def check_bits(bits: int, owner: str, lowest: int = 1, highest: int = 8) -> int:
     return int(bits)
 
 
-def check_positive(value: float, owner: str, name: str) -> float:
+def check_positive(value: Any, owner: str, name: str) -> float:
     """Returns `value`; raises ValueError when it is no positive number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
         raise ValueError(f"{owner}: `{name}` must be a positive number. Received: {name}={value!r}")

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.regularizers.penalty import positive
+from tfqreg.quantizers.base import check_positive
 from tfqreg.regularizers.sinusoidal import SinReQ, rise_at
 
 # Steering by the bits reached, in units of `bits_strength` for each bit off the target: at once, one bit at most, and
@@ -91,11 +91,12 @@ class SinAReQ(SinReQ):
                 "SinAReQ: the bits learn between `rise` and `fall`, shares of the training with rise < fall <= 1. "
                 f"Received: rise={self.rise!r}, fall={fall!r}"
             )
-        self.target_bits = None if target_bits is None else positive(self, "target_bits", target_bits)
+        owner = type(self).__name__
+        self.target_bits = None if target_bits is None else check_positive(target_bits, owner, "target_bits")
         if bits_strength is None:
             rest = 4.0 if self.target_bits is None else self.target_bits
             bits_strength = math.log(2.0) * self.strength * 0.5 / 2.0**rest
-        self.bits_strength = positive(self, "bits_strength", bits_strength)
+        self.bits_strength = check_positive(bits_strength, owner, "bits_strength")
         self.fall = float(fall)
         self.beta_strength = self._strength("beta_strength")
         self.integral = self._strength("integral")

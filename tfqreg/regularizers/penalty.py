@@ -1,10 +1,11 @@
 """What a wrapped kernel asks of its regularizer."""
 
-import math
 from typing import Any
 
 import keras
 from keras import ops
+
+from tfqreg.quantizers.base import check_positive
 
 
 class Penalty(keras.layers.Layer):
@@ -71,7 +72,7 @@ class ScheduledPenalty(Penalty):
 
     def __init__(self, strength: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.strength = positive(self, "strength", strength)
+        self.strength = check_positive(strength, type(self).__name__, "strength")
         self.weight_strength = self.add_weight(shape=(), initializer="zeros", trainable=False, name="weight_strength")
         self.built = True
 
@@ -129,10 +130,3 @@ class Pruning(Penalty):
     def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[Any]:
         """Returns, for each kernel, the boolean array of the weights that stay."""
         raise NotImplementedError
-
-
-def positive(owner: Any, name: str, value: Any) -> float:
-    """Returns `value` as a float; raises ValueError where it is no positive number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{type(owner).__name__}: `{name}` must be a positive number. Received: {name}={value!r}")
-    return float(value)

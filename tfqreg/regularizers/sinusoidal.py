@@ -17,7 +17,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfqreg.regularizers.penalty import Penalty, positive
+from tfqreg.quantizers.base import check_positive
+from tfqreg.regularizers.penalty import Penalty
 
 
 def sine_squares(positions: Any) -> Any:
@@ -72,7 +73,7 @@ class SinReQ(Penalty):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.strength = positive(self, "strength", strength)
+        self.strength = check_positive(strength, type(self).__name__, "strength")
         if power not in (0, 1, 2):
             raise ValueError(f"{type(self).__name__}: `power` must be 0, 1 or 2. Received: power={power!r}")
         if reduction not in ("mean", "sum"):
@@ -82,7 +83,7 @@ class SinReQ(Penalty):
         if not 0.0 <= rise <= 1.0:
             raise ValueError(f"{type(self).__name__}: `rise` is a share of the training. Received: rise={rise!r}")
         self.power, self.reduction, self.rise = power, reduction, float(rise)
-        self.width = positive(self, "width", width)
+        self.width = check_positive(width, type(self).__name__, "width")
         self.weight_strength = self._strength("weight_strength")
         self.built = True
 
