@@ -49,19 +49,22 @@ METHODS = ("alq", "alq channelwise", "lq")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured of a network: target bits, seeds, and how long it trains."""
+    """What is measured of a network: methods, target bits, seeds, and how long it trains."""
 
-    bits: tuple[float, ...]
+    task: str
+    bits: float
     seeds: int
     epochs: int
     rounds: int
+    methods: tuple[str, ...] = METHODS
+    samples: int = 20_000
     rate: float = 1e-3
-    samples: int | None = None
 
 
 PLANS = {
-    "lenet5": Plan(bits=(0.2,), seeds=3, epochs=8, rounds=3, samples=20_000),
-    "vgg": Plan(bits=(1.0,), seeds=1, epochs=5, rounds=2, samples=10_000),
+    "lenet5": Plan("lenet5", bits=0.2, seeds=3, epochs=8, rounds=3),
+    "lenet5_longer": Plan("lenet5", bits=0.4, seeds=1, epochs=20, rounds=4, methods=("alq",)),
+    "vgg": Plan("vgg", bits=1.0, seeds=1, epochs=12, rounds=3),
 }
 
 
@@ -78,30 +81,29 @@ class AtEpoch(keras.callbacks.Callback):
             self.found.append(self.measure(self.model))
 
 
-def rounds_for(plan: Plan, bits: float, method: str) -> tq.ALQRounds:
+def rounds_for(plan: Plan, method: str) -> tq.ALQRounds:
     """Returns the callback of a method; its last epoch has the coordinates whole."""
     last = 1.0 - 1.0 / plan.epochs
     if method == "lq":
-        return tq.ALQRounds(bits, rounds=plan.rounds, split=(3, 0, 1), ste_until=last, coordinate_until=last)
-    return tq.ALQRounds(bits, rounds=plan.rounds, coordinate_until=last)
+        return tq.ALQRounds(plan.bits, rounds=plan.rounds, split=(3, 0, 1), ste_until=last, coordinate_until=last)
+    return tq.ALQRounds(plan.bits, rounds=plan.rounds, coordinate_until=last)
 
 
-def trained(
-    name: str, bits: float, method: str, seed: int, train: Split, validation: Split
-) -> tuple[Any, dict[str, Any]]:
+def trained(plan: Plan, method: str, seed: int, train: Split, validation: Split) -> tuple[Any, dict[str, Any]]:
     """Returns a trained model and its figures on the way."""
-    plan = PLANS[name]
     keras.utils.set_random_seed(seed)
     structure = "channelwise" if "channelwise" in method else "auto"
-    model = tq.quantize(float_model(name), [tq.Rule(".*", tq.MultiBit(structure))])
+    model = tq.quantize(float_model(plan.task), [tq.Rule(".*", tq.MultiBit(structure))])
     tq.calibrate(model, train[0][: 8 * BATCH], verbose=0)
     model.compile(tq.ALQ(plan.rate, loss_aware=method != "lq"), LOSS, metrics=["accuracy"])
     bits_of = AtEpoch(tq.average_bits, range(1, plan.epochs + 1))
     projection = AtEpoch(partial(before_and_after_projection, split=validation), [plan.epochs - 1])
-    callbacks = [rounds_for(plan, bits, method), bits_of, projection]
+    callbacks = [rounds_for(plan, method), bits_of, projection]
     start = time.perf_counter()
     model.fit(*train, batch_size=BATCH, epochs=plan.epochs, callbacks=callbacks, verbose=2)
     seconds = time.perf_counter() - start
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers()):
+        tq.reestimate_norms(model, train[0], BATCH)
     real, whole = projection.found[0]
     return model, {
         "seconds": round(seconds),
@@ -119,12 +121,11 @@ def before_and_after_projection(model: keras.Model, split: Split) -> tuple[float
         return real, accuracy(model, split)
 
 
-def cell(name: str, bits: float, method: str, seed: int) -> dict[str, Any]:
+def cell(plan: Plan, method: str, seed: int) -> dict[str, Any]:
     """Returns the figures of one training."""
-    train, validation, test = TASKS[name].load()
-    plan = PLANS[name]
+    train, validation, test = TASKS[plan.task].load()
     train = train[0][: plan.samples], train[1][: plan.samples]
-    model, figures = trained(name, bits, method, seed, train, validation)
+    model, figures = trained(plan, method, seed, train, validation)
     graph = lower(model)
     tflite = write_tflite(graph)
     container = pack(tflite)
@@ -197,7 +198,7 @@ def plot() -> None:
     import matplotlib.pyplot as plt
 
     cells = json.loads((RESULTS / "alq.json").read_text())["cells"]
-    key = f"lenet5 {PLANS['lenet5'].bits[0]} alq 0"
+    key = f"lenet5 {PLANS['lenet5'].bits} alq 0"
     rows = cells[key]["bits_by_epoch"]
     figure, axis = plt.subplots(figsize=(6, 3.2))
     for name in rows[0]:
@@ -226,9 +227,9 @@ def main() -> None:
         return
     for name in options.names:
         plan = PLANS[name]
-        cells(f"{name} float", partial(float_cell, name))
-        for seed, bits, method in product(range(plan.seeds), plan.bits, METHODS):
-            cells(f"{name} {bits} {method} {seed}", partial(cell, name, bits, method, seed))
+        cells(f"{plan.task} float", partial(float_cell, plan.task))
+        for seed, method in product(range(plan.seeds), plan.methods):
+            cells(f"{name} {plan.bits} {method} {seed}", partial(cell, plan, method, seed))
 
 
 if __name__ == "__main__":

@@ -216,8 +216,12 @@ class Builder:
         return name
 
     def _saturates_at_zero(self, source: str, grid: Quantization) -> bool:
-        """Whether QUANTIZE to the grid is a ReLU: XNNPACK takes the one, and not the other."""
-        return grid.zero_point == INT8_MIN and self.grid(source).scale[0] < 128 * grid.scale[0]
+        """Whether QUANTIZE to the grid is a ReLU: XNNPACK takes the one, and not the other.
+
+        On an input of the model it might be no operator at all, and the input an output.
+        """
+        in_reach = self.grid(source).scale[0] < 128 * grid.scale[0]
+        return in_reach and grid.zero_point == INT8_MIN and source not in self.graph.inputs
 
     def _fine_enough(self, kind: str, inputs: tuple[str, ...], grid: Quantization) -> tuple[str, ...]:
         """The inputs of an operator, on finer grids where they are too coarse next to its output for a runtime.

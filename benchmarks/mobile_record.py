@@ -1,0 +1,69 @@
+"""How small depthwise networks get at no more than a point lost: `python -m benchmarks.mobile_record [CELL ...]`.
+
+Every cell is one call of `tfqreg.recipes.smallest` on a MobileNet-type float net of `benchmarks.floats`, from which it
+learns, for one sparsity of the pointwise kernels and one seed; first, last and depthwise layers keep all weights, at 8
+bits. The paper's ratios, 7.13 for MobileNet and 6.79 for ShuffleNet, are of networks a hundred times larger, and of
+ImageNet.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import tfqreg as tq
+from tfqreg.export import export_tflite, verify
+
+from .demo import accuracies, sizes
+from .floats import TASKS, accuracy, float_model
+from .record import Cells
+
+# Task, bits of the pointwise kernels, share of them to prune.
+CELLS = {
+    "mobile_fashion, 4 bits, 50 %": ("mobile_fashion", 4, 0.5),
+    "mobile_fashion, 3 bits, 50 %": ("mobile_fashion", 3, 0.5),
+    "mobile_colour, 4 bits, 50 %": ("mobile_colour", 4, 0.5),
+}
+EPOCHS = (3, 5)
+VERIFIED = 200
+
+
+def measured(task: str, bits: int, sparsity: float, seed: int = 0) -> dict[str, Any]:
+    """Returns sizes and accuracies of one training."""
+    keras.utils.set_random_seed(seed)
+    train, validation, test = TASKS[task].load()
+    model = float_model(task)
+    rules = [
+        tq.Rule("pointwise", tq.Uniform(bits), tq.Rate(), tq.RateDistortion(sparsity)),
+        tq.Rule(".*", tq.Uniform(8), tq.MSQE()),
+    ]
+    small = tq.recipes.smallest(model, train[0], keep=1.0, rules=rules, epochs=EPOCHS, verbose=2)
+    tq.reestimate_norms(small, train[0][:10_000])
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("model.tflite", "model.tqw")]
+        graph = export_tflite(small, paths[0], container=paths[1], scale_dtype="bfloat16")
+        tflite, container = (path.read_bytes() for path in paths)
+        report = verify(small, paths[0], validation[0][:VERIFIED])
+    tested = accuracies((model, small), graph, tflite, test)
+    return {
+        "validation_accuracy": accuracy(small, validation),
+        **{f"test_{name}": value for name, value in tested.items()},
+        "mismatched_elements": sum(r.mismatched_elements for r in report.runtimes.values()),
+        "compared_elements": sum(r.compared_elements for r in report.runtimes.values()),
+        **sizes(model, tflite, container),
+    }
+
+
+def main() -> None:
+    """Measures the cells named, all by default."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", nargs="*", default=list(CELLS), help=f"all by default: {'; '.join(CELLS)}")
+    cells = Cells("mobile_record", {"seed": 0, "epochs": EPOCHS})
+    for name in parser.parse_args().cells:
+        cells(name, lambda name=name: measured(*CELLS[name]))
+
+
+if __name__ == "__main__":
+    main()
