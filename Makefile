@@ -34,9 +34,17 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.training_overhead
 	$(BIN)/python -m benchmarks.networks
 	$(BIN)/python -m benchmarks.container
+# The methods, on the float networks in benchmarks/weights; what results hold already is not measured again.
+	$(BIN)/python -m benchmarks.lenet_record
+	$(BIN)/python -m benchmarks.mobile_record
+	$(BIN)/python -m benchmarks.msqe
+	$(BIN)/python -m benchmarks.sinareq
+	$(BIN)/python -m benchmarks.alq
+	$(BIN)/python -m benchmarks.focused
 # On photographs of apt packages, which they name where one is missing.
 	$(BIN)/python -m benchmarks.post_training
 	$(BIN)/python -m benchmarks.distillation
+	$(BIN)/python -m benchmarks.super_resolution
 
 # The C decoder under libFuzzer for SECONDS, one process; adds up in benchmarks/results/fuzz.json.
 SECONDS ?= 3600
