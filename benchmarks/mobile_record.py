@@ -7,17 +7,14 @@ ImageNet.
 """
 
 import argparse
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import keras
 
 import tfqreg as tq
-from tfqreg.export import export_tflite, verify
 
-from .demo import accuracies, sizes
-from .floats import TASKS, accuracy, float_model
+from .floats import TASKS, float_model
+from .lenet_record import shipped
 from .record import Cells
 
 # Task, bits of the pointwise kernels, share of them to prune.
@@ -41,19 +38,7 @@ def measured(task: str, bits: int, sparsity: float, seed: int = 0) -> dict[str, 
     ]
     small = tq.recipes.smallest(model, train[0], keep=1.0, rules=rules, epochs=EPOCHS, verbose=2)
     tq.reestimate_norms(small, train[0][:10_000])
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / name for name in ("model.tflite", "model.tqw")]
-        graph = export_tflite(small, paths[0], container=paths[1], scale_dtype="bfloat16")
-        tflite, container = (path.read_bytes() for path in paths)
-        report = verify(small, paths[0], validation[0][:VERIFIED])
-    tested = accuracies((model, small), graph, tflite, test)
-    return {
-        "validation_accuracy": accuracy(small, validation),
-        **{f"test_{name}": value for name, value in tested.items()},
-        "mismatched_elements": sum(r.mismatched_elements for r in report.runtimes.values()),
-        "compared_elements": sum(r.compared_elements for r in report.runtimes.values()),
-        **sizes(model, tflite, container),
-    }
+    return shipped(model, small, validation, test, VERIFIED)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from keras import ops
 import tfqreg as tq
 from tfqreg.callbacks.stop import relative_error
 from tfqreg.layers.kernel import Stage
-from tfqreg.wrap import activation_layers, quantized_layers
+from tfqreg.wrap import activation_layers, kernel_pairs
 
 from .data import Split
 from .floats import TASKS, accuracy, compiled, float_model
@@ -104,7 +104,7 @@ class Trial:
         self.model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[stages])
         if self.method.norms:
             tq.reestimate_norms(self.model, x[:NORM_SAMPLES], verbose=0)
-        pairs = [pair for layer in quantized_layers(self.model) for pair in layer.kernel_pairs()]
+        pairs = kernel_pairs(self.model)
         figures = {"relative_error": float(np.mean([relative_error(kernel, w) for kernel, w in pairs[1:-1]]))}
         figures["scale_excess"] = float(np.mean([scale_excess(kernel, w) for kernel, w in pairs[1:-1]]))
         # The same samples before and after the snap, fewer than all; then all.

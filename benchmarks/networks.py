@@ -73,18 +73,23 @@ def residual_block(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
 
 
-def resnet18(shape: tuple[int, int, int] = (224, 224, 3), classes: int = 1000, width: int = 64) -> keras.Model:
-    """Returns ResNet-18 (He et al. 2016, table 1), raw logits; `width` is the first stage's channels."""
-    inputs = keras.Input(shape, name="image")
-    x = layers.ReLU(name="stem_relu")(conv_norm(inputs, width, 7, 2, "stem"))
-    x = layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)
-    for stage in range(4):
+def residual_head(x: Tensor, width: int, stages: int, classes: int) -> Tensor:
+    """Returns raw logits of stages of two residual blocks, each stage twice as wide as the last."""
+    for stage in range(stages):
         for index in range(2):
             x = residual_block(
                 x, width << stage, 2 if stage and not index else 1, f"stage_{stage + 1}_block_{index + 1}"
             )
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, layers.Dense(classes, name="head")(x), name="resnet18")
+    return layers.Dense(classes, name="head")(x)
+
+
+def resnet18(shape: tuple[int, int, int] = (224, 224, 3), classes: int = 1000, width: int = 64) -> keras.Model:
+    """Returns ResNet-18 (He et al. 2016, table 1), raw logits; `width` is the first stage's channels."""
+    inputs = keras.Input(shape, name="image")
+    x = layers.ReLU(name="stem_relu")(conv_norm(inputs, width, 7, 2, "stem"))
+    x = layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)
+    return keras.Model(inputs, residual_head(x, width, 4, classes), name="resnet18")
 
 
 def shufflenet(

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from .networks import conv_norm, norm_relu, residual_block
+from .networks import conv_norm, norm_relu, residual_head
 
 COLOUR = (32, 32, 3)
 
@@ -43,13 +43,6 @@ def vgg(classes: int = 10, width: int = 12) -> keras.Model:
 
 def resnet14(classes: int = 10, width: int = 16) -> keras.Model:
     """Returns a residual network of three stages, two blocks each, behind a stem of stride 2."""
-
     inputs = keras.Input(COLOUR, name="image")
     x = layers.ReLU(name="stem_relu")(conv_norm(inputs, width, 3, 2, "stem"))
-    for stage in range(3):
-        for index in range(2):
-            x = residual_block(
-                x, width << stage, 2 if stage and not index else 1, f"stage_{stage + 1}_block_{index + 1}"
-            )
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, layers.Dense(classes, name="head")(x), name="resnet14")
+    return keras.Model(inputs, residual_head(x, width, 3, classes), name="resnet14")

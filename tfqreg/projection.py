@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.wrap import quantized_layers
+from tfqreg.wrap import kernel_pairs, quantized_layers
 
 
 def project(model: keras.Model) -> dict[str, float]:
@@ -42,7 +42,7 @@ def project(model: keras.Model) -> dict[str, float]:
 @contextmanager
 def projected(model: keras.Model) -> Iterator[None]:
     """Has the model on integer grids for as long as the context lasts, and puts everything back after it."""
-    pairs = [pair for layer in quantized_layers(model) for pair in layer.kernel_pairs()]
+    pairs = kernel_pairs(model)
     variables = [v for kernel, variable in pairs for v in (variable, *kernel.state.values())]
     values = [ops.convert_to_numpy(v).copy() for v in variables]
     try:

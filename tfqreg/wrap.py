@@ -10,6 +10,7 @@ from keras import ops
 
 from tfqreg.graph import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.layers import Quantized, QuantizedActivation
+from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.layers.unit_range import UnitRange, chosen_grid
 from tfqreg.patterns import hard_functions, rewrite
@@ -261,6 +262,11 @@ def _activation_quantizers(
 def quantized_layers(model: keras.Model) -> list[Quantized]:
     """Returns the weight wrappers of a model, nested and subclassed models included."""
     return _layers_of(model, Quantized)
+
+
+def kernel_pairs(model: keras.Model) -> list[tuple[QuantizedKernel, keras.Variable]]:
+    """Returns what is kept for each wrapped kernel of a model, with the float kernel itself."""
+    return [pair for layer in quantized_layers(model) for pair in layer.kernel_pairs()]
 
 
 def activation_layers(model: keras.Model) -> list[QuantizedActivation]:

@@ -177,10 +177,10 @@ def _plan_tensor(constant: Constant, data: bytes, before: Predecessor | None) ->
     literal_bytes = len(zlib.compress(data, level)) - ZLIB_FRAME_BYTES
     if WORTH_A_LITERAL * best.bits <= 8 * literal_bytes:
         return best
-    return _in_classes(plans[-1], 8.0 * min(literal_bytes, len(lzma.compress(data)) - LZMA_FRAME_BYTES))
+    return _in_classes(plans[-1], literal_bytes)
 
 
-def _in_classes(tensor: TensorPlan, literal_bits: float) -> TensorPlan | None:
+def _in_classes(tensor: TensorPlan, literal_bytes: int) -> TensorPlan | None:
     """Returns the plan with rows cut so that their classes save most, or None where the literals are still cheaper.
 
     Rows of zeros, or of weights of one size, cost a single table dearly. Groups of weights may be parts of rows.
@@ -188,7 +188,7 @@ def _in_classes(tensor: TensorPlan, literal_bits: float) -> TensorPlan | None:
     subject = tensor.subject
     if subject is None or subject.codes.min() < -LARGEST or subject.codes.max() >= LARGEST:
         return None
-    best, least = None, literal_bits
+    best, least = None, 8.0 * min(literal_bytes, len(lzma.compress(tensor.data)) - LZMA_FRAME_BYTES)
     for shape in _shapes(tensor.entry):
         cut = replace(subject, shape=shape)
         split = choose(cut, (TABLE_PRICE,))[0]

@@ -9,7 +9,7 @@ from keras import ops
 from tfqreg.callbacks.progress import Progress
 from tfqreg.callbacks.stages import PRUNE_UNTIL
 from tfqreg.layers.kernel import QuantizedKernel, Stage
-from tfqreg.wrap import quantized_layers
+from tfqreg.wrap import kernel_pairs
 
 
 class Incremental(Progress):
@@ -52,7 +52,7 @@ class Incremental(Progress):
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the kernels that are quantized in parts, and the steps at which they are fitted."""
         super().on_train_begin(logs)
-        pairs = [pair for layer in quantized_layers(self.model) for pair in layer.kernel_pairs()]
+        pairs = kernel_pairs(self.model)
         self.pairs: list[tuple[QuantizedKernel, Any]] = [pair for pair in pairs if pair[0].float_below is not None]
         start = self.start
         if start is None:

@@ -13,7 +13,7 @@ from tfqreg.callbacks.progress import Progress
 from tfqreg.layers.kernel import QuantizedKernel, Stage
 from tfqreg.pruning.coded_size import code_bits
 from tfqreg.regularizers import Pruning
-from tfqreg.wrap import quantized_layers
+from tfqreg.wrap import kernel_pairs
 
 Pair = tuple[QuantizedKernel, Any]
 Masks = dict[QuantizedKernel, np.ndarray]
@@ -62,7 +62,7 @@ class SizeBudget(Progress):
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds what prunes."""
         super().on_train_begin(logs)
-        pairs = [pair for layer in quantized_layers(self.model) for pair in layer.kernel_pairs()]
+        pairs = kernel_pairs(self.model)
         self.pairs: list[Pair] = pairs
         self.groups: list[tuple[Pruning, list[Pair]]] = []
         for prune in {id(k.prune): k.prune for k, _ in pairs if k.prune is not None}.values():

@@ -9,7 +9,7 @@ from tfqreg.callbacks.watch import warn_of_divergence, warn_of_zeros
 from tfqreg.layers.kernel import QuantizedKernel, Stage
 from tfqreg.pruning.schedules import cubic, sparsity_at
 from tfqreg.regularizers import Pruning
-from tfqreg.wrap import quantized_layers
+from tfqreg.wrap import kernel_pairs
 
 Pair = tuple[QuantizedKernel, Any]
 PRUNE_UNTIL = 0.45
@@ -74,7 +74,7 @@ class Stages(Progress):
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the kernels, and the steps at which stages end."""
         super().on_train_begin(logs)
-        self.pairs: list[Pair] = [pair for layer in quantized_layers(self.model) for pair in layer.kernel_pairs()]
+        self.pairs: list[Pair] = kernel_pairs(self.model)
         self.pruned: dict[int, _Pruned] = {}
         for kernel, variable in self.pairs:
             if kernel.prune is not None:

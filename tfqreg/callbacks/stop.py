@@ -7,7 +7,7 @@ from keras import ops
 
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.regularizers import LearnedPenalty
-from tfqreg.wrap import quantized_layers
+from tfqreg.wrap import kernel_pairs
 
 
 def relative_error(kernel: QuantizedKernel, w: Any) -> float:
@@ -40,7 +40,7 @@ class StopWhenSettled(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the kernels that a learned coefficient pulls."""
-        pairs = [pair for layer in quantized_layers(self.model) for pair in layer.kernel_pairs()]
+        pairs = kernel_pairs(self.model)
         self.pulled = [
             (kernel, kernel.regularizer, w)
             for kernel, w in pairs

@@ -74,18 +74,6 @@ class RateDistortion(Pruning):
         self.sparsity = float(sparsity)
         self.built = True
 
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
-        """Returns 0: the mask does the work."""
-        return ops.zeros(())
-
-    def update(self, pairs: list[tuple[Any, Any]], share: float | None) -> None:
-        """Sets the masks of all kernels."""
-        for kernel, _ in pairs:
-            kernel.start_pruning()
-        if share is not None:
-            for (kernel, _), mask in zip(pairs, self.final_masks(pairs, share), strict=True):
-                kernel.mask.assign(mask)
-
     def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[np.ndarray]:
         """Returns which weights of each kernel score above the quantile `share` of all; the best of each stays."""
         found = [scores(ops.convert_to_numpy(w), ops.convert_to_numpy(kernel.mask).astype(bool)) for kernel, w in pairs]

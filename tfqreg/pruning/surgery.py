@@ -64,17 +64,6 @@ class Surgery(Pruning):
         self.sparsity, self.deviations, self.margin = float(sparsity), deviations, float(margin)
         self.built = True
 
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
-        """Returns 0: the mask does the work."""
-        return ops.zeros(())
-
-    def update(self, pairs: list[tuple[Any, Any]], share: float | None) -> None:
-        """Operates on the mask of each kernel."""
-        for kernel, variable in pairs:
-            kernel.start_pruning()
-            if share is not None:
-                kernel.mask.assign(self._mask(kernel, variable, share))
-
     def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[np.ndarray]:
         """Returns the masks after a last operation."""
         return [self._mask(kernel, variable, share) for kernel, variable in pairs]

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.quantizers.base import check_positive
 from tfqreg.regularizers.penalty import Penalty
 
 Schedule = Callable[[Any], Any]
@@ -45,8 +46,6 @@ class LearnedPenalty(Penalty):
     ) -> None:
         super().__init__(**kwargs)
         owner = type(self).__name__
-        if not (isinstance(alpha, int | float) and math.isfinite(alpha) and alpha > 0):
-            raise ValueError(f"{owner}: `alpha` must be a positive number. Received: alpha={alpha!r}")
         constant = isinstance(coefficient, int | float) and coefficient > 0
         if coefficient != "learned" and not callable(coefficient) and not constant:
             raise ValueError(
@@ -55,7 +54,7 @@ class LearnedPenalty(Penalty):
             )
         if scope not in ("global", "layer"):
             raise ValueError(f'{owner}: `scope` must be "global" or "layer". Received: scope={scope!r}')
-        self.alpha = float(alpha)
+        self.alpha = check_positive(alpha, owner, "alpha")
         self.coefficient = coefficient
         self.scope = scope
         self.count = 0

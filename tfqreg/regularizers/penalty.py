@@ -62,9 +62,9 @@ class Penalty(keras.layers.Layer):
 
 
 class ScheduledPenalty(Penalty):
-    """Base of the penalties on the grid of a `Uniform` whose coefficient lambda follows a schedule.
+    """Base of the penalties whose coefficient lambda follows a schedule.
 
-    A subclass implements `measure` and `share`.
+    A subclass implements `measure` and `share`, and `register` where its quantizer need be no `Uniform`.
 
     Args:
         strength: lambda at its height, in units of the loss.
@@ -73,8 +73,11 @@ class ScheduledPenalty(Penalty):
     def __init__(self, strength: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.strength = check_positive(strength, type(self).__name__, "strength")
-        self.weight_strength = self.add_weight(shape=(), initializer="zeros", trainable=False, name="weight_strength")
+        self.weight_strength = self._strength("weight_strength")
         self.built = True
+
+    def _strength(self, name: str) -> keras.Variable:
+        return self.add_weight(shape=(), initializer="zeros", trainable=False, name=name)
 
     def measure(self, kernel: Any, w: Any) -> Any:
         """Returns what lambda multiplies, for one kernel and its float weights."""
@@ -118,14 +121,22 @@ class Pruning(Penalty):
     sparsity: float
     revives = False
 
+    def grid_cost(self, kernel: Any, w: Any) -> Any:
+        """Returns 0: where nothing else is said, the mask does the work."""
+        return ops.zeros(())
+
     def update(self, pairs: list[tuple[Any, Any]], share: float | None) -> None:
-        """Moves towards a share of pruned weights; called every so many steps.
+        """Moves towards a share of pruned weights, by the masks; called every so many steps.
 
         Args:
             pairs: the kernels that share this object, each `QuantizedKernel` with its float variable.
             share: the share of pruned weights to stand at now; None leaves it where it is.
         """
-        raise NotImplementedError
+        for kernel, _ in pairs:
+            kernel.start_pruning()
+        if share is not None:
+            for (kernel, _), mask in zip(pairs, self.final_masks(pairs, share), strict=True):
+                kernel.mask.assign(mask)
 
     def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[Any]:
         """Returns, for each kernel, the boolean array of the weights that stay."""

@@ -18,7 +18,7 @@ import keras
 from keras import ops
 
 from tfqreg.quantizers.base import check_positive
-from tfqreg.regularizers.penalty import Penalty
+from tfqreg.regularizers.penalty import ScheduledPenalty
 
 
 def sine_squares(positions: Any) -> Any:
@@ -43,7 +43,7 @@ def rise_at(progress: float, centre: float, width: float) -> float:
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
-class SinReQ(Penalty):
+class SinReQ(ScheduledPenalty):
     """Pulls weights to the levels of their quantizer by sin^2; the bits are the quantizer's.
 
     Args:
@@ -72,8 +72,7 @@ class SinReQ(Penalty):
         width: float = 0.02,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.strength = check_positive(strength, type(self).__name__, "strength")
+        super().__init__(strength, **kwargs)
         if power not in (0, 1, 2):
             raise ValueError(f"{type(self).__name__}: `power` must be 0, 1 or 2. Received: power={power!r}")
         if reduction not in ("mean", "sum"):
@@ -84,16 +83,6 @@ class SinReQ(Penalty):
             raise ValueError(f"{type(self).__name__}: `rise` is a share of the training. Received: rise={rise!r}")
         self.power, self.reduction, self.rise = power, reduction, float(rise)
         self.width = check_positive(width, type(self).__name__, "width")
-        self.weight_strength = self._strength("weight_strength")
-        self.built = True
-
-    def _strength(self, name: str) -> keras.Variable:
-        return self.add_weight(shape=(), initializer="zeros", trainable=False, name=name)
-
-    @property
-    def strength_now(self) -> Any:
-        """lambda_w."""
-        return ops.convert_to_tensor(self.weight_strength)
 
     def register(self, kernel: Any) -> None:
         """Checks that the quantizer of a kernel has one uniform grid."""
@@ -102,15 +91,6 @@ class SinReQ(Penalty):
                 f"{kernel.name}: {type(self).__name__} needs a quantizer on one uniform grid, such as WRPN, DoReFa, "
                 f"Uniform or LearnedBits. Received: {kernel.quantizer!r}"
             )
-
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
-        """Returns `lambda_w R_p` of one kernel.
-
-        Args:
-            kernel: the `QuantizedKernel`.
-            w: its float weights.
-        """
-        return self.strength_now * self.measure(kernel, w)
 
     def measure(self, kernel: Any, w: Any) -> Any:
         """Returns R_p of one kernel."""
@@ -126,9 +106,9 @@ class SinReQ(Penalty):
                 f"Received: rise={self.rise}, {total_steps} steps"
             )
 
-    def at_step(self, step: int, total_steps: int) -> None:
-        """Sets lambda_w for a training step."""
-        self.weight_strength.assign(self.strength * rise_at(step / total_steps, self.rise, self.width))
+    def share(self, progress: float) -> float:
+        """Returns f(progress; rise)."""
+        return rise_at(progress, self.rise, self.width)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
