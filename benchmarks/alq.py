@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 import tfqreg as tq
+from tfqreg.distill import DistillationLoss
 from tfqreg.export.container import inspect, pack
 from tfqreg.export.lower import lower
 from tfqreg.export.model import graph_inputs
@@ -39,6 +41,7 @@ from tfqreg.pruning.bases import multibit_kernels, storage_bytes
 
 from .data import Split
 from .floats import BATCH, TASKS, accuracy, float_model
+from .lenet_teacher import NAME, shifted
 from .record import RESULTS, Cells
 from .training_overhead import alternate, trainer, with_ratios
 
@@ -59,10 +62,13 @@ class Plan:
     methods: tuple[str, ...] = METHODS
     samples: int = 20_000
     rate: float = 1e-3
+    tolerance: float = 0.02
+    lessons: bool = False
 
 
 PLANS = {
     "lenet5": Plan("lenet5", bits=0.2, seeds=3, epochs=8, rounds=3),
+    "lenet5_lessons": Plan("lenet5", bits=0.2, seeds=3, epochs=16, rounds=4, samples=55_000, lessons=True),
     "lenet5_longer": Plan("lenet5", bits=0.4, seeds=1, epochs=20, rounds=4, methods=("alq",)),
     "vgg": Plan("vgg", bits=1.0, seeds=1, epochs=12, rounds=3),
 }
@@ -93,14 +99,23 @@ def trained(plan: Plan, method: str, seed: int, train: Split, validation: Split)
     """Returns a trained model and its figures on the way."""
     keras.utils.set_random_seed(seed)
     structure = "channelwise" if "channelwise" in method else "auto"
-    model = tq.quantize(float_model(plan.task), [tq.Rule(".*", tq.MultiBit(structure))])
+    teacher = float_model(NAME if plan.lessons else plan.task)
+    model = tq.quantize(teacher, [tq.Rule(".*", tq.MultiBit(structure, tolerance=plan.tolerance))])
     tq.calibrate(model, train[0][: 8 * BATCH], verbose=0)
-    model.compile(tq.ALQ(plan.rate, loss_aware=method != "lq"), LOSS, metrics=["accuracy"])
+    optimizer, options = tq.ALQ(plan.rate, loss_aware=method != "lq"), {"epochs": plan.epochs, "verbose": 2}
+    if plan.lessons:
+        random = np.random.default_rng(seed)
+        logits = teacher.predict(train[0], batch_size=500, verbose=0)
+        options["x"] = tq.recipes.Lessons(train[0], logits, BATCH, lambda images: shifted(images, random))
+        model.compile(optimizer, DistillationLoss())
+    else:
+        options |= {"x": train[0], "y": train[1], "batch_size": BATCH}
+        model.compile(optimizer, LOSS, metrics=["accuracy"])
     bits_of = AtEpoch(tq.average_bits, range(1, plan.epochs + 1))
     projection = AtEpoch(partial(before_and_after_projection, split=validation), [plan.epochs - 1])
     callbacks = [rounds_for(plan, method), bits_of, projection]
     start = time.perf_counter()
-    model.fit(*train, batch_size=BATCH, epochs=plan.epochs, callbacks=callbacks, verbose=2)
+    model.fit(callbacks=callbacks, **options)
     seconds = time.perf_counter() - start
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers()):
         tq.reestimate_norms(model, train[0], BATCH)

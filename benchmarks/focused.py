@@ -138,7 +138,7 @@ def prune(name: str) -> dict[str, Any]:
     return {**accuracies(plain, name), "sparsity": share, "epochs": plan.prune_epochs, "seconds": round(seconds)}
 
 
-def wrapped(name: str, quantizer: Any, **options: Any) -> keras.Model:
+def wrapped(name: str, quantizer: Any, activations: Any) -> keras.Model:
     """Returns the pruned network with its kernels wrapped; masks keep its zeros once training begins."""
     plan = PLANS[name]
     regularizer = tq.MSQE() if isinstance(quantizer, tq.Uniform) else None
@@ -147,7 +147,7 @@ def wrapped(name: str, quantizer: Any, **options: Any) -> keras.Model:
         tq.Rule(plan.dense, quantizer, regularizer),
         tq.Rule(".*", quantizer, regularizer, tq.Surgery(0.0)),
     ]
-    return tq.quantize(pruned, rules, **options)
+    return tq.quantize(pruned, rules, activations)
 
 
 def train_variant(name: str, variant: str, seed: int, cells: Cells, file: str = "") -> dict[str, Any]:
@@ -207,7 +207,7 @@ def integer(name: str) -> dict[str, Any]:
     (x, y), _, test = data(name)
     weights_only = wrapped(name, VARIANTS["mixed"], activations=None)
     weights_only.load_weights(MODELS / f"{name}_mixed.weights.h5")
-    model = wrapped(name, VARIANTS["mixed"], power_of_two_activations=True)
+    model = wrapped(name, VARIANTS["mixed"], tq.LearnedRange(8, power_of_two=True))
     values = {variable.path: variable for variable in weights_only.variables}
     for variable in model.variables:
         if variable.path in values:

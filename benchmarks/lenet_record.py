@@ -26,8 +26,8 @@ from .record import RESULTS, Cells
 
 VERIFIED = 500
 SEEDS = (0, 1, 2)
-# By the container's bytes: the share of the float net's weights in the units that stay, the share pruned of those at the
-# start, and the epochs of pruning and of quantized training.
+# By the container's bytes: the share of the float net's weights in the units that stay, the share pruned of those where
+# pruning starts, and the epochs of pruning and of quantized training.
 TARGETS: dict[int, dict[str, Any]] = {
     2550: {"keep": 0.06, "sparsity": 0.91, "epochs": (40, 80)},
     3500: {"keep": 0.08, "sparsity": 0.9, "epochs": (6, 12)},

@@ -25,7 +25,7 @@ if not IS_COMMAND:
     )
     from tfqreg.dead_units import remove_dead_units
     from tfqreg.distill import DistillationLoss, distill
-    from tfqreg.layers import Quantized, QuantizedActivation, UnitRange
+    from tfqreg.layers import LearnedRange, MultiBitRange, Quantized, QuantizedActivation, UnitRange
     from tfqreg.norms import reestimate_norms
     from tfqreg.optimizers import ALQ
     from tfqreg.projection import project
@@ -40,10 +40,10 @@ if not IS_COMMAND:
 # fmt: off
 __all__ = [
     "ALQ", "MSQE", "WRPN", "ALQRounds", "BitsBudget", "Dampening", "DistillationLoss", "DoReFa", "Focused",
-    "Incremental", "LearnedBits", "Monitor", "MultiBit", "PartialL2", "PowerOfTwo", "QSin", "Quantized",
-    "QuantizedActivation", "Rate", "RateDistortion", "Rule", "SinAReQ", "SinReQ", "SizeBudget", "Stages",
-    "StopWhenSettled", "Surgery", "Uniform", "UnitRange", "average_bits", "calibrate", "callbacks_for",
-    "distill", "drop_weak_units", "kernel_figures", "project", "quantize", "recipes", "reestimate_norms",
-    "remove_dead_units", "strip",
+    "Incremental", "LearnedBits", "LearnedRange", "Monitor", "MultiBit", "MultiBitRange", "PartialL2",
+    "PowerOfTwo", "QSin", "Quantized", "QuantizedActivation", "Rate", "RateDistortion", "Rule", "SinAReQ",
+    "SinReQ", "SizeBudget", "Stages", "StopWhenSettled", "Surgery", "Uniform", "UnitRange", "average_bits",
+    "calibrate", "callbacks_for", "distill", "drop_weak_units", "kernel_figures", "project", "quantize",
+    "recipes", "reestimate_norms", "remove_dead_units", "strip",
 ]
 # fmt: on

@@ -12,7 +12,7 @@ from tfqreg.graph import FlatGraph, Node, clone, flatten, functional, rebuild, s
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.layers.quantized import check_kernel, kernel_names
-from tfqreg.layers.unit_range import UnitRange, chosen_grid
+from tfqreg.layers.ranges import Range, layer_for
 from tfqreg.patterns import hard_functions, rewrite
 from tfqreg.placement import activation_name, fixed_scale, is_signed, kind, place
 from tfqreg.quantizers import Quantizer, Uniform
@@ -28,7 +28,7 @@ class Rule:
         weights: quantizer of the kernels; `Uniform(bits=8)` by default.
         regularizer: penalty towards the grid; none by default. Rules that hold the same object share its coefficient.
         prune: penalty towards zero and mask; none by default.
-        activations: bits of the matched layers' outputs, or `UnitRange`, where they differ from the rest of the model.
+        activations: bits of the matched layers' outputs, or a range, where they differ from the rest of the model.
         skip: leaves the matched layers in float.
         optional: lets the rule match nothing, which is an error otherwise.
 
@@ -41,7 +41,7 @@ class Rule:
     weights: Quantizer | None = None
     regularizer: Penalty | None = None
     prune: Pruning | None = None
-    activations: int | UnitRange | None = None
+    activations: int | Range | None = None
     skip: bool = False
     optional: bool = False
 
@@ -61,8 +61,7 @@ class Rule:
 def quantize(
     model: keras.Model,
     rules: Sequence[Rule] | None = None,
-    activations: int | UnitRange | None = 8,
-    power_of_two_activations: bool = False,
+    activations: int | Range | None = 8,
 ) -> keras.Model:
     """Returns a copy of a float model with its kernels wrapped and its activations quantized.
 
@@ -75,10 +74,8 @@ def quantize(
         model: Functional or Sequential, nested models included.
         rules: what happens to which layer; every kernel to 8 bits a channel by default. A layer with a kernel that no
             rule matches is an error.
-        activations: bits of the activations, on learned grids; `UnitRange` clips them to [0, 1]; None leaves them in
-            float, which cannot be exported.
-        power_of_two_activations: gives activations a power of two for their scale, which is set by the first data and
-            stays; False by default.
+        activations: bits of the activations, on learned grids, or a range: `LearnedRange`, `UnitRange` or
+            `MultiBitRange`; None leaves them in float, which cannot be exported.
 
     Raises:
         TypeError: for a subclassed model.
@@ -116,7 +113,7 @@ def quantize(
             return new
         return Quantized(new, rule.weights, own_copy(rule.regularizer), own_copy(rule.prune))
 
-    representatives, quantizers = _activation_quantizers(graph, skipped, chosen, activations, power_of_two_activations)
+    representatives, quantizers = _activation_quantizers(graph, skipped, chosen, activations)
 
     def after(old: Any, new: Any) -> Any:
         edge = representatives.get(id(old))
@@ -225,13 +222,13 @@ def _check_kernels(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
 
 
 def _activation_quantizers(
-    graph: FlatGraph, skipped: set[Node], chosen: dict[str, Rule], default: int | UnitRange | None, power_of_two: bool
+    graph: FlatGraph, skipped: set[Node], chosen: dict[str, Rule], default: int | Range | None
 ) -> tuple[dict[int, Any], dict[Any, QuantizedActivation]]:
     if default is None:
         return {}, {}
     representatives, members = place(graph, skipped)
 
-    def wanted(node: Node | None) -> set[int | UnitRange]:
+    def wanted(node: Node | None) -> set[int | Range]:
         # The output of a convolution that BatchNorm and ReLU absorb is the ReLU's.
         if node is None:
             return set()
@@ -248,14 +245,11 @@ def _activation_quantizers(
         calls = taken[name] = taken.get(name, 0) + 1
         signed = True if True in signs else None if None in signs else False
         scale = fixed_scale(edges)
-        bits, spacing = chosen_grid(set().union(*map(wanted, producers)) or {default}, signed)
-        quantizers[edge] = QuantizedActivation(
-            bits=8 if scale else bits,
-            fixed_scale=scale or spacing,
-            power_of_two=power_of_two,
-            signed=signed,
-            name=f"{name}_quantizer" if calls == 1 else f"{name}_quantizer_{calls - 1}",
-        )
+        full_name = f"{name}_quantizer" if calls == 1 else f"{name}_quantizer_{calls - 1}"
+        if scale is None:
+            quantizers[edge] = layer_for(set().union(*map(wanted, producers)) or {default}, signed, full_name)
+        else:  # an operator dictates the grid
+            quantizers[edge] = QuantizedActivation(8, signed, fixed_scale=scale, name=full_name)
     return representatives, quantizers
 
 

@@ -27,5 +27,6 @@ LOWERINGS: dict[str, Lowering] = {
     **resizing.LOWERINGS,
     **slicing.LOWERINGS,
     "QuantizedActivation": _quantizer,
+    "MultiBitActivation": _quantizer,
     **dict.fromkeys(INFERENCE_IDENTITY, same_value),
 }

@@ -202,7 +202,7 @@ def test_a_fixed_scale_stays():
 
 @pytest.mark.parametrize("way", ["calibration", "training"])
 def test_power_of_two_activations_have_powers_of_two_of_least_error(way):
-    q = tq.quantize(conv_net(), power_of_two_activations=True)
+    q = tq.quantize(conv_net(), activations=tq.LearnedRange(power_of_two=True))
     x = np.random.default_rng(0).normal(size=(64, 8, 8, 2)).astype(np.float32)
     if way == "calibration":
         tq.calibrate(q, x, verbose=0)

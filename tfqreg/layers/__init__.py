@@ -1,7 +1,7 @@
-"""The weight wrapper and the activation quantizer."""
+"""The weight wrapper and the activation quantizers."""
 
 from tfqreg.layers.activation import QuantizedActivation
 from tfqreg.layers.quantized import Quantized
-from tfqreg.layers.unit_range import UnitRange
+from tfqreg.layers.ranges import LearnedRange, MultiBitRange, UnitRange
 
-__all__ = ["Quantized", "QuantizedActivation", "UnitRange"]
+__all__ = ["LearnedRange", "MultiBitRange", "Quantized", "QuantizedActivation", "UnitRange"]

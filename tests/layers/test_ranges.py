@@ -1,4 +1,4 @@
-"""UnitRange: activations clipped to [0, 1] where they are never negative, learned grids elsewhere."""
+"""Ranges: learned grids with their choices, [0, 1] or uneven levels where activations are never negative."""
 
 import keras
 import numpy as np
@@ -56,3 +56,32 @@ def test_training_and_a_saved_model_keep_it(tmp_path):
 def test_bits_out_of_range(arguments):
     with pytest.raises(ValueError, match="UnitRange: `bits` must be a whole number of 1 to 8"):
         tq.UnitRange(**arguments)
+
+
+def test_a_learned_range_hands_its_choices_to_every_quantizer():
+    q = tq.quantize(dense_net(), activations=tq.LearnedRange(6, pull=0.5))
+    assert {(layer.bits, layer.pull, layer.scale_from) for layer in activation_layers(q)} == {(6, 0.5, "msqe")}
+    by_the_loss = body_quantizer(tq.LearnedRange(4, scale_from="task"))
+    assert (by_the_loss.bits, by_the_loss.scale_from) == (4, "task")
+
+
+def test_a_learned_range_is_checked_where_it_is_made():
+    with pytest.raises(ValueError, match='LearnedRange: `scale_from` must be "msqe" or "task"'):
+        tq.LearnedRange(scale_from="data")
+
+
+def test_uneven_levels_stand_where_nothing_is_negative():
+    q = tq.quantize(dense_net(), activations=tq.MultiBitRange(3, signed_bits=7))
+    kinds = {layer.name: (type(layer).__name__, layer.bits) for layer in activation_layers(q)}
+    learned = ("QuantizedActivation", 7)
+    assert kinds == {
+        "features_quantizer": learned,
+        "body_quantizer": ("MultiBitActivation", 3),
+        "head_quantizer": learned,
+    }
+
+
+@pytest.mark.parametrize("bits", [0, 5])
+def test_multi_bit_activations_have_four_bits_at_most(bits):
+    with pytest.raises(ValueError, match="MultiBitRange: `bits` must be a whole number of 1 to 4"):
+        tq.MultiBitRange(bits)

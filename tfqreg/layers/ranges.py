@@ -1,0 +1,147 @@
+r"""What `quantize(activations=...)` and `Rule(activations=...)` take beside a number of bits."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tfqreg.layers.activation import QuantizedActivation
+from tfqreg.layers.multibit_activation import MultiBitActivation
+from tfqreg.quantizers.base import check_bits
+
+
+class Range(Protocol):
+    """Makes the quantizers of activations."""
+
+    def bits_of(self, signed: bool | None) -> int:
+        """Returns the width of the codes; `signed` is False for what is never negative, None where that is unknown."""
+        ...
+
+    def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
+        """Returns a quantizer."""
+        ...
+
+
+@dataclass(frozen=True)
+class LearnedRange:
+    """Activations on a learned grid: what a number of bits alone gives, with the choices of `QuantizedActivation`.
+
+    Args:
+        bits: width of the codes, 1 to 8; 8 by default.
+        scale_from: "msqe" trains the scales to lower the squared error, "task" trains them by the loss (LSQ).
+        power_of_two: gives each grid a power of two for its scale, which is set by the first data and stays; False by
+            default.
+        pull: how strongly the squared error also pulls the activations to their levels; 0 by default.
+
+    Raises:
+        ValueError: for values that `QuantizedActivation` refuses.
+
+    Example:
+        >>> LearnedRange(bits=4, pull=0.5).layer(signed=False, name="relu_quantizer").pull
+        0.5
+
+    Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
+    """
+
+    bits: int = 8
+    scale_from: str = "msqe"
+    power_of_two: bool = False
+    pull: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.layer(None, "LearnedRange")
+
+    def bits_of(self, signed: bool | None) -> int:
+        """Returns the width of the codes."""
+        return self.bits
+
+    def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
+        """Returns a quantizer."""
+        return QuantizedActivation(
+            self.bits, signed, self.scale_from, power_of_two=self.power_of_two, pull=self.pull, name=name
+        )
+
+
+@dataclass(frozen=True)
+class UnitRange:
+    r"""Activations clipped to [0, 1] where they are never negative: those that DoReFa and WRPN compute with.
+
+        x_hat = round(clip(x, 0, 1) (2^k - 1)) / (2^k - 1),    straight-through inside [0, 1]
+
+    What may be negative (inputs, sums, logits) has no such range, and keeps a learned grid.
+
+    Args:
+        bits: width of the codes of what is never negative, 1 to 8; 4 by default.
+        signed_bits: width of the codes of the rest, 1 to 8; 8 by default.
+
+    Raises:
+        ValueError: for bits out of range.
+
+    Example:
+        >>> UnitRange(bits=2).layer(signed=False, name="relu_quantizer").fixed_scale
+        0.3333333333333333
+
+    Reference: Zhou et al. 2016, arXiv 1606.06160, section 2.5; Mishra et al. 2018, arXiv 1709.01134.
+    """
+
+    bits: int = 4
+    signed_bits: int = 8
+
+    def __post_init__(self) -> None:
+        for bits in (self.bits, self.signed_bits):
+            check_bits(bits, "UnitRange")
+
+    def bits_of(self, signed: bool | None) -> int:
+        """Returns the width of the codes."""
+        return self.bits if signed is False else self.signed_bits
+
+    def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
+        """Returns a quantizer."""
+        spacing = 1 / (2**self.bits - 1) if signed is False else None
+        return QuantizedActivation(self.bits_of(signed), signed, fixed_scale=spacing, name=name)
+
+
+@dataclass(frozen=True)
+class MultiBitRange:
+    """Activations on the uneven levels of `MultiBitActivation` where they are never negative; experimental.
+
+    No integer model has such levels: the export refuses them. What may be negative keeps a learned grid.
+
+    Args:
+        bits: binary vectors, 1 to 4; 2 by default.
+        signed_bits: width of the codes of the rest, 1 to 8; 8 by default.
+
+    Raises:
+        ValueError: for bits out of range.
+
+    Example:
+        >>> MultiBitRange().layer(signed=False, name="relu_quantizer").bits
+        2
+
+    Reference: Qu et al. 2020, arXiv 1912.08883.
+    """
+
+    bits: int = 2
+    signed_bits: int = 8
+
+    def __post_init__(self) -> None:
+        check_bits(self.bits, "MultiBitRange", highest=4)
+        check_bits(self.signed_bits, "MultiBitRange")
+
+    def bits_of(self, signed: bool | None) -> int:
+        """Returns the width of the codes."""
+        return self.bits if signed is False else self.signed_bits
+
+    def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
+        """Returns a quantizer."""
+        if signed is False:
+            return MultiBitActivation(self.bits, name=name)
+        return QuantizedActivation(self.signed_bits, signed, name=name)
+
+
+def range_of(choice: int | Range) -> Range:
+    """Returns the range that a number of bits stands for, or the range itself."""
+    return LearnedRange(choice) if isinstance(choice, int) else choice
+
+
+def layer_for(wanted: set[Any], signed: bool | None, name: str) -> QuantizedActivation:
+    """Returns the quantizer with the fewest bits that is asked for."""
+    return min(map(range_of, wanted), key=lambda choice: choice.bits_of(signed)).layer(signed, name)
