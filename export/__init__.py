@@ -12,7 +12,7 @@ if not IS_COMMAND:
     from .model import export_tflite, verify
     from .simulate import simulate
     from .size import container_size
-    from .tflite import write_tflite
+    from .tflite import kernel_exponents, write_tflite
     from .verify import Report
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "export_tflite",
     "inspect",
     "integer_model",
+    "kernel_exponents",
     "lower",
     "pack",
     "pack_file",

@@ -278,7 +278,7 @@ def used(graph: Graph) -> Graph:
             needed |= {*op.inputs, *op.outputs}
             ops.append(op)
     tensors = {name: tensor for name, tensor in graph.tensors.items() if name in needed | set(graph.inputs)}
-    return Graph(tensors, ops[::-1], graph.inputs, graph.outputs)
+    return Graph(tensors, ops[::-1], graph.inputs, graph.outputs, graph.exponents)
 
 
 def grid_of(layer: QuantizedActivation) -> Quantization:

@@ -64,6 +64,15 @@ def weights_of(wrapper: Quantized, path: str) -> FoldedWeights:
     return FoldedWeights(codes, scale, bias, params["bits"], channel_axis)
 
 
+def scale_exponents(wrapper: Quantized) -> list[int]:
+    """Returns `log2 s` of the scales of a quantizer that holds them to powers of two; nothing for the others."""
+    if not getattr(wrapper.quantizer, "power_of_two", False):
+        return []
+    _, params = wrapper.encode()["kernel"]
+    mantissas, exponents = np.frexp(params["scale"].ravel())
+    return (exponents - 1).tolist() if (mantissas == 0.5).all() else []
+
+
 def stored_layout(layer: Any, kernel: np.ndarray) -> tuple[np.ndarray, int]:
     """Returns a kernel of Keras' layout in TFLite's, and the axis of its output channels."""
     if isinstance(layer, keras.layers.Dense):

@@ -20,7 +20,7 @@ _ONE_SCALE = ("FULLY_CONNECTED",)
 
 def int4_storage(graph: Graph) -> Graph:
     """Returns the graph with int4 weights wherever their codes are within -7 to 7 and every runtime takes them."""
-    tensors, result = dict(graph.tensors), Graph(inputs=graph.inputs, outputs=graph.outputs)
+    tensors, result = dict(graph.tensors), Graph(inputs=graph.inputs, outputs=graph.outputs, exponents=graph.exponents)
     for op in graph.ops:
         weights = graph.tensors[op.inputs[1]] if op.kind in (*_ANY_SCALES, *_ONE_SCALE) else None
         if weights is not None and _fits(graph, weights):

@@ -61,12 +61,17 @@ class Op:
 
 @dataclass
 class Graph:
-    """Tensors by name, operators in execution order, and the names of the model's inputs and outputs."""
+    """Tensors by name, operators in execution order, and the names of the model's inputs and outputs.
+
+    `exponents` are those of the kernels whose trained scales are powers of two, one or one an output channel, by the
+    path of their layer: BatchNorm folds into the scales of the tensors.
+    """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    exponents: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, tensor: Tensor) -> str:
         """Adds a tensor under its name; raises ValueError when the name is taken."""

@@ -38,7 +38,7 @@ def portable(graph: Graph) -> Graph:
         ValueError: for an operator that interpreters round differently whatever its scales; it names the operator.
     """
     grids = portable_grids(graph)
-    result = Graph(inputs=list(graph.inputs), outputs=list(graph.outputs))
+    result = Graph(inputs=list(graph.inputs), outputs=list(graph.outputs), exponents=graph.exponents)
     for name, grid in grids.items():
         result.add(replace(graph.tensors[name], quantization=grid))
     for op in graph.ops:

@@ -1,4 +1,5 @@
-"""Stores an integer graph as a `.tflite` flatbuffer, with nothing in it that no runtime reads.
+"""Stores an integer graph as a `.tflite` flatbuffer, with nothing in it that no runtime reads but for the exponents of
+kernels whose scales were trained to be powers of two: the entry "tfqreg.exponents" of the metadata, JSON.
 
 The schema's object API does the packing. Added to it: constant data starts on a 16-byte boundary, which
 microcontrollers rely on (`force_align` in the schema; the generated Python leaves it out); equal vectors are
@@ -6,6 +7,7 @@ stored once; the batch dimension is open (`shape_signature` -1 where `shape` say
 TRANSPOSE_CONV, which stores its output's shape.
 """
 
+import json
 from typing import Any
 
 import flatbuffers
@@ -19,6 +21,7 @@ from .operators import OPERATORS
 
 _FILE_IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
+EXPONENTS = "tfqreg.exponents"
 _TYPE = {
     "int8": schema.TensorType.INT8,
     "int32": schema.TensorType.INT32,
@@ -76,7 +79,32 @@ def write_tflite(graph: Graph) -> bytes:
         operators=operators,
     )
     codes = [_operator_code(kind) for kind in kinds]
-    return _pack(schema.ModelT(version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=buffers))
+    metadata = _exponents(graph, buffers)
+    return _pack(
+        schema.ModelT(version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=buffers, metadata=metadata)
+    )
+
+
+def kernel_exponents(tflite: bytes) -> dict[str, list[int]]:
+    """Returns the exponents of the kernels whose trained scales are powers of two, by the path of their layer.
+
+    One exponent, or one an output channel: `w = 2^exponent code`, before BatchNorm folds in. Interpreters do not read
+    them; a back end that shifts instead of multiplying may.
+
+    Args:
+        tflite: a model that `write_tflite` stored.
+    """
+    model = schema.ModelT.InitFromPackedBuf(tflite)
+    found = [entry.buffer for entry in model.metadata or [] if entry.name == EXPONENTS.encode()]
+    return json.loads(bytes(model.buffers[found[0]].data)) if found else {}  # type: ignore[index]
+
+
+def _exponents(graph: Graph, buffers: list[schema.BufferT]) -> list[schema.MetadataT] | None:
+    if not graph.exponents:
+        return None
+    text = json.dumps(graph.exponents, separators=(",", ":")).encode()
+    buffers.append(schema.BufferT(np.frombuffer(text, np.uint8)))
+    return [schema.MetadataT(name=EXPONENTS, buffer=len(buffers) - 1)]
 
 
 def debug_copy(tflite: bytes) -> bytes:

@@ -10,7 +10,7 @@ from tfqreg.layers import Quantized
 from tfqreg.placement import activation_name
 
 from ..build import Builder, Open, Value, image_shape, static_shape
-from ..fold import fold_norm, identity_weights
+from ..fold import fold_norm, identity_weights, scale_exponents
 from ..ir import Attribute
 from .activations import FUSED
 from .common import Lowering
@@ -36,6 +36,8 @@ def _quantized(builder: Builder, node: Node) -> Value:
             "QuantizedActivation, as tfqreg.quantize(model) does."
         )
     opened = lowering(builder, node, wrapper)
+    if exponents := scale_exponents(wrapper):
+        builder.graph.exponents[node.path] = exponents
     return replace(opened, activation=FUSED[activation_name(layer)])
 
 

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 import tfqreg as tq
-from tfqreg.export import export_tflite, unpack, verify
+from tfqreg.export import export_tflite, kernel_exponents, unpack, verify
 from tfqreg.export.lower import lower
 from tfqreg.export.model import graph_inputs
 
@@ -244,3 +244,23 @@ def test_a_target_that_cannot_be_written(model, tmp_path):
         export_tflite(model, folder)
     assert [file.name for file in tmp_path.iterdir()] == ["folder.tflite"]
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_exponents_of_power_of_two_scales_survive_the_container(per_channel, model, path, tmp_path):
+    images = np.random.default_rng(0).normal(size=(64, 8, 8, 2)).astype(np.float32)
+    snapped = tq.Uniform(4, per_channel=per_channel, power_of_two=True)
+    q = tq.quantize(tq.strip(model), [tq.Rule("conv|head", snapped), tq.Rule(".*", tq.Uniform(8))])
+    tq.calibrate(q, images, verbose=0)
+    for layer in q.layers:
+        if isinstance(layer, tq.Quantized):
+            layer.quantizer.settle(layer.kernel_pairs()[0][0].state)
+    export_tflite(q, tmp_path / "m.tflite", container=tmp_path / "m.tqw")
+    exponents = kernel_exponents(unpack((tmp_path / "m.tqw").read_bytes()))
+    assert list(exponents) == ["conv", "head"]
+    for name, found in exponents.items():
+        codes, params = q.get_layer(name).encode()["kernel"]
+        assert len(found) == (params["scale"].size if per_channel else 1)
+        np.testing.assert_array_equal(codes * 2.0 ** np.array(found), codes * params["scale"])
+    assert verify(q, tmp_path / "m.tflite", images[:8], runtimes=CODES).exact
+    assert kernel_exponents(path.read_bytes()) == {}
