@@ -9,7 +9,8 @@ Each cell starts from a float network of `benchmarks.floats`, so seeds vary the 
 | lq | bases and coordinates fitted to float weights straight through, without the loss (H = 1), pruned by the error \
 in the weights: LQ-Nets' way, with the epochs, rate, pruning schedule and bits of alq |
 
-In the last epoch the coordinates are whole numbers. `--overhead` measures a basis step against a float step of Adam,
+Plans of "lessons" start from the net of `benchmarks.lenet_teacher` and learn its outputs on shifted digits, as the
+record does; both methods get that. In the last epoch the coordinates are whole numbers. `--overhead` measures a basis step against a float step of Adam,
 `--plot` draws docs/alq.png.
 """
 
@@ -68,8 +69,23 @@ class Plan:
 
 PLANS = {
     "lenet5": Plan("lenet5", bits=0.2, seeds=3, epochs=8, rounds=3),
-    "lenet5_lessons": Plan("lenet5", bits=0.2, seeds=3, epochs=16, rounds=4, samples=55_000, lessons=True),
-    "lenet5_longer": Plan("lenet5", bits=0.4, seeds=1, epochs=20, rounds=4, methods=("alq",)),
+    "lenet5_lessons": Plan(
+        "lenet5", 0.2, seeds=3, epochs=16, rounds=4, methods=("alq", "lq"), samples=55_000, tolerance=0.1, lessons=True
+    ),
+    "lenet5_lessons_0.4": Plan(
+        "lenet5", 0.4, seeds=1, epochs=16, rounds=4, methods=("alq",), samples=55_000, tolerance=0.1, lessons=True
+    ),
+    "lenet5_lessons_channelwise": Plan(
+        "lenet5",
+        0.15,
+        1,
+        epochs=16,
+        rounds=4,
+        methods=("alq channelwise",),
+        samples=55_000,
+        tolerance=0.1,
+        lessons=True,
+    ),
     "vgg": Plan("vgg", bits=1.0, seeds=1, epochs=12, rounds=3),
 }
 
@@ -113,7 +129,8 @@ def trained(plan: Plan, method: str, seed: int, train: Split, validation: Split)
         model.compile(optimizer, LOSS, metrics=["accuracy"])
     bits_of = AtEpoch(tq.average_bits, range(1, plan.epochs + 1))
     projection = AtEpoch(partial(before_and_after_projection, split=validation), [plan.epochs - 1])
-    callbacks = [rounds_for(plan, method), bits_of, projection]
+    rounds = rounds_for(plan, method)
+    callbacks = [rounds, bits_of, projection]
     start = time.perf_counter()
     model.fit(callbacks=callbacks, **options)
     seconds = time.perf_counter() - start
@@ -126,6 +143,7 @@ def trained(plan: Plan, method: str, seed: int, train: Split, validation: Split)
         "bits_by_epoch": bits_of.found,
         "validation_real_coordinates": real,
         "validation_projected": whole,
+        "largest_change_by_projection": rounds.deviation,
     }
 
 

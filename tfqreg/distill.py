@@ -16,6 +16,7 @@ from keras import ops
 
 from tfqreg.batches import batches_of, count_batches
 from tfqreg.callbacks import callbacks_for
+from tfqreg.norms import fix_mode, free_mode, norms_of
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
@@ -124,15 +125,14 @@ def distill(
 @contextmanager
 def _fixed_statistics(model: keras.Model) -> Iterator[None]:
     """Lets every BatchNormalization use its moving statistics while its factors train."""
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = norms_of(model)
     try:
-        for layer in norms:
-            call = layer.call
-            layer.call = lambda x, training=False, mask=None, call=call: call(x, training=False, mask=mask)
+        for norm in norms:
+            fix_mode(norm, training=False)
         yield
     finally:
-        for layer in norms:
-            del layer.call
+        for norm in norms:
+            free_mode(norm)
         model.train_function = None  # it was traced with the statistics fixed
 
 

@@ -41,7 +41,7 @@ def reestimate_norms(model: keras.Model, data: Any, batch_size: int = 128, verbo
 
     Reference: Nagel, Fournarakis, Bondarenko, Blankevoort 2022, arXiv 2203.11086, section 3.2.
     """
-    norms = list(dict.fromkeys(layer for layer in model._flatten_layers() if isinstance(layer, Norm)))
+    norms = norms_of(model)
     if not norms:
         raise ValueError(f"{model.name}: no BatchNormalization to measure. Leave out reestimate_norms.")
     progress = keras.utils.Progbar(count_batches(data, batch_size), verbose=verbose, unit_name="batch")
@@ -61,19 +61,35 @@ def reestimate_norms(model: keras.Model, data: Any, batch_size: int = 128, verbo
     return model
 
 
+def norms_of(model: keras.Model) -> list[Norm]:
+    """Returns every BatchNormalization of a model once, nested models included."""
+    return list(dict.fromkeys(layer for layer in model._flatten_layers() if isinstance(layer, Norm)))
+
+
+def fix_mode(norm: Norm, training: bool) -> None:
+    """Has a BatchNormalization compute as in training, or as in inference, whatever its model does."""
+
+    def call(inputs: Any, training: bool | None = None, mask: Any = None, fixed: bool = training) -> Any:
+        return type(norm).call(norm, inputs, training=fixed, mask=mask)
+
+    norm.call = call  # type: ignore[method-assign]
+
+
+def free_mode(norm: Norm) -> None:
+    """Undoes `fix_mode`."""
+    del norm.call  # the class's own is found again
+
+
 @contextmanager
 def _measuring(norms: list[Norm]) -> Iterator[None]:
     """Has these layers, and no others, compute as in training."""
     momenta = [norm.momentum for norm in norms]
 
-    def in_training(norm: Norm) -> Any:
-        return lambda inputs, training=None, mask=None: type(norm).call(norm, inputs, training=True, mask=mask)
-
     try:
         for norm in norms:
-            norm.call = in_training(norm)  # type: ignore[method-assign]
+            fix_mode(norm, training=True)
         yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
-            del norm.call  # the class's own is found again
+            free_mode(norm)
             norm.momentum = momentum

@@ -14,6 +14,7 @@ from tfqreg.callbacks.alq_phases import phases
 from tfqreg.export import export_tflite, verify
 from tfqreg.optimizers import Mode
 from tfqreg.projection import projected
+from tfqreg.pruning.bases import multibit_kernels
 
 X, Y = regression()
 
@@ -92,6 +93,9 @@ def test_weights_end_on_the_grid_and_only_at_the_end():
 
     fit(model, callback, 4, Grid())
     assert seen == [False, False, False, True]
+    largest = {name: np.abs(kernel.quantized(w)).max() for name, (kernel, w) in multibit_kernels(model).items()}
+    assert callback.deviation.keys() == largest.keys()
+    assert all(0.0 <= callback.deviation[name] < 0.1 * largest[name] for name in largest)
     late = compiled()
     fit(late, tq.ALQRounds(bits=1.0, rounds=1, coordinate_until=1.0), 4)
     assert all(kernel.quantizer.on_grid(kernel.state) for kernel, _ in kernels(late))

@@ -38,6 +38,14 @@ def test_without_penalties():
     assert 0.1 < rows["body/kernel"]["grid_error"] < 0.4
 
 
+def test_multi_bit_weights_tell_their_average_bits_before_and_after_the_projection():
+    q = tq.quantize(dense_net(), [tq.Rule("body", tq.MultiBit(bases=3)), tq.Rule(".*")])
+    for _ in range(2):
+        rows = tq.kernel_figures(q)
+        assert rows["body/kernel"]["average_bits"] == 3.0 and "average_bits" not in rows["head/kernel"]
+        tq.project(q)
+
+
 def test_two_kernels_of_one_name_in_nested_models():
     inner = [keras.Sequential([keras.Input((4,)), layers.Dense(4, name="fc")], name=name) for name in "ab"]
     inputs = keras.Input((4,))

@@ -9,6 +9,7 @@ from keras import ops
 
 from tfqreg.callbacks.alq_phases import Phase, phases
 from tfqreg.callbacks.progress import Progress
+from tfqreg.norms import fix_mode, free_mode, norms_of
 from tfqreg.optimizers import ALQ, Mode
 from tfqreg.projection import project, projected
 from tfqreg.pruning.bases import Candidates, average_bits, delete, increase, multibit_kernels, to_delete
@@ -30,7 +31,8 @@ class ALQRounds(Progress):
 
     Pruning deletes the bases that cost the loss least for the bits they take, a constant share of what there is at each
     step; BatchNormalization computes with its moving statistics meanwhile. The callback holds no state: a saved
-    training resumes exactly in any phase.
+    training resumes exactly in any phase. `deviation` tells, by kernel, the largest change of a weight when coordinates
+    become whole.
 
     Args:
         bits: average bases a weight to end with; or
@@ -91,14 +93,13 @@ class ALQRounds(Progress):
         self.bits, self.size_bytes, self.size = bits, size_bytes, size
         self.rounds, self.split, self.decay, self.floor = rounds, split, decay, floor
         self.ends = (rounds_until, ste_until, coordinate_until)
+        self.deviation: dict[str, float] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the kernels and the steps at which phases begin; raises where the parts do not belong together."""
         super().on_train_begin(logs)
         self.kernels = multibit_kernels(self.model)
         optimizer = self.model.optimizer
-        if not self.kernels:
-            average_bits(self.model)
         if not isinstance(optimizer, ALQ):
             raise ValueError(
                 f"ALQRounds: only ALQ trains the multi-bit weights of {', '.join(self.kernels)}. Compile the model "
@@ -114,7 +115,7 @@ class ALQRounds(Progress):
         self.weights = sum(kernel.count for kernel, _ in self.kernels.values())
         sizes = [kernel.state["basis"].shape[-1] for kernel, _ in self.kernels.values()]
         self.largest_base = max(sizes) / self.weights  # in average bits
-        self.norms = [x for x in self.model._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
+        self.norms = norms_of(self.model)
         self.norms_held = False
         self.train_functions: dict[bool, Any] = {}
 
@@ -134,7 +135,7 @@ class ALQRounds(Progress):
                 self._set_goal()
             self._prune(step, phase, step - last)
         if phase.name == "integer" and last < phase.start:
-            project(self.model)
+            self.deviation = project(self.model)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Releases BatchNormalization; puts the weights on their integer grid where the training is over."""
@@ -154,9 +155,9 @@ class ALQRounds(Progress):
         self.norms_held = hold
         for norm in self.norms:
             if hold:
-                norm.call = _with_moving_statistics(norm)
+                fix_mode(norm, training=False)
             else:
-                del norm.call
+                free_mode(norm)
         if hold in self.train_functions:
             self.model.train_function = self.train_functions[hold]
         else:
@@ -226,10 +227,3 @@ class ALQRounds(Progress):
                 "bits holds. Lower `floor`, or ask for more bits.",
                 stacklevel=2,
             )
-
-
-def _with_moving_statistics(norm: Any) -> Callable[..., Any]:
-    def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        return type(norm).call(norm, inputs, training=False, mask=mask)
-
-    return call

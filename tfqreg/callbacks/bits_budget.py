@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfqreg.callbacks.progress import Progress
+from tfqreg.callbacks.progress import Progress, sync
 from tfqreg.regularizers import SinAReQ
 from tfqreg.wrap import quantized_layers
 
@@ -68,14 +68,14 @@ class BitsBudget(Progress):
         """Looks at the size."""
         if not any(last < at <= step for at in self.looks_at):
             return
-        self.sync()
+        sync(self.model)
         missing = 8.0 * (AIM * self.target_bytes - self.size(self.model)) / self.weights
         for penalty in self.penalties:
             penalty.target_bits = max(penalty.average_bits() + missing, 1.0)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Warns of a size above the target."""
-        self.sync()
+        sync(self.model)
         size = self.size(self.model)
         if size > (1.0 + TOLERANCE) * self.target_bytes:
             warnings.warn(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from tfqreg.callbacks.progress import Progress
+from tfqreg.callbacks.progress import Progress, sync
 from tfqreg.callbacks.stages import PRUNE_UNTIL
 from tfqreg.layers.kernel import QuantizedKernel, Stage
 from tfqreg.wrap import kernel_pairs
@@ -69,7 +69,7 @@ class Incremental(Progress):
         due = [share for at, share in self.fits.items() if last < at <= step]
         if not due:
             return
-        self.sync()
+        sync(self.model)
         for kernel, variable in self.pairs:
             if kernel.float_below is not None and bool(kernel.stage == Stage.QUANTIZE):
                 kernel.refit(variable)

@@ -6,7 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.quantizers import LearnedBits
+from tfqreg.callbacks.progress import sync
+from tfqreg.quantizers import LearnedBits, MultiBit
+from tfqreg.quantizers.multibit import bases_a_weight
 from tfqreg.wrap import quantized_layers
 
 
@@ -15,8 +17,8 @@ def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:
 
     `grid_error` is the root mean square distance of the surviving weights to their levels, in units of the mean scale
     (0.29 for weights spread evenly); `sparsity` the share of zero codes; `scale` the mean scale; `bits` the width of
-    the codes, `beta` the learned one without its sign; `coefficient` and `prune_coefficient` the strengths of the
-    penalties, where there are any.
+    the codes, `beta` the learned one without its sign, `average_bits` the bases of a multi-bit weight; `coefficient`
+    and `prune_coefficient` the strengths of the penalties, where there are any.
 
     Args:
         model: a model with wrapped layers.
@@ -37,6 +39,8 @@ def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:
             }
             if isinstance(kernel.quantizer, LearnedBits):
                 row["beta"] = float(ops.convert_to_numpy(ops.sum(kernel.quantizer.beta(kernel.state))))
+            if isinstance(kernel.quantizer, MultiBit):
+                row["average_bits"] = bases_a_weight(kernel.state)
             for name, penalty in (("coefficient", kernel.regularizer), ("prune_coefficient", kernel.prune)):
                 if penalty is not None:
                     row[name] = float(ops.convert_to_numpy(penalty.strength_now))
@@ -69,8 +73,7 @@ class Monitor(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Adds one row."""
-        if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()
+        sync(self.model)
         self.rows.append(kernel_figures(self.model))
         if self._writer is not None:
             for kernel, row in self.rows[-1].items():

@@ -6,6 +6,12 @@ import keras
 from keras import ops
 
 
+def sync(model: keras.Model) -> None:
+    """Brings the variables up to date: under JAX the training state lives outside of them between epochs."""
+    if keras.backend.backend() == "jax":
+        model.jax_state_sync()  # type: ignore[attr-defined]
+
+
 class Progress(keras.callbacks.Callback):
     """Base of the callbacks that act by the step of training; it calls `on_step` before each batch.
 
@@ -35,7 +41,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Reads the step the optimizer is at."""
-        self.sync()
+        sync(self.model)
         optimizer = self.model.optimizer
         batches_a_step = getattr(optimizer, "gradient_accumulation_steps", None) or 1
         self.first_step = int(ops.convert_to_numpy(optimizer.iterations)) * batches_a_step
@@ -50,8 +56,3 @@ class Progress(keras.callbacks.Callback):
     def on_step(self, step: int, last: int) -> None:
         """Acts before step number `step`; `last` is the one before it that was seen."""
         raise NotImplementedError
-
-    def sync(self) -> None:
-        """Brings the variables up to date: under JAX the training state lives outside of them between epochs."""
-        if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()

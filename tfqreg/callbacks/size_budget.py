@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.callbacks.progress import Progress
+from tfqreg.callbacks.progress import Progress, sync
 from tfqreg.layers.kernel import QuantizedKernel, Stage
 from tfqreg.pruning.coded_size import code_bits
 from tfqreg.regularizers import Pruning
@@ -82,7 +82,7 @@ class SizeBudget(Progress):
         """Looks at the size."""
         if step == 0 or (step // self.every == last // self.every and self.fixed_bytes is not None):
             return
-        self.sync()
+        sync(self.model)
         if self.fixed_bytes is None:
             self._find_skeleton()
         stage = self._stage()
@@ -97,12 +97,12 @@ class SizeBudget(Progress):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Adds the estimate to the logs."""
         if logs is not None and self.fixed_bytes is not None:
-            self.sync()
+            sync(self.model)
             logs["container_bytes"] = self.estimate()
 
     def on_train_end(self, logs: Any = None) -> None:
         """Cuts what is still too much."""
-        self.sync()
+        sync(self.model)
         if self.fixed_bytes is not None and self._stage() != Stage.PRUNE:
             self._cut()
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfqreg.callbacks.progress import Progress
+from tfqreg.callbacks.progress import Progress, sync
 from tfqreg.callbacks.watch import warn_of_divergence, warn_of_zeros
 from tfqreg.layers.kernel import QuantizedKernel, Stage
 from tfqreg.pruning.schedules import cubic, sparsity_at
@@ -96,7 +96,7 @@ class Stages(Progress):
         stage_ends = any(last < end <= step for end in (self.prune_end, self.settle_start))
         if step // self.refresh == last // self.refresh and not stage_ends:
             return
-        self.sync()
+        sync(self.model)
         for penalty in self.penalties.values():
             penalty.at_step(step, self.total)
         self._watch(step)

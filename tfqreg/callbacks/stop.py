@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfqreg.callbacks.progress import sync
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.regularizers import LearnedPenalty
 from tfqreg.wrap import kernel_pairs
@@ -54,7 +55,6 @@ class StopWhenSettled(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Looks at the coefficients, then at the errors."""
-        if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()
+        sync(self.model)
         settled = (penalty.at_cap and relative_error(kernel, w) <= self.bound for kernel, penalty, w in self.pulled)
         self.model.stop_training = all(settled)

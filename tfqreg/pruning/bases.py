@@ -10,19 +10,27 @@ from keras import ops
 
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.quantizers import MultiBit
+from tfqreg.quantizers.multibit import bases_a_weight
 from tfqreg.wrap import quantized_layers
 
 Pair = tuple[QuantizedKernel, keras.Variable]
 
 
 def multibit_kernels(model: keras.Model) -> dict[str, Pair]:
-    """Returns, by "layer/kernel", the multi-bit kernels of a model with their variables."""
-    return {
+    """Returns, by "layer/kernel", the multi-bit kernels of a model with their variables.
+
+    Raises:
+        ValueError: for a model without any.
+    """
+    kernels = {
         f"{layer.name}/{kernel.name}": (kernel, variable)
         for layer in quantized_layers(model)
         for kernel, variable in layer.kernel_pairs()
         if isinstance(kernel.quantizer, MultiBit)
     }
+    if not kernels:
+        raise ValueError(f"{model.name}: no layer has multi-bit weights. Quantize with Rule(..., weights=MultiBit()).")
+    return kernels
 
 
 def average_bits(model: keras.Model) -> dict[str, float]:
@@ -43,10 +51,7 @@ def average_bits(model: keras.Model) -> dict[str, float]:
         {'head/kernel': 1.0, 'total': 1.0}
     """
     kernels = multibit_kernels(model)
-    if not kernels:
-        raise ValueError(f"{model.name}: no layer has multi-bit weights. Quantize with Rule(..., weights=MultiBit()).")
-    valid = {name: ops.convert_to_numpy(kernel.state["valid"]) for name, (kernel, _) in kernels.items()}
-    bits = {name: float(v.sum()) / math.prod(v.shape[:2]) for name, v in valid.items()}
+    bits = {name: bases_a_weight(kernel.state) for name, (kernel, _) in kernels.items()}
     weights = {name: kernel.count for name, (kernel, _) in kernels.items()}
     total = sum(bits[name] * weights[name] for name in kernels) / sum(weights.values())
     return {**bits, "total": total}

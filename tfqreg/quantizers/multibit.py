@@ -172,6 +172,11 @@ class MultiBit(Quantizer):
         }
 
 
+def bases_a_weight(state: State) -> float:
+    """Returns the number of bases that a weight of a kernel has on average; its groups are of one size."""
+    return float(np.mean(np.sum(ops.convert_to_numpy(state["valid"]), axis=-1)))
+
+
 def combine(alpha: Any, basis: Any) -> Any:
     """Returns `sum_i alpha_i B_i`: (..., bases) and (..., bases, size) give (..., size)."""
     return ops.squeeze(ops.matmul(ops.expand_dims(alpha, -2), basis), -2)
