@@ -10,15 +10,15 @@ Each cell starts from a float network of `benchmarks.floats`, so seeds vary the 
 in the weights: LQ-Nets' way, with the epochs, rate, pruning schedule and bits of alq |
 
 Plans of "lessons" start from the net of `benchmarks.lenet_teacher` and learn its outputs on shifted digits, as the
-record does; both methods get that. In the last epoch the coordinates are whole numbers. `--overhead` measures a basis step against a float step of Adam,
-`--plot` draws docs/alq.png.
+record does, whatever the method. In the last epoch the coordinates are whole numbers. `--overhead` measures a basis
+step against a float step of Adam, `--plot` draws docs/alq.png.
 """
 
 import argparse
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -67,25 +67,12 @@ class Plan:
     lessons: bool = False
 
 
+LESSONS = Plan("lenet5", 0.2, seeds=3, epochs=16, rounds=4, samples=55_000, tolerance=0.1, lessons=True)
 PLANS = {
     "lenet5": Plan("lenet5", bits=0.2, seeds=3, epochs=8, rounds=3),
-    "lenet5_lessons": Plan(
-        "lenet5", 0.2, seeds=3, epochs=16, rounds=4, methods=("alq", "lq"), samples=55_000, tolerance=0.1, lessons=True
-    ),
-    "lenet5_lessons_0.4": Plan(
-        "lenet5", 0.4, seeds=1, epochs=16, rounds=4, methods=("alq",), samples=55_000, tolerance=0.1, lessons=True
-    ),
-    "lenet5_lessons_channelwise": Plan(
-        "lenet5",
-        0.15,
-        1,
-        epochs=16,
-        rounds=4,
-        methods=("alq channelwise",),
-        samples=55_000,
-        tolerance=0.1,
-        lessons=True,
-    ),
+    "lenet5_lessons": replace(LESSONS, methods=("alq", "lq")),
+    "lenet5_lessons_0.4": replace(LESSONS, bits=0.4, seeds=1, methods=("alq",)),
+    "lenet5_lessons_0.15": replace(LESSONS, bits=0.15, seeds=1, methods=("alq channelwise",)),
     "vgg": Plan("vgg", bits=1.0, seeds=1, epochs=12, rounds=3),
 }
 
