@@ -6,14 +6,15 @@ Trained once, with seed 0, and kept in `benchmarks/weights`: what varies with a 
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from .data import Split, colour_fashion, fashion_mnist, mnist
-from .networks import lenet5, mobile_blocks
-from .record import write_result
+from .networks import lenet5, mobile_blocks, shufflenet
+from .record import Cells
 from .small_networks import COLOUR, resnet14, two_conv_three_dense, vgg
 
 BATCH = 128
@@ -37,6 +38,7 @@ TASKS = {
     "vgg": Task(vgg, colour_fashion, 8),
     "resnet": Task(resnet14, colour_fashion, 8),
     "mobile_colour": Task(lambda: mobile_blocks(shape=COLOUR), colour_fashion, 10),
+    "shuffle_colour": Task(lambda: shufflenet(COLOUR, classes=10, width=60), colour_fashion, 10),
 }
 
 
@@ -70,27 +72,30 @@ def float_model(name: str) -> keras.Model:
     return keras.models.load_model(WEIGHTS / f"{name}.keras", compile=False)
 
 
+def trained(name: str) -> dict[str, float]:
+    """Trains a task's network from seed 0, saves it, and returns its figures."""
+    task = TASKS[name]
+    keras.utils.set_random_seed(0)
+    train_split, validation, test = task.load()
+    model = train(task.build(), train_split, task.rate, task.epochs, validation_data=validation)
+    model.compile()  # drops the optimizer, whose state would triple the file
+    model.save(WEIGHTS / f"{name}.keras", include_optimizer=False)
+    return {
+        "parameters": model.count_params(),
+        "epochs": task.epochs,
+        "rate": task.rate,
+        "validation_accuracy": accuracy(model, validation),
+        "test_accuracy": accuracy(model, test),
+    }
+
+
 def main() -> None:
-    """Trains the networks and writes their weights and `results/floats.json`."""
+    """Trains the networks that `results/floats.json` does not have yet, and writes their weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(TASKS), help=f"all by default: {' '.join(TASKS)}")
-    found = {}
+    cells = Cells("floats", {"seed": 0, "batch": BATCH})
     for name in parser.parse_args().names:
-        task = TASKS[name]
-        keras.utils.set_random_seed(0)
-        train_split, validation, test = task.load()
-        model = train(task.build(), train_split, task.rate, task.epochs, validation_data=validation)
-        model.compile()  # drops the optimizer, whose state would triple the file
-        model.save(WEIGHTS / f"{name}.keras", include_optimizer=False)
-        found[name] = {
-            "parameters": model.count_params(),
-            "epochs": task.epochs,
-            "rate": task.rate,
-            "validation_accuracy": accuracy(model, validation),
-            "test_accuracy": accuracy(model, test),
-        }
-        print(name, found[name])
-    write_result("floats", {"seed": 0, "batch": BATCH, "networks": found})
+        cells(name, partial(trained, name))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """How small depthwise networks get at no more than a point lost: `python -m benchmarks.mobile_record [CELL ...]`.
 
-Every cell is one call of `tfqreg.recipes.smallest` on a MobileNet-type float net of `benchmarks.floats`, from which it
-learns, for one sparsity of the pointwise kernels and one seed; first, last and depthwise layers keep all weights, at 8
-bits. The paper's ratios, 7.13 for MobileNet and 6.79 for ShuffleNet, are of networks a hundred times larger, and of
-ImageNet.
+Every cell is one call of `tfqreg.recipes.smallest` on a MobileNet-type float net or a narrow ShuffleNet of
+`benchmarks.floats`, from which it learns, for one sparsity of the 1x1 kernels and one seed; first, last and depthwise
+layers keep all weights, at 8 bits. The paper's ratios, 7.13 for MobileNet and 6.79 for ShuffleNet, are of networks tens
+of times larger, and of ImageNet.
 """
 
 import argparse
@@ -17,11 +17,13 @@ from .floats import TASKS, float_model
 from .lenet_record import shipped
 from .record import Cells
 
-# Task, bits of the pointwise kernels, share of them to prune.
+# Task, bits of the 1x1 kernels, share of them to prune.
 CELLS = {
     "mobile_fashion, 4 bits, 50 %": ("mobile_fashion", 4, 0.5),
     "mobile_fashion, 3 bits, 50 %": ("mobile_fashion", 3, 0.5),
     "mobile_colour, 4 bits, 50 %": ("mobile_colour", 4, 0.5),
+    "shuffle_colour, 4 bits, 50 %": ("shuffle_colour", 4, 0.5),
+    "shuffle_colour, 3 bits, 50 %": ("shuffle_colour", 3, 0.5),
 }
 EPOCHS = (3, 5)
 VERIFIED = 200
@@ -33,7 +35,7 @@ def measured(task: str, bits: int, sparsity: float, seed: int = 0) -> dict[str, 
     train, validation, test = TASKS[task].load()
     model = float_model(task)
     rules = [
-        tq.Rule("pointwise", tq.Uniform(bits), tq.Rate(), tq.RateDistortion(sparsity)),
+        tq.Rule("pointwise|squeeze|expand", tq.Uniform(bits), tq.Rate(), tq.RateDistortion(sparsity)),
         tq.Rule(".*", tq.Uniform(8), tq.MSQE()),
     ]
     small = tq.recipes.smallest(model, train[0], keep=1.0, rules=rules, epochs=EPOCHS, verbose=2)
