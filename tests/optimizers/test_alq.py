@@ -10,7 +10,15 @@ from tiny_nets import dense_net, kernels, regression
 
 import tfqreg as tq
 from tfqreg.optimizers import Mode, alq
-from tfqreg.optimizers.quadratic import basis_step, chunks, model_value, nearest_signs, normal_equations
+from tfqreg.optimizers.quadratic import (
+    basis_step,
+    chunks,
+    model_value,
+    nearest_codes,
+    normal_equations,
+    sign_table,
+    signs_of,
+)
 from tfqreg.pruning.bases import Candidates, increase, to_delete
 
 RNG = np.random.default_rng(0)
@@ -51,10 +59,14 @@ def fit(model: keras.Model, epochs: int = 2) -> float:
     return model.fit(X, Y, batch_size=16, epochs=epochs, shuffle=False, verbose=0).history["loss"][-1]
 
 
-@pytest.mark.parametrize("bases", [1, 2, 3, 6])
+def nearest_signs(target: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return np.asarray(signs_of(nearest_codes(target, alpha), alpha.shape[-1]))
+
+
+@pytest.mark.parametrize("bases", [1, 2, 3, 6, 8])
 def test_nearest_signs_are_those_of_the_exhaustive_table(bases):
     p = problem(bases)
-    basis = np.asarray(nearest_signs(p["target"], p["alpha"]))
+    basis = nearest_signs(p["target"], p["alpha"])
     assert basis.shape == (4, 3, bases, 20) and set(np.unique(basis)) == {-1.0, 1.0}
     table = np.float32(list(itertools.product((-1, 1), repeat=bases)))
     distances = np.abs(p["target"][..., None] - (p["alpha"] @ table.T)[:, :, None])
@@ -71,9 +83,9 @@ def test_invariant_6_nearest_signs_recover_the_bases_of_exact_sums(bases):
 
 def test_normal_equations_are_the_model_in_the_coordinates():
     p = problem()
-    basis, _, _ = basis_step(**p)
-    basis = np.asarray(basis)
-    matrix, right = normal_equations(p["target"], p["curvature"], basis, p["valid"])
+    codes = np.asarray(nearest_codes(p["target"], p["alpha"]))
+    basis = np.asarray(signs_of(codes, 3)) * p["valid"][..., None]
+    matrix, right = normal_equations(p["target"], p["curvature"], codes, sign_table(3), p["valid"])
     total = p["curvature"].sum(-1)
     zero = loss_of(0.0 * p["alpha"], basis, p)
     for alpha in (p["alpha"], normal(4, 3, 3) * p["valid"]):
@@ -86,7 +98,7 @@ def test_invariant_2_neither_part_of_a_basis_step_raises_the_model(bases):
     p = problem(bases)
     old = np.where(RNG.random((4, 3, bases, 20)) < 0.5, -1.0, 1.0)
     start = loss_of(p["alpha"], old, p)
-    signs = loss_of(p["alpha"], np.asarray(nearest_signs(p["target"], p["alpha"])), p)
+    signs = loss_of(p["alpha"], nearest_signs(p["target"], p["alpha"]), p)
     basis, alpha, refused = basis_step(**p)
     end = loss_of(alpha, basis, p)
     some = p["valid"].any(-1)  # a group without a base is zero before and after

@@ -10,10 +10,11 @@ with its statistics. Straight-through between the lowest and the highest level, 
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfqreg.layers.activation import QuantizedActivation, first_samples
-from tfqreg.optimizers.quadratic import nearest_signs, normal_equations, solve_coordinates
+from tfqreg.optimizers.quadratic import nearest_codes, normal_equations, sign_table, solve_coordinates
 from tfqreg.quantizers.base import check_bits
 
 MOMENTUM = 0.99
@@ -28,10 +29,11 @@ def fit_levels(x: Any, reference: Any, coordinates: Any) -> tuple[Any, Any]:
         reference, coordinates: the levels that decide the sides.
     """
     x = ops.reshape(x, (1, 1, -1))
-    sides = nearest_signs(x - reference, ops.reshape(coordinates, (1, 1, -1)))
-    columns = ops.concatenate([ops.ones_like(x)[:, :, None], sides], axis=2)
-    valid = ops.ones(columns.shape[:3], "bool")
-    solved = solve_coordinates(*normal_equations(x, ops.ones_like(x), columns, valid), valid)[0, 0]
+    codes = nearest_codes(x - reference, ops.reshape(coordinates, (1, 1, -1)))
+    table = sign_table(coordinates.shape[0])
+    table = np.concatenate([np.ones_like(table[:1]), table])  # the reference counts for every element
+    valid = ops.ones((1, 1, len(table)), "bool")
+    solved = solve_coordinates(*normal_equations(x, ops.ones_like(x), codes, table, valid), valid)[0, 0]
     return solved[0], ops.abs(solved[1:])
 
 
@@ -104,8 +106,8 @@ class MultiBitActivation(QuantizedActivation):
     def _quantize(self, x: Any) -> Any:
         reference, coordinates = ops.convert_to_tensor(self.reference), ops.convert_to_tensor(self.coordinates)
         flat = ops.reshape(ops.stop_gradient(x) - reference, (1, 1, -1))
-        sides = nearest_signs(flat, ops.reshape(coordinates, (1, 1, -1)))
-        levels = reference + ops.reshape(ops.matmul(coordinates, sides[0, 0]), ops.shape(x))
+        codes = nearest_codes(flat, ops.reshape(coordinates, (1, 1, -1)))
+        levels = reference + ops.take(ops.matmul(coordinates, sign_table(self.bits)), ops.reshape(codes, ops.shape(x)))
         within = ops.cast(ops.abs(ops.stop_gradient(x) - reference) <= ops.sum(coordinates), x.dtype)
         passed = x * within
         return passed + ops.stop_gradient(levels - passed)

@@ -123,6 +123,10 @@ class ALQ(keras.optimizers.Adam):
             raise NotImplementedError("ALQ changes the state of layers, which JAX does not allow. Use TensorFlow.")
         super().build(var_list)
         self.kernels = kernels
+        if self.loss_aware:  # steps start from the weights in use, from float ones otherwise
+            for variable, kernel in zip(var_list, kernels, strict=True):
+                if kernel is not None:
+                    variable.assign(kernel.quantized(variable))
         self.mode = self.add_variable((), dtype="int32", name="mode")
         self.refused_solves = self.add_variable((), dtype="int32", name="refused_solves")
         # Where pruning is to end, and where it should stand by now: kept for `ALQRounds`.
@@ -228,9 +232,7 @@ class ALQ(keras.optimizers.Adam):
         self, now: _Kernel, model: _Model, valid: Any, around_float: Any, part: slice
     ) -> tuple[Any, ...]:
         model, valid = _Model(*(value[part] for value in model)), valid[part]
-        in_use = combine(now.alpha[part], ops.cast(now.basis[part], "float32"))
-        old = ops.where(around_float, now.weights[part], in_use)
-        target = old - model.slope / model.curvature
+        target = now.weights[part] - model.slope / model.curvature
         curvature = model.curvature if self.loss_aware else ops.ones_like(model.curvature)
         basis, alpha, refused = basis_step(target, curvature, now.alpha[part], valid)
         momentum = combine_over_weights(basis, model.momentum)

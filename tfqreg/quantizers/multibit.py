@@ -135,7 +135,8 @@ class MultiBit(Quantizer):
         alpha = ops.convert_to_tensor(state["alpha"])
         alpha = ops.where(on_grid, ops.round(alpha / unit), alpha)
         sums = combine(alpha, ops.cast(ops.convert_to_tensor(state["basis"]), "float32"))
-        return ops.where(on_grid, ops.clip(sums, -LARGEST_CODE, LARGEST_CODE), sums), unit
+        limit = ops.where(on_grid, float(LARGEST_CODE), np.inf)
+        return ops.clip(sums, -limit, limit), unit
 
     def assign(self, w: Any, state: State) -> Any:
         """Returns the weights that the state holds."""
