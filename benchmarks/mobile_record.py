@@ -39,7 +39,6 @@ def measured(task: str, bits: int, sparsity: float, seed: int = 0) -> dict[str, 
         tq.Rule(".*", tq.Uniform(8), tq.MSQE()),
     ]
     small = tq.recipes.smallest(model, train[0], keep=1.0, rules=rules, epochs=EPOCHS, verbose=2)
-    tq.reestimate_norms(small, train[0][:10_000])
     return shipped(model, small, validation, test, VERIFIED)
 
 

@@ -49,6 +49,18 @@ def test_smallest_meets_its_target_and_is_exported(tmp_path):
     assert correlation[0, 1] > 0.5
 
 
+def test_batch_norm_is_measured_on_the_weights_that_ship():
+    inputs = keras.Input((10, 10, 1), name="image")
+    x = layers.ReLU()(layers.BatchNormalization(name="norm")(layers.Conv2D(8, 3, name="conv")(inputs)))
+    model = keras.Model(inputs, layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(x)))
+    small = tq.recipes.smallest(model, IMAGES, keep=1.0, sparsity=0.3, epochs=(1, 1), batch_size=16, verbose=0)
+    found = [np.asarray(weight) for weight in small.get_layer("norm").weights]
+    tq.reestimate_norms(small, IMAGES, 16, verbose=0)
+    for weight, again in zip(found, small.get_layer("norm").weights, strict=True):
+        np.testing.assert_allclose(weight, again, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(found[2], 0.0)
+
+
 def test_a_target_needs_a_size():
     with pytest.raises(ValueError, match="Received: target_bytes=900, size=None"):
         tq.recipes.smallest(float_net(), IMAGES, target_bytes=900)

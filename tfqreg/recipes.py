@@ -12,6 +12,7 @@ from tfqreg.callbacks.size_budget import SizeBudget
 from tfqreg.callbacks.stages import Stages
 from tfqreg.dead_units import remove_dead_units
 from tfqreg.distill import DistillationLoss
+from tfqreg.norms import norms_of, reestimate_norms
 from tfqreg.pruning.rate_distortion import RateDistortion
 from tfqreg.quantizers import Uniform
 from tfqreg.regularizers.rate import Rate
@@ -19,7 +20,7 @@ from tfqreg.weak_units import drop_weak_units
 from tfqreg.wrap import Rule, activation_layers, quantize
 
 Augment = Callable[[np.ndarray], np.ndarray]
-CALIBRATION = 512
+CALIBRATION, NORM_SAMPLES = 512, 10_000
 
 
 def smallest(
@@ -45,6 +46,7 @@ def smallest(
        (`RateDistortion`, `distill`); with a target, the share follows the container's bytes (`SizeBudget`).
     3. Dead units leave (`remove_dead_units`).
     4. What remains is quantized by learned MSQE with a price on bytes (`Rate`), and settles; dead units leave again.
+    5. BatchNormalization, where there is any, is measured anew (`reestimate_norms`).
 
     Args:
         model: a trained float model of logits, Functional or Sequential. The better it generalises, the smaller the
@@ -54,7 +56,8 @@ def smallest(
         sparsity: share of those to prune, 0.9 by default; where it starts with a target.
         rules: what holds for which layer, as of `quantize`; by default 3 bits, `Rate()` and one `RateDistortion` for
             all. A rule of its own with more bits and no `prune` suits depthwise convolutions.
-        target_bytes: what the container may take; None, the default, leaves `sparsity` as it is.
+        target_bytes: what the container may take, but for what step 5 makes of scales and biases; None, the default,
+            leaves `sparsity` as it is.
         size: gives the bytes of a model; `tfqreg.export.container_size`. Needed with a target.
         epochs: of pruning and of quantized training; 10 and 20 by default.
         rate: of Adam at the start of both, falling to 0 along a cosine; 2e-3 by default.
@@ -98,7 +101,8 @@ def smallest(
     q = remove_dead_units(q)
     calibrate(q, sample, correct_bias=False, verbose=0)
     fit(epochs[1], Stages(0.0, 0.0, 0.8))
-    return remove_dead_units(q)
+    q = remove_dead_units(q)
+    return reestimate_norms(q, images[:NORM_SAMPLES], batch_size, verbose=0) if norms_of(q) else q
 
 
 class Lessons(keras.utils.PyDataset):
