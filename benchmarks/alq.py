@@ -64,16 +64,17 @@ class Plan:
     samples: int = 20_000
     rate: float = 1e-3
     tolerance: float = 0.02
+    rounds_until: float = 0.62
+    ste_until: float = 0.86
     lessons: bool = False
 
 
 LESSONS = Plan("lenet5", 0.2, seeds=3, epochs=16, rounds=4, samples=55_000, tolerance=0.1, lessons=True)
 PLANS = {
-    "lenet5": Plan("lenet5", bits=0.2, seeds=3, epochs=8, rounds=3),
     "lenet5_lessons": replace(LESSONS, methods=("alq", "lq")),
     "lenet5_lessons_0.4": replace(LESSONS, bits=0.4, seeds=1, methods=("alq",)),
     "lenet5_lessons_0.15": replace(LESSONS, bits=0.15, seeds=1, methods=("alq channelwise",)),
-    "vgg": Plan("vgg", bits=1.0, seeds=1, epochs=12, rounds=3),
+    "vgg": Plan("vgg", bits=1.0, seeds=1, epochs=12, rounds=3, rounds_until=0.7, ste_until=0.8),
 }
 
 
@@ -93,9 +94,15 @@ class AtEpoch(keras.callbacks.Callback):
 def rounds_for(plan: Plan, method: str) -> tq.ALQRounds:
     """Returns the callback of a method; its last epoch has the coordinates whole."""
     last = 1.0 - 1.0 / plan.epochs
-    if method == "lq":
-        return tq.ALQRounds(plan.bits, rounds=plan.rounds, split=(3, 0, 1), ste_until=last, coordinate_until=last)
-    return tq.ALQRounds(plan.bits, rounds=plan.rounds, coordinate_until=last)
+    lq = method == "lq"
+    return tq.ALQRounds(
+        plan.bits,
+        rounds=plan.rounds,
+        split=(3, 0, 1) if lq else (2, 1, 1),
+        rounds_until=plan.rounds_until,
+        ste_until=last if lq else plan.ste_until,
+        coordinate_until=last,
+    )
 
 
 def trained(plan: Plan, method: str, seed: int, train: Split, validation: Split) -> tuple[Any, dict[str, Any]]:
@@ -214,11 +221,11 @@ def overhead(rounds: int = 5) -> dict[str, float]:
 
 
 def plot() -> None:
-    """Draws the bits of each layer over the epochs of LeNet-5's first cell."""
+    """Draws the bits of each layer over the epochs of LeNet-5 at its first seed."""
     import matplotlib.pyplot as plt
 
     cells = json.loads((RESULTS / "alq.json").read_text())["cells"]
-    key = f"lenet5 {PLANS['lenet5'].bits} alq 0"
+    key = f"lenet5_lessons {LESSONS.bits} alq 0"
     rows = cells[key]["bits_by_epoch"]
     figure, axis = plt.subplots(figsize=(6, 3.2))
     for name in rows[0]:

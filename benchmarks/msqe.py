@@ -11,7 +11,7 @@ import argparse
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from keras import ops
 import tfqreg as tq
 from tfqreg.callbacks.stop import relative_error
 from tfqreg.layers.kernel import Stage
-from tfqreg.wrap import activation_layers, kernel_pairs
+from tfqreg.wrap import kernel_pairs
 
 from .data import Split
 from .floats import TASKS, accuracy, compiled, float_model
@@ -35,27 +35,35 @@ FEW, NORM_SAMPLES = 2000, 4000
 
 @dataclass(frozen=True)
 class Method:
-    """A regularizer with the strengths to choose from, what trains the scales, whether norms are measured anew."""
+    """A regularizer with the strengths to choose from, what trains the scales, whether norms are measured anew.
+
+    `activations` makes the range from a number of bits.
+    """
 
     regularizer: Callable[[float], Any] | None = None
     strengths: tuple[float, ...] = ()
     scale_from: str = "msqe"
     settle_from: float = 0.85
     norms: bool = False
+    activations: Callable[[int], Any] = tq.LearnedRange
 
 
+LSQ = Method(scale_from="task", activations=functools.partial(tq.LearnedRange, scale_from="task"))
 METHODS = {
     "ste": Method(),
     "fixed": Method(lambda strength: tq.MSQE(coefficient=strength), (10.0, 100.0, 1000.0)),
     "learned": Method(lambda strength: tq.MSQE(alpha=strength), (0.01, 0.1, 1.0)),
     # The method's first form: float weights in the forward pass, quantized at the end alone.
     "learned_float": Method(lambda strength: tq.MSQE(strength, forward="float"), (0.01, 0.1, 1.0), settle_from=1.0),
-    "lsq": Method(scale_from="task"),
+    "lsq": LSQ,
     "ste_norms": Method(norms=True),
     "learned_norms": Method(lambda strength: tq.MSQE(alpha=strength), (0.01, 0.1, 1.0), norms=True),
-    "lsq_norms": Method(scale_from="task", norms=True),
+    "lsq_norms": replace(LSQ, norms=True),
     "dampening": Method(tq.Dampening, (0.001, 0.01, 0.1)),
     "qsin": Method(tq.QSin, (10.0, 100.0, 1000.0)),
+    # Activations behind a ReLU on even levels of [0, 1], and on uneven ones that no integer model has.
+    "unit_range": Method(activations=tq.UnitRange),
+    "uneven": Method(activations=tq.MultiBitRange),
 }
 # Task, weight bits, activation bits, methods; the first rows matter most.
 MAIN = ("ste", "fixed", "learned", "lsq")
@@ -70,6 +78,7 @@ GRID = [
     ("mobile_fashion", 2, 8, ("learned_float", "dampening", "qsin")),
     ("mobile_fashion", 2, 4, ("ste", "learned", "lsq")),
     ("mobile_colour", 2, 8, ("ste", "learned", "lsq")),
+    ("mobile_fashion", 4, 2, ("unit_range", "uneven")),
 ]
 CHOSEN_AT = ("mobile_fashion", 2, 8)
 
@@ -82,9 +91,7 @@ class Trial:
         regularizer = None if strength is None or method.regularizer is None else method.regularizer(strength)
         # First and last layer take 8 bits.
         rules = [tq.Rule("^(stem|head)$", high, regularizer), tq.Rule(".*", low, regularizer)]
-        self.model = tq.quantize(float_model(task), rules, activations)
-        for layer in activation_layers(self.model):
-            layer.scale_from = method.scale_from
+        self.model = tq.quantize(float_model(task), rules, method.activations(activations))
         train = splits(task)[0]
         tq.calibrate(self.model, train[0][:512], correct_bias=False, verbose=0)
         self.train, self.method = train, method

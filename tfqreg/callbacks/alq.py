@@ -40,7 +40,8 @@ class ALQRounds(Progress):
             `lambda model: len(pack(write_tflite(lower(model))))`. It sees the model on its integer grid.
         rounds: 4 by default.
         split: how a round divides into basis, coordinate and pruning steps; (2, 1, 1) by default.
-        rounds_until, ste_until, coordinate_until: shares of the training; 0.7, 0.8 and 0.9 by default.
+        rounds_until, ste_until, coordinate_until: shares of the training; 0.62, 0.86 and 0.95 by default, the published
+            epochs with our last phase behind them.
         decay: factor by which the optimizer's rate falls within each round, and again after them; 0.05 by default.
         floor: average bits that no kernel is pruned below; 0.02 by default. One base is always kept.
         total_steps: steps of the whole training; taken from `fit` by default.
@@ -63,9 +64,9 @@ class ALQRounds(Progress):
         size: Callable[[keras.Model], int] | None = None,
         rounds: int = 4,
         split: tuple[float, float, float] = (2, 1, 1),
-        rounds_until: float = 0.7,
-        ste_until: float = 0.8,
-        coordinate_until: float = 0.9,
+        rounds_until: float = 0.62,
+        ste_until: float = 0.86,
+        coordinate_until: float = 0.95,
         decay: float = 0.05,
         floor: float = 0.02,
         total_steps: int | None = None,
