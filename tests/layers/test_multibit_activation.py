@@ -89,7 +89,7 @@ def test_it_trains_saves_and_calibrates(tmp_path):
     calibrated = np.asarray(layer.coordinates)
     assert (calibrated > 0).all()
     q.compile("adam", "mse")
-    q.fit(x, x[:, :1], verbose=0)
+    q.fit(x, x[:, :1], batch_size=24, verbose=0)  # batches of 24 and of 16: their size is unknown
     assert (np.asarray(layer.coordinates) != calibrated).all()
     q.save(tmp_path / "q.keras")
     again = keras.models.load_model(tmp_path / "q.keras")

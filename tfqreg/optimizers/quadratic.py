@@ -43,7 +43,7 @@ def nearest_codes(target: Any, alpha: Any) -> Any:
     levels = ops.take_along_axis(levels, order, axis=-1)
     midpoints = (levels + ops.roll(levels, -1, axis=-1)) / 2.0  # the last of a row is never read
     position = _place(ops.abs(target), ops.reshape(midpoints, (*target.shape[:-1], half)), alpha)
-    codes = ops.take(ops.reshape(order, (-1,)), ops.broadcast_to(position, target.shape))
+    codes = ops.take(ops.reshape(order, (-1,)), ops.broadcast_to(position, ops.shape(target)))
     return ops.where(target < 0.0, 2 * half - 1 - codes, codes)
 
 
