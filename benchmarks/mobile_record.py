@@ -23,7 +23,6 @@ CELLS = {
     "mobile_fashion, 3 bits, 50 %": ("mobile_fashion", 3, 0.5),
     "mobile_colour, 4 bits, 50 %": ("mobile_colour", 4, 0.5),
     "shuffle_colour, 4 bits, 50 %": ("shuffle_colour", 4, 0.5),
-    "shuffle_colour, 3 bits, 50 %": ("shuffle_colour", 3, 0.5),
 }
 EPOCHS = (3, 5)
 VERIFIED = 200
