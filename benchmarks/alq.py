@@ -30,6 +30,7 @@ from keras import ops
 
 import tfqreg as tq
 from tfqreg.distill import DistillationLoss
+from tfqreg.export import container_size
 from tfqreg.export.container import inspect, pack
 from tfqreg.export.lower import lower
 from tfqreg.export.model import graph_inputs
@@ -53,10 +54,10 @@ METHODS = ("alq", "alq channelwise", "lq")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured of a network: methods, target bits, seeds, and how long it trains."""
+    """What is measured of a network: methods, target bits or bytes of the container, seeds, how long it trains."""
 
     task: str
-    bits: float
+    bits: float | None
     seeds: int
     epochs: int
     rounds: int
@@ -67,13 +68,17 @@ class Plan:
     rounds_until: float = 0.62
     ste_until: float = 0.86
     lessons: bool = False
+    size_bytes: int | None = None
+    scale_dtype: str = "float32"
 
 
 LESSONS = Plan("lenet5", 0.2, seeds=3, epochs=16, rounds=4, samples=55_000, tolerance=0.1, lessons=True)
 PLANS = {
     "lenet5_lessons": replace(LESSONS, methods=("alq", "lq")),
     "lenet5_lessons_0.4": replace(LESSONS, bits=0.4, seeds=1, methods=("alq",)),
-    "lenet5_lessons_0.15": replace(LESSONS, bits=0.15, seeds=1, methods=("alq channelwise",)),
+    "lenet5_lessons_8kB": replace(
+        LESSONS, bits=None, size_bytes=8000, scale_dtype="bfloat16", seeds=1, methods=("alq channelwise",)
+    ),
     "vgg": Plan("vgg", bits=1.0, seeds=1, epochs=12, rounds=3, rounds_until=0.7, ste_until=0.8),
 }
 
@@ -97,6 +102,8 @@ def rounds_for(plan: Plan, method: str) -> tq.ALQRounds:
     lq = method == "lq"
     return tq.ALQRounds(
         plan.bits,
+        plan.size_bytes,
+        partial(container_size, scale_dtype=plan.scale_dtype) if plan.size_bytes else None,
         rounds=plan.rounds,
         split=(3, 0, 1) if lq else (2, 1, 1),
         rounds_until=plan.rounds_until,
@@ -153,7 +160,7 @@ def cell(plan: Plan, method: str, seed: int) -> dict[str, Any]:
     train, validation, test = TASKS[plan.task].load()
     train = train[0][: plan.samples], train[1][: plan.samples]
     model, figures = trained(plan, method, seed, train, validation)
-    graph = lower(model)
+    graph = lower(model, scale_dtype=plan.scale_dtype)
     tflite = write_tflite(graph)
     container = pack(tflite)
     inputs = graph_inputs(graph, test[0])
@@ -256,7 +263,7 @@ def main() -> None:
         plan = PLANS[name]
         cells(f"{plan.task} float", partial(float_cell, plan.task))
         for seed, method in product(range(plan.seeds), plan.methods):
-            cells(f"{name} {plan.bits} {method} {seed}", partial(cell, plan, method, seed))
+            cells(f"{name} {plan.bits or plan.size_bytes} {method} {seed}", partial(cell, plan, method, seed))
 
 
 if __name__ == "__main__":
