@@ -60,7 +60,7 @@ def fit(model: keras.Model, epochs: int = 2) -> float:
 
 
 def nearest_signs(target: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    return np.asarray(signs_of(nearest_codes(target, alpha), alpha.shape[-1]))
+    return np.asarray(signs_of(nearest_codes(target, alpha), np.ones_like(alpha)))
 
 
 @pytest.mark.parametrize("bases", [1, 2, 3, 6, 8])
@@ -84,7 +84,7 @@ def test_invariant_6_nearest_signs_recover_the_bases_of_exact_sums(bases):
 def test_normal_equations_are_the_model_in_the_coordinates():
     p = problem()
     codes = np.asarray(nearest_codes(p["target"], p["alpha"]))
-    basis = np.asarray(signs_of(codes, 3)) * p["valid"][..., None]
+    basis = np.asarray(signs_of(codes, np.float32(p["valid"])))
     matrix, right = normal_equations(p["target"], p["curvature"], codes, sign_table(3), p["valid"])
     total = p["curvature"].sum(-1)
     zero = loss_of(0.0 * p["alpha"], basis, p)

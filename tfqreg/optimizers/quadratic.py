@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 RIDGE = 1e-6
-SELECTED_STEPS = 3  # of a bisection
+SELECTED_STEPS = 4  # of a bisection
 
 
 def sign_table(bases: int) -> np.ndarray:
@@ -75,10 +75,11 @@ def _place(magnitude: Any, midpoints: Any, alpha: Any) -> Any:
     return position
 
 
-def signs_of(codes: Any, bases: int) -> Any:
-    """Returns the sign vectors of codes (..., size), -1.0 and 1.0 (..., bases, size)."""
-    bits = ops.reshape(ops.convert_to_tensor([2**i for i in range(bases)], dtype="int32"), (-1, 1))
-    return ops.where(ops.bitwise_and(ops.expand_dims(codes, -2), bits) > 0, 1.0, -1.0)
+def signs_of(codes: Any, factors: Any) -> Any:
+    """Returns the sign vectors of codes (..., size), each base times its factor (..., bases): (..., bases, size)."""
+    bits = ops.reshape(ops.convert_to_tensor([2**i for i in range(factors.shape[-1])], dtype="int32"), (-1, 1))
+    factors = ops.expand_dims(factors, -1)
+    return ops.where(ops.bitwise_and(ops.expand_dims(codes, -2), bits) > 0, factors, -factors)
 
 
 def normal_equations(target: Any, curvature: Any, codes: Any, table: Any, valid: Any) -> tuple[Any, Any]:
@@ -138,16 +139,15 @@ def basis_step(target: Any, curvature: Any, alpha: Any, valid: Any) -> tuple[Any
         valid: boolean, same shape.
     """
     alpha = ops.where(valid, alpha, 0.0)
-    bases = alpha.shape[-1]
     codes = nearest_codes(target, alpha)
-    matrix, right = normal_equations(target, curvature, codes, sign_table(bases), valid)
+    matrix, right = normal_equations(target, curvature, codes, sign_table(alpha.shape[-1]), valid)
     solved = ops.where(valid, solve_coordinates(matrix, right, valid), 0.0)
     old, new = model_value(alpha, matrix, right), model_value(solved, matrix, right)
     # What is lost to rounding is no singular system.
     refused = ops.sum(ops.cast(~(new <= old + RIDGE * ops.abs(old)), "int32"))
     alpha = ops.where(ops.expand_dims(new <= old, -1), solved, alpha)
     signs = ops.where(valid, ops.where(alpha < 0.0, -1.0, 1.0), 0.0)
-    return signs_of(codes, bases) * ops.expand_dims(signs, -1), ops.abs(alpha), refused
+    return signs_of(codes, signs), ops.abs(alpha), refused
 
 
 def chunks(shape: tuple[int, ...], bases: int, largest: int) -> list[slice]:
