@@ -27,9 +27,9 @@ from .record import Cells
 WINDOW, TEST_WINDOW, BORDER, WIDTH = 64, 288, 4, 20
 WINDOWS_PER_PHOTO, BATCH, SEEDS = 32, 16, (0, 1, 2)
 FLOAT_EPOCHS, FLOAT_RATE, RATE = 24, 2e-3, 1e-3
-# Bits of the first and last layer, of the one between, epochs, and alpha as a share of the float network's squared error.
-# Binary weights learn slowly, and need room to change their sign: of 1e-2, 1e-3 and 1e-4 the second gave the least error on
-# the windows of the training.
+# Bits of the first and last layer, of the one between, epochs, and alpha as a share of the float network's error.
+# Binary weights learn slowly, and need room to change their sign: of 1e-2, 1e-3 and 1e-4 the second gave the least
+# error on the windows of the training.
 VARIANTS = {"w8": (8, 8, 6, 1e-2), "w4": (4, 4, 6, 1e-2), "w1_inner": (8, 1, 60, 1e-2), "w1": (1, 1, 60, 1e-3)}
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "benchmarks" / "weights" / "super_resolution.keras"
