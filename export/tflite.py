@@ -88,11 +88,23 @@ def write_tflite(graph: Graph) -> bytes:
 def kernel_exponents(tflite: bytes) -> dict[str, list[int]]:
     """Returns the exponents of the kernels whose trained scales are powers of two, by the path of their layer.
 
-    One exponent, or one an output channel: `w = 2^exponent code`, before BatchNorm folds in. Interpreters do not read
-    them; a back end that shifts instead of multiplying may.
+    One exponent, or one an output channel: `w = 2^exponent code`, with codes as they were trained: those of the file
+    may all be shifted by some bits, and BatchNorm folds into their scales and signs. Interpreters do not read the
+    exponents; a back end that shifts instead of multiplying may.
 
     Args:
         tflite: a model that `write_tflite` stored.
+
+    Example:
+        >>> import keras, numpy as np, tfqreg as tq
+        >>> from tfqreg.export import lower
+        >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2, name="head")])
+        >>> model = tq.quantize(model, [tq.Rule(".*", tq.Uniform(4, power_of_two=True))])
+        >>> model = tq.calibrate(model, np.eye(4, dtype="float32"), verbose=0)
+        >>> kernel, variable = model.get_layer("head").kernel_pairs()[0]
+        >>> kernel.state["log2_scale"].assign([[-3.0]])
+        >>> kernel_exponents(write_tflite(lower(model)))
+        {'head': [-3]}
     """
     model = schema.ModelT.InitFromPackedBuf(tflite)
     found = [entry.buffer for entry in model.metadata or [] if entry.name == EXPONENTS.encode()]
