@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
     Example:
         >>> main(["pack", "m.tflite", "-o", "m.tqw"])
-        m.tqw: 9,640 bytes, 45.1 times smaller than m.tflite
+        m.tqw: ... bytes, ... times smaller than m.tflite
         0
     """
     try:

@@ -102,7 +102,7 @@ def kernel_exponents(tflite: bytes) -> dict[str, list[int]]:
         >>> model = tq.quantize(model, [tq.Rule(".*", tq.Uniform(4, power_of_two=True))])
         >>> model = tq.calibrate(model, np.eye(4, dtype="float32"), verbose=0)
         >>> kernel, variable = model.get_layer("head").kernel_pairs()[0]
-        >>> kernel.state["log2_scale"].assign([[-3.0]])
+        >>> _ = kernel.state["log2_scale"].assign([[-3.0]])
         >>> kernel_exponents(write_tflite(lower(model)))
         {'head': [-3]}
     """

@@ -1,8 +1,6 @@
 """`integer_model` against the numpy simulator, over every tensor, and against LiteRT."""
 
-import doctest
 from dataclasses import replace
-from importlib import import_module
 
 import graphs
 import keras
@@ -185,9 +183,3 @@ def test_another_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match=r"Set KERAS_BACKEND=tensorflow .* Received: backend='jax'"):
         integer_model(graphs.residual_net(0))
-
-
-@pytest.mark.parametrize("module", ["integer_model", "portable"])
-def test_examples(module):
-    results = doctest.testmod(import_module(f"tfqreg.export.{module}"))
-    assert results.attempted and not results.failed
