@@ -47,7 +47,8 @@ class LearnedRange:
     pull: float = 0.0
 
     def __post_init__(self) -> None:
-        self.layer(None, "LearnedRange")
+        # Mixed precision is for the layer of a model to refuse, by its own name.
+        self._layer(None, "LearnedRange", dtype="float32")
 
     def bits_of(self, signed: bool | None) -> int:
         """Returns the width of the codes."""
@@ -55,8 +56,11 @@ class LearnedRange:
 
     def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
         """Returns a quantizer."""
+        return self._layer(signed, name)
+
+    def _layer(self, signed: bool | None, name: str, dtype: str | None = None) -> QuantizedActivation:
         return QuantizedActivation(
-            self.bits, signed, self.scale_from, power_of_two=self.power_of_two, pull=self.pull, name=name
+            self.bits, signed, self.scale_from, power_of_two=self.power_of_two, pull=self.pull, name=name, dtype=dtype
         )
 
 
