@@ -30,7 +30,6 @@ SEEDS = (0, 1, 2)
 # pruning starts, and the epochs of pruning and of quantized training.
 TARGETS: dict[int, dict[str, Any]] = {
     2550: {"keep": 0.06, "sparsity": 0.91, "epochs": (40, 80)},
-    3440: {"keep": 0.08, "sparsity": 0.9, "epochs": (24, 48)},
     3500: {"keep": 0.08, "sparsity": 0.9, "epochs": (24, 48)},
     5200: {"keep": 0.1, "sparsity": 0.86, "epochs": (24, 48)},
 }
