@@ -37,6 +37,7 @@ from tfqreg.export.model import graph_inputs
 from tfqreg.export.runtimes import run
 from tfqreg.export.tflite import write_tflite
 from tfqreg.export.verify import compare
+from tfqreg.norms import norms_of
 from tfqreg.optimizers import Mode
 from tfqreg.projection import projected
 from tfqreg.pruning.bases import multibit_kernels, storage_bytes
@@ -136,7 +137,7 @@ def trained(plan: Plan, method: str, seed: int, train: Split, validation: Split)
     start = time.perf_counter()
     model.fit(callbacks=callbacks, **options)
     seconds = time.perf_counter() - start
-    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers()):
+    if norms_of(model):
         tq.reestimate_norms(model, train[0], BATCH)
     real, whole = projection.found[0]
     return model, {

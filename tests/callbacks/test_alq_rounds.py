@@ -97,7 +97,9 @@ def test_weights_end_on_the_grid_and_only_at_the_end():
     assert callback.deviation.keys() == largest.keys()
     assert all(0.0 <= callback.deviation[name] < 0.1 * largest[name] for name in largest)
     late = compiled()
-    fit(late, tq.ALQRounds(bits=1.0, rounds=1, coordinate_until=1.0), 4)
+    callback = tq.ALQRounds(bits=1.0, rounds=1, coordinate_until=1.0)
+    fit(late, callback, 4)
+    assert callback.deviation.keys() == largest.keys()
     assert all(kernel.quantizer.on_grid(kernel.state) for kernel, _ in kernels(late))
     assert tq.project(late) == {}
 

@@ -136,13 +136,13 @@ class ALQRounds(Progress):
                 self._set_goal()
             self._prune(step, phase, step - last)
         if phase.name == "integer" and last < phase.start:
-            self.deviation = project(self.model)
+            self.deviation |= project(self.model)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Releases BatchNormalization; puts the weights on their integer grid where the training is over."""
         self._hold_norms(False)
         if self.last_step + 1 >= self.total:
-            project(self.model)
+            self.deviation |= project(self.model)
             self._reach_size()  # what was trained since the last pruning may take other codes
 
     def _hold_norms(self, hold: bool) -> None:

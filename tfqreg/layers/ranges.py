@@ -11,12 +11,8 @@ from tfqreg.quantizers.base import check_bits
 class Range(Protocol):
     """Makes the quantizers of activations."""
 
-    def bits_of(self, signed: bool | None) -> int:
-        """Returns the width of the codes; `signed` is False for what is never negative, None where that is unknown."""
-        ...
-
     def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
-        """Returns a quantizer."""
+        """Returns a quantizer; `signed` is False for what is never negative, None where that is unknown."""
         ...
 
 
@@ -49,10 +45,6 @@ class LearnedRange:
     def __post_init__(self) -> None:
         # Mixed precision is for the layer of a model to refuse, by its own name.
         self._layer(None, "LearnedRange", dtype="float32")
-
-    def bits_of(self, signed: bool | None) -> int:
-        """Returns the width of the codes."""
-        return self.bits
 
     def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
         """Returns a quantizer."""
@@ -93,14 +85,11 @@ class UnitRange:
         for bits in (self.bits, self.signed_bits):
             check_bits(bits, "UnitRange")
 
-    def bits_of(self, signed: bool | None) -> int:
-        """Returns the width of the codes."""
-        return self.bits if signed is False else self.signed_bits
-
     def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
         """Returns a quantizer."""
-        spacing = 1 / (2**self.bits - 1) if signed is False else None
-        return QuantizedActivation(self.bits_of(signed), signed, fixed_scale=spacing, name=name)
+        if signed is False:
+            return QuantizedActivation(self.bits, signed, fixed_scale=1 / (2**self.bits - 1), name=name)
+        return QuantizedActivation(self.signed_bits, signed, name=name)
 
 
 @dataclass(frozen=True)
@@ -130,10 +119,6 @@ class MultiBitRange:
         check_bits(self.bits, "MultiBitRange", highest=4)
         check_bits(self.signed_bits, "MultiBitRange")
 
-    def bits_of(self, signed: bool | None) -> int:
-        """Returns the width of the codes."""
-        return self.bits if signed is False else self.signed_bits
-
     def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
         """Returns a quantizer."""
         if signed is False:
@@ -141,11 +126,7 @@ class MultiBitRange:
         return QuantizedActivation(self.signed_bits, signed, name=name)
 
 
-def range_of(choice: int | Range) -> Range:
-    """Returns the range that a number of bits stands for, or the range itself."""
-    return LearnedRange(choice) if isinstance(choice, int) else choice
-
-
 def layer_for(wanted: set[Any], signed: bool | None, name: str) -> QuantizedActivation:
-    """Returns the quantizer with the fewest bits that is asked for."""
-    return min(map(range_of, wanted), key=lambda choice: choice.bits_of(signed)).layer(signed, name)
+    """Returns the quantizer with the fewest bits that is asked for; a number of bits stands for a `LearnedRange`."""
+    ranges = (LearnedRange(choice) if isinstance(choice, int) else choice for choice in wanted)
+    return min((choice.layer(signed, name) for choice in ranges), key=lambda layer: layer.bits)

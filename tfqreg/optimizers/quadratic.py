@@ -57,21 +57,19 @@ def _place(magnitude: Any, midpoints: Any, alpha: Any) -> Any:
     most = ops.max(ops.sum(ops.cast(alpha != 0.0, "int32"), axis=-1))
     taken: list[Any] = []
 
-    def step(position: Any, i: int) -> Any:
-        if len(taken) >= SELECTED_STEPS:
-            return position + ops.where(magnitude > ops.take(flat, position + (2**i - 1)), 2**i, 0)
+    def gathered(position: Any, i: int) -> Any:
+        return position + ops.where(magnitude > ops.take(flat, position + (2**i - 1)), 2**i, 0)
+
+    for done, i in enumerate(reversed(range(half.bit_length() - 1))):
+        if done >= SELECTED_STEPS:
+            position = ops.cond(most > done + 1, lambda p=position, i=i: gathered(p, i), lambda p=position: p)
+            continue
         # To choose among few thresholds a group is faster than to gather one a weight.
         thresholds = [midpoints[..., k : k + 1] for k in range(2**i - 1, half, 2 ** (i + 1))]
         for above in reversed(taken):
             thresholds = [ops.where(above, *pair) for pair in zip(thresholds[1::2], thresholds[::2], strict=True)]
         taken.append(magnitude > thresholds[0])
-        return position + ops.where(taken[-1], 2**i, 0)
-
-    for done, i in enumerate(reversed(range(half.bit_length() - 1))):
-        if done < SELECTED_STEPS:
-            position = step(position, i)
-        else:
-            position = ops.cond(most > done + 1, lambda p=position, i=i: step(p, i), lambda p=position: p)
+        position = position + ops.where(taken[-1], 2**i, 0)
     return position
 
 
