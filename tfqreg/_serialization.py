@@ -1,0 +1,61 @@
+"""Makes the classes of tfqreg known to `keras.models.load_model`, whenever Keras is imported.
+
+Keras finds a class in a `.keras` file by its registered name, so the class must have been imported by then. Importing
+tfqreg must not import Keras, which takes seconds: the console command answers without it.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+# Importing these imports, and thereby registers, every class that a saved model can hold.
+_MODULES = (
+    "tfqreg.distill",
+    "tfqreg.layers",
+    "tfqreg.optimizers",
+    "tfqreg.pruning.rate_distortion",
+    "tfqreg.pruning.surgery",
+    "tfqreg.quantizers",
+    "tfqreg.regularizers",
+)
+
+
+def register() -> None:
+    """Imports, and so registers, every serializable class."""
+    for name in _MODULES:
+        importlib.import_module(name)
+
+
+def register_once_keras_is_there() -> None:
+    """Registers every serializable class now, or right after the first import of Keras."""
+    if "keras" in sys.modules:
+        register()
+    else:
+        sys.meta_path.insert(0, _AfterKeras())
+
+
+class _AfterKeras(MetaPathFinder):
+    """Finds Keras as the other finders do, and registers the classes once it is loaded."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "keras":
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module: ModuleType) -> None:
+                execute(module)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                    register()
+
+            spec.loader.exec_module = execute_and_register
+        return spec
