@@ -3,7 +3,7 @@
 from setuptools import Extension, setup
 
 DECODER = Extension(
-    "tfqreg.export._tqw",
+    "tfqreg.export.container._tqw",
     ["export/device/module.c", "export/device/tqw.c"],
     depends=["export/device/tqw.h"],
     extra_compile_args=["-std=c99", "-O2"],

@@ -42,10 +42,10 @@ from tfqreg.optimizers import Mode
 from tfqreg.projection import projected
 from tfqreg.pruning.bases import multibit_kernels, storage_bytes
 
-from .data import Split
 from .floats import BATCH, TASKS, accuracy, float_model
+from .helpers.data import Split
+from .helpers.record import RESULTS, Cells
 from .lenet_teacher import NAME, shifted
-from .record import RESULTS, Cells
 from .training_overhead import alternate, trainer, with_ratios
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -30,9 +30,9 @@ from tfqreg.export.container.locate import locate
 from tfqreg.export.container.sections import SectionType
 
 from .codecs import Codes, Measured, codecs, measure
-from .efficientnet_lite0 import efficientnet_lite0
-from .pretrained import package_file, resnet8, squeezenet
-from .record import write_result
+from .helpers.efficientnet_lite0 import efficientnet_lite0
+from .helpers.pretrained import package_file, resnet8, squeezenet
+from .helpers.record import write_result
 
 BITS, ZEROS = (2, 3, 4, 5, 8), (0, 50, 70, 85, 90, 95)
 GRID = tuple((bits, zeros) for bits in BITS for zeros in ZEROS)

@@ -23,10 +23,10 @@ from tfqreg.export.report import write_report
 from tfqreg.export.runtimes import run
 from tfqreg.export.summary import format_summary, summarize
 
-from .data import Split, mnist
 from .floats import BATCH, compiled
-from .networks import lenet5
-from .record import versions
+from .helpers.architectures import lenet5
+from .helpers.data import Split, mnist
+from .helpers.record import versions
 
 FLOAT_EPOCHS = 4
 EPOCHS = 7

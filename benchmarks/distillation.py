@@ -18,10 +18,10 @@ import tfqreg as tq
 from tfqreg.distill import DistillationLoss
 from tfqreg.export import export_tflite
 
-from . import photos
-from .agreement import agreement, integer_logits
-from .efficientnet_lite0 import efficientnet_lite0, preprocess
-from .record import write_result
+from .helpers import photos
+from .helpers.agreement import agreement, integer_logits
+from .helpers.efficientnet_lite0 import efficientnet_lite0, preprocess
+from .helpers.record import write_result
 
 STEPS_PER_EPOCH = 50
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import keras
 
-from .data import Split, colour_fashion, fashion_mnist, mnist
-from .networks import lenet5, mobile_blocks, shufflenet
-from .record import Cells
-from .small_networks import COLOUR, resnet14, two_conv_three_dense, vgg
+from .helpers.architectures import lenet5, mobile_blocks, shufflenet
+from .helpers.data import Split, colour_fashion, fashion_mnist, mnist
+from .helpers.record import Cells
+from .helpers.small_networks import COLOUR, resnet14, two_conv_three_dense, vgg
 
 BATCH = 128
 WEIGHTS = Path(__file__).parent / "weights"

@@ -23,13 +23,13 @@ from tfqreg.export import export_tflite, inspect, verify
 from tfqreg.export.container.huffman import huffman_bytes
 from tfqreg.export.model import graph_inputs
 from tfqreg.export.runtimes import run
+from tfqreg.layers.queries import quantized_layers
 from tfqreg.quantizers.mixture import fit_mixture
 from tfqreg.quantizers.power_of_two import kept
-from tfqreg.wrap import quantized_layers
 
-from .data import Split
 from .floats import BATCH, TASKS, accuracy, float_model, train
-from .record import Cells
+from .helpers.data import Split
+from .helpers.record import Cells
 
 MODELS = Path("build/focused")
 PICTURE = Path("docs/focused_wsep.png")

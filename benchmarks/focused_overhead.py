@@ -9,9 +9,9 @@ import numpy as np
 
 import tfqreg as tq
 
-from .networks import lenet5, mobile_blocks
-from .record import write_result
-from .small_networks import resnet14
+from .helpers.architectures import lenet5, mobile_blocks
+from .helpers.record import write_result
+from .helpers.small_networks import resnet14
 from .training_overhead import BATCH, NEVER, STEPS, alternate, trainer, with_ratios
 
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from .record import RESULTS, write_result
+from .helpers.record import RESULTS, write_result
 
 ROOT = Path(__file__).parents[1]
 CORPUS = ROOT / "build" / "fuzz"

@@ -16,13 +16,13 @@ import numpy as np
 
 import tfqreg as tq
 from tfqreg.export import container_size, export_tflite, verify
-from tfqreg.wrap import quantized_layers
+from tfqreg.layers.queries import quantized_layers
 
-from .data import Split, mnist
 from .demo import accuracies, sizes
 from .floats import accuracy, float_model
+from .helpers.data import Split, mnist
+from .helpers.record import RESULTS, Cells
 from .lenet_teacher import NAME, shifted
-from .record import RESULTS, Cells
 
 VERIFIED = 500
 SEEDS = (0, 1, 2)

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from .data import mnist
 from .floats import BATCH, WEIGHTS, accuracy, compiled
-from .networks import lenet5
-from .record import write_result
+from .helpers.architectures import lenet5
+from .helpers.data import mnist
+from .helpers.record import write_result
 
 EPOCHS = 20
 RATE = 1e-3

@@ -14,8 +14,8 @@ import keras
 import tfqreg as tq
 
 from .floats import TASKS, float_model
+from .helpers.record import Cells
 from .lenet_record import shipped
-from .record import Cells
 
 # Task, bits of the 1x1 kernels, share of them to prune.
 CELLS = {

@@ -22,11 +22,11 @@ from keras import ops
 import tfqreg as tq
 from tfqreg.callbacks.stop import relative_error
 from tfqreg.layers.kernel import Stage
-from tfqreg.wrap import kernel_pairs
+from tfqreg.layers.queries import kernel_pairs
 
-from .data import Split
 from .floats import TASKS, accuracy, compiled, float_model
-from .record import Cells
+from .helpers.data import Split
+from .helpers.record import Cells
 
 SAMPLES, EPOCHS, BATCH, RATE, SEEDS = 10_000, 1, 32, 2e-3, (0, 1, 2)
 

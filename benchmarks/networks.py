@@ -1,155 +1,193 @@
-"""The networks of the benchmarks; `python -m benchmarks.networks` measures what becomes of them on every runtime.
+"""What becomes of each network of the catalogue: exactness on every runtime, NPU share, bytes, export and latency.
 
-`backend` is keras, or tf_keras for what runs on Keras 2 alone.
+`python -m benchmarks.networks` writes `results/networks.json` and prints the table; `--networks` measures some anew and
+keeps the others' rows. Weights and activations have 8 bits, so that TFLiteConverter's file is the same network's.
 """
 
-from types import ModuleType
+import argparse
+import contextlib
+import io
+import json
+import statistics
+import tempfile
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
-from keras import layers
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from tqdm import tqdm
 
-Tensor = Any
+import tfqreg as tq
+from tfqreg.export import export_tflite, verify
+from tfqreg.export.npu import compile_for_npu
 
+from .helpers.catalogue import NETWORKS, Network
+from .helpers.converter import full_integer
+from .helpers.record import RESULTS, write_result
 
-def lenet5(classes: int = 10, backend: ModuleType = keras) -> Any:
-    """Returns Caffe's LeNet-5: 20 and 50 convolutions 5x5, 500 and 10 dense units; 430,500 weights, raw logits."""
-    layers = backend.layers
-    return backend.Sequential(
-        [
-            layers.Input((28, 28, 1), name="image"),
-            layers.Conv2D(20, 5, name="conv1"),
-            layers.MaxPooling2D(2, name="pool1"),
-            layers.Conv2D(50, 5, name="conv2"),
-            layers.MaxPooling2D(2, name="pool2"),
-            layers.Flatten(name="flatten"),
-            layers.Dense(500, activation="relu", name="fc1"),
-            layers.Dense(classes, name="fc2"),
-        ],
-        name="lenet5",
-    )
-
-
-def mobile_blocks(
-    classes: int = 10, width: int = 32, backend: ModuleType = keras, shape: tuple[int, int, int] = (28, 28, 1)
-) -> Any:
-    """Returns a small BatchNorm and depthwise network with one residual addition; raw logits."""
-    layers = backend.layers
-
-    def norm_relu(x: Any, name: str) -> Any:
-        return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
-
-    def block(x: Any, filters: int, name: str, strides: int = 1) -> Any:
-        depthwise = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False, name=f"{name}_depthwise")
-        x = norm_relu(depthwise(x), f"{name}_depthwise")
-        return norm_relu(layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_pointwise")(x), f"{name}_pointwise")
-
-    inputs = layers.Input(shape, name="image")
-    x = norm_relu(layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name="stem")(inputs), "stem")
-    x = block(x, 2 * width, "block_1")
-    x = layers.Add(name="add")([x, block(x, 2 * width, "block_2")])
-    x = block(x, 4 * width, "block_3", strides=2)
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return backend.Model(inputs, layers.Dense(classes, name="head")(x), name="mobile_blocks")
+RUNTIMES = {
+    "litert": "LiteRT",
+    "tensorflow": "TensorFlow",
+    "tflite-runtime-ref": "tflite-runtime",
+    "tflite-micro": "tflite-micro",
+}
+NPU = "ethos-u55-128"
+CALIBRATION_IMAGES = 8
+VERIFIED_IMAGES = 4
+EXPORTS = 3
+LATENCY_SECONDS = 4.0
+Row = dict[str, Any]
 
 
-def norm_relu(x: Tensor, name: str) -> Tensor:
-    """Returns ReLU(BatchNorm(x))."""
-    return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
+def measure(network: Network, step: Callable[[str], None]) -> Row:
+    """Returns a network's row of the table; `step` hears what is being measured."""
+    step("calibrating")
+    model, images = network.build()
+    images, unseen = images[:CALIBRATION_IMAGES], images[CALIBRATION_IMAGES:][:VERIFIED_IMAGES]
+    quantized = tq.calibrate(tq.quantize(model), images, verbose=0)
+    float_bytes = 4 * model.count_params()
+    row: Row = {"input": list(model.inputs[0].shape[1:]), "float_bytes": float_bytes}
+    with tempfile.TemporaryDirectory() as folder:
+        path, container = Path(folder, "model.tflite"), Path(folder, "model.tqw")
+        step("exporting")
+        row |= export_cost(quantized, path, float_bytes)
+        export_tflite(quantized, path, container)
+        ours = path.read_bytes()
+        row |= {"tflite_bytes": len(ours), "container_bytes": container.stat().st_size}
+        row["runtimes"] = {}
+        for runtime in RUNTIMES:
+            step(runtime)
+            row["runtimes"][runtime] = exactness(quantized, path, unseen, runtime)
+        step("Vela")
+        row["npu"] = npu_operators(ours)
+    step("TFLiteConverter")
+    theirs = converter_int8(model, images)
+    row["converter_bytes"] = len(theirs)
+    step("latency")
+    return row | latencies(ours, theirs)
 
 
-def conv_norm(x: Tensor, filters: int, size: int, strides: int, name: str) -> Tensor:
-    """Returns BatchNorm(Conv2D(x)), padded to the same size, without a bias."""
-    x = layers.Conv2D(filters, size, strides, "same", use_bias=False, name=f"{name}_conv")(x)
-    return layers.BatchNormalization(name=f"{name}_norm")(x)
+def export_cost(model: keras.Model, path: Path, float_bytes: int) -> Row:
+    """Returns the median seconds of an export and the peak of Python's memory over the float model's size."""
+    seconds = []
+    for _ in range(EXPORTS):
+        start = time.perf_counter()
+        export_tflite(model, path)
+        seconds.append(time.perf_counter() - start)
+    tracemalloc.start()
+    export_tflite(model, path)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return {
+        "export_seconds": statistics.median(seconds),
+        "export_peak_bytes": peak_bytes,
+        "export_memory_over_float_size": peak_bytes / float_bytes,
+    }
 
 
-def residual_block(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
-    """Returns ReLU of two convolutions 3x3 plus a skip; the skip is a convolution where `strides` > 1."""
-    y = layers.ReLU(name=f"{name}_a_relu")(conv_norm(x, filters, 3, strides, f"{name}_a"))
-    y = conv_norm(y, filters, 3, 1, f"{name}_b")
-    if strides > 1:
-        x = conv_norm(x, filters, 1, strides, f"{name}_skip")
-    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
+def exactness(model: keras.Model, path: Path, images: np.ndarray, runtime: str) -> Row:
+    """Returns the elements compared and differing over all tensors, or why the runtime refuses the model."""
+    try:
+        report = verify(model, path, images, [runtime])
+    except RuntimeError as error:
+        return {"refused": str(error)[-300:]}
+    if runtime in report.skipped:
+        return {"refused": report.skipped[runtime]}
+    part = report.runtimes[runtime]
+    return {"compared_elements": part.compared_elements, "differing_elements": part.mismatched_elements}
 
 
-def residual_head(x: Tensor, width: int, stages: int, classes: int) -> Tensor:
-    """Returns raw logits of stages of two residual blocks, each stage twice as wide as the last."""
-    for stage in range(stages):
-        for index in range(2):
-            x = residual_block(
-                x, width << stage, 2 if stage and not index else 1, f"stage_{stage + 1}_block_{index + 1}"
-            )
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return layers.Dense(classes, name="head")(x)
+def npu_operators(tflite: bytes) -> Row:
+    """Returns how many operators Vela places on the NPU, what it leaves and why, and its bytes; or why it fails."""
+    try:
+        report = compile_for_npu(tflite, NPU)
+    except RuntimeError as error:
+        return {"refused": str(error)[-300:]}
+    return {
+        "operators": report.operators,
+        "npu_operators": report.npu_operators,
+        "cpu_operators": report.cpu_operators,
+        "off_chip_flash_bytes": report.off_chip_flash_bytes,
+    }
 
 
-def resnet18(shape: tuple[int, int, int] = (224, 224, 3), classes: int = 1000, width: int = 64) -> keras.Model:
-    """Returns ResNet-18 (He et al. 2016, table 1), raw logits; `width` is the first stage's channels."""
-    inputs = keras.Input(shape, name="image")
-    x = layers.ReLU(name="stem_relu")(conv_norm(inputs, width, 7, 2, "stem"))
-    x = layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)
-    return keras.Model(inputs, residual_head(x, width, 4, classes), name="resnet18")
+def converter_int8(model: keras.Model, images: np.ndarray) -> bytes:
+    """Returns TFLiteConverter's own post-training int8 file of a float model."""
+    import tensorflow as tf
+
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return full_integer(tf.lite.TFLiteConverter.from_keras_model(model), images)
 
 
-def shufflenet(
-    shape: tuple[int, int, int] = (224, 224, 3), classes: int = 1000, groups: int = 3, width: int = 240
-) -> keras.Model:
-    """Returns ShuffleNet V1 (Zhang et al. 2018, table 1), raw logits; `width` is the second stage's channels."""
-
-    def shuffled(x: Tensor, name: str) -> Tensor:
-        high, wide, channels = x.shape[1:]
-        x = layers.Reshape((high, wide, groups, channels // groups), name=f"{name}_split")(x)
-        x = layers.Permute((1, 2, 4, 3), name=f"{name}_shuffle")(x)
-        return layers.Reshape((high, wide, channels), name=f"{name}_join")(x)
-
-    def unit(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
-        # The first grouped convolution would see too few channels: it is a plain one there.
-        split = groups if x.shape[-1] % groups == 0 and x.shape[-1] >= width else 1
-        y = layers.Conv2D(filters // 4, 1, groups=split, use_bias=False, name=f"{name}_squeeze")(x)
-        y = shuffled(norm_relu(y, f"{name}_squeeze"), name)
-        y = layers.DepthwiseConv2D(3, strides, "same", use_bias=False, name=f"{name}_depthwise")(y)
-        y = layers.BatchNormalization(name=f"{name}_depthwise_norm")(y)
-        added = filters - x.shape[-1] if strides > 1 else filters
-        y = layers.Conv2D(added, 1, groups=groups, use_bias=False, name=f"{name}_expand")(y)
-        y = layers.BatchNormalization(name=f"{name}_expand_norm")(y)
-        if strides == 1:
-            y = layers.Add(name=f"{name}_add")([x, y])
-        else:
-            x = layers.AveragePooling2D(3, 2, "same", name=f"{name}_skip")(x)
-            y = layers.Concatenate(name=f"{name}_concat")([x, y])
-        return layers.ReLU(name=f"{name}_relu")(y)
-
-    inputs = keras.Input(shape, name="image")
-    x = norm_relu(layers.Conv2D(24, 3, 2, "same", use_bias=False, name="stem")(inputs), "stem")
-    x = layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)
-    for stage, units in enumerate((4, 8, 4)):
-        for index in range(units):
-            x = unit(x, width << stage, 1 if index else 2, f"stage_{stage + 2}_unit_{index + 1}")
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, layers.Dense(classes, name="head")(x), name="shufflenet")
+def latencies(ours: bytes, theirs: bytes) -> Row:
+    """Returns both files' median milliseconds on LiteRT, one thread, invoked in turns, and their ratio."""
+    interpreters = [Interpreter(model_content=data, num_threads=1) for data in (ours, theirs)]
+    random = np.random.default_rng(0)
+    for interpreter in interpreters:
+        interpreter.allocate_tensors()
+        (given,) = interpreter.get_input_details()
+        interpreter.set_tensor(given["index"], random.integers(-128, 128, given["shape"], np.int8))
+        interpreter.invoke()
+    taken: list[list[float]] = [[], []]
+    end = time.perf_counter() + LATENCY_SECONDS
+    while time.perf_counter() < end:
+        for index in (0, 1, 1, 0):  # each comes first as often as second
+            start = time.perf_counter()
+            interpreters[index].invoke()
+            taken[index].append(1e3 * (time.perf_counter() - start))
+    mine, converters = map(statistics.median, taken)
+    return {"latency_ms": mine, "converter_latency_ms": converters, "latency_ratio": mine / converters}
 
 
-def super_resolution(shape: tuple[int, int, int] = (64, 64, 3), width: int = 32) -> keras.Model:
-    """Returns a x2 super-resolution network that ends in depth_to_space (Shi et al. 2016)."""
-    inputs = keras.Input(shape, name="image")
-    x = layers.Conv2D(width, 5, padding="same", activation="relu", name="features")(inputs)
-    x = layers.Conv2D(width, 3, padding="same", activation="relu", name="mapping")(x)
-    x = layers.Conv2D(4 * shape[-1], 3, padding="same", name="subpixels")(x)
-    return keras.Model(inputs, keras.ops.depth_to_space(x, 2), name="super_resolution")
+def markdown(rows: dict[str, Row]) -> str:
+    """Returns the rows as a Markdown table."""
+    heads = [
+        "network", "input", "elements", *(f"differ: {name}" for name in RUNTIMES.values()), "on the NPU", "KiB",
+        "over the converter's", "container", "export, s", "memory, × float", "latency, × the converter's",
+    ]  # fmt: skip
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *(_cells(name, row) for name, row in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def super_resolution_transposed(shape: tuple[int, int, int] = (64, 64, 3), width: int = 32) -> keras.Model:
-    """Returns a x2 super-resolution network: a transposed convolution adds detail to the bilinear image."""
-    inputs = keras.Input(shape, name="image")
-    x = layers.Conv2D(width, 5, padding="same", activation="relu", name="features")(inputs)
-    x = layers.Conv2D(width, 3, padding="same", activation="relu", name="mapping")(x)
-    detail = layers.Conv2DTranspose(shape[-1], 4, 2, "same", name="detail")(x)
-    image = layers.UpSampling2D(2, interpolation="bilinear", name="upsampled")(inputs)
-    return keras.Model(inputs, layers.Add(name="add")([image, detail]), name="super_resolution_transposed")
+def _cells(name: str, row: Row) -> list[str]:
+    compared = max((part.get("compared_elements", 0) for part in row["runtimes"].values()), default=0)
+    npu = row["npu"]
+    return [
+        name,
+        "×".join(map(str, row["input"])),
+        f"{compared:,}",
+        *(part.get("refused") or f"{part['differing_elements']:,}" for part in row["runtimes"].values()),
+        npu.get("refused") or f"{npu['npu_operators']} of {npu['operators']}",
+        f"{row['tflite_bytes'] / 1024:,.0f}",
+        f"{row['tflite_bytes'] / row['converter_bytes'] - 1:+.1%}",
+        f"{row['container_bytes'] / 1024:,.0f}",
+        f"{row['export_seconds']:.2f}",
+        f"{row['export_memory_over_float_size']:.1f}",
+        f"{row['latency_ratio']:.3f}",
+    ]
+
+
+def main() -> None:
+    """Measures the chosen networks, writes the rows of all to `results/networks.json`, and prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.helpers.architectures", description=__doc__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
+    options = parser.parse_args()
+    stored = RESULTS / "networks.json"
+    rows: dict[str, Row] = json.loads(stored.read_text())["networks"] if stored.exists() else {}
+    progress = tqdm(options.networks)
+    for name in progress:
+        rows[name] = measure(NETWORKS[name], lambda step, name=name: progress.set_description(f"{name}: {step}"))
+        # After each, so that a run cut short keeps what it has.
+        rows = {known: rows[known] for known in NETWORKS if known in rows}
+        write_result("networks", {"networks": rows})
+    print(markdown(rows), f"\n\nwritten to {stored}")
 
 
 if __name__ == "__main__":
-    from .network_table import main
-
     main()

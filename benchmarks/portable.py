@@ -22,10 +22,10 @@ from tfqreg.export.runtimes import NOT_SIMULATED, RUNTIMES, missing, run
 from tfqreg.export.tflite import debug_copy
 from tfqreg.export.verify import simulator_mode
 
-from .data import Split, fashion_mnist, mnist
 from .floats import accuracy, train
-from .networks import lenet5, mobile_blocks
-from .record import write_result
+from .helpers.architectures import lenet5, mobile_blocks
+from .helpers.data import Split, fashion_mnist, mnist
+from .helpers.record import write_result
 
 FLOAT_EPOCHS, EPOCHS = 3, 1
 COMPARED = 50  # samples that every interpreter runs

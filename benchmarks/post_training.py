@@ -16,11 +16,11 @@ import numpy as np
 import tfqreg as tq
 from tfqreg.export import export_tflite
 
-from . import photos
-from .agreement import agreement, integer_logits, same_class
-from .converter import full_integer
-from .efficientnet_lite0 import efficientnet_lite0, preprocess
-from .record import write_result
+from .helpers import photos
+from .helpers.agreement import agreement, integer_logits, same_class
+from .helpers.converter import full_integer
+from .helpers.efficientnet_lite0 import efficientnet_lite0, preprocess
+from .helpers.record import write_result
 
 
 def tensorflow_int8(model: keras.Model, images: np.ndarray) -> bytes:

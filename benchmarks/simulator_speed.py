@@ -18,7 +18,7 @@ from tqdm import tqdm
 import tfqreg as tq
 from tfqreg.export import integer_model, lower, simulate
 
-from .record import write_result
+from .helpers.record import write_result
 
 NETWORKS = {"MobileNetV1": keras.applications.MobileNet, "MobileNetV2": keras.applications.MobileNetV2}
 SIZE = 128

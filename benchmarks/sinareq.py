@@ -24,14 +24,14 @@ from tqdm import tqdm
 
 import tfqreg as tq
 from tfqreg.export import export_tflite
+from tfqreg.layers.queries import quantized_layers
 from tfqreg.quantizers import Quantizer
-from tfqreg.wrap import quantized_layers
 
-from .data import Split
 from .floats import BATCH, TASKS, accuracy, compiled, float_model
-from .networks import lenet5, mobile_blocks
-from .record import Cells, write_result
-from .sinareq_report import report
+from .helpers.architectures import lenet5, mobile_blocks
+from .helpers.data import Split
+from .helpers.record import Cells, write_result
+from .helpers.sinareq_report import report
 from .training_overhead import NEVER, alternate, trainer, with_ratios
 
 SEEDS = (0, 1, 2)

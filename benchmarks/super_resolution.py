@@ -19,10 +19,10 @@ from PIL import Image
 import tfqreg as tq
 from tfqreg.export import export_tflite, integer_model, verify
 
-from . import photos
-from .agreement import integer_logits
-from .networks import super_resolution_transposed
-from .record import Cells
+from .helpers import photos
+from .helpers.agreement import integer_logits
+from .helpers.architectures import super_resolution_transposed
+from .helpers.record import Cells
 
 WINDOW, TEST_WINDOW, BORDER, WIDTH = 64, 288, 4, 20
 WINDOWS_PER_PHOTO, BATCH, SEEDS = 32, 16, (0, 1, 2)

@@ -19,9 +19,9 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 import numpy as np
 
-from .data import Split, mnist
-from .networks import lenet5
-from .record import write_result
+from .helpers.architectures import lenet5
+from .helpers.data import Split, mnist
+from .helpers.record import write_result
 
 BATCH = 128
 

@@ -74,7 +74,7 @@ def measure_tfqreg(rounds: int) -> dict[str, dict[str, float]]:
 
     import tfqreg as tq
 
-    from .networks import lenet5, mobile_blocks
+    from .helpers.architectures import lenet5, mobile_blocks
 
     def compiled(model: Any) -> Any:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -102,7 +102,7 @@ def measure_tfmot(rounds: int) -> dict[str, dict[str, float]]:
     import tensorflow_model_optimization as tfmot
     import tf_keras as keras
 
-    from .networks import lenet5, mobile_blocks
+    from .helpers.architectures import lenet5, mobile_blocks
 
     results = {}
     for build in (lenet5, mobile_blocks):
@@ -131,7 +131,7 @@ def main() -> None:
     if options.tfmot:
         print(json.dumps(measure_tfmot(options.rounds)))
         return
-    from .record import write_result
+    from .helpers.record import write_result
 
     tfqreg_figures = measure_tfqreg(options.rounds)
     command = [

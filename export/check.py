@@ -11,7 +11,8 @@ from keras import ops
 from tfqreg.graph import clone, flatten, rebuild, set_weights_of
 from tfqreg.layers import QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
-from tfqreg.wrap import activation_layers, quantize, quantized_layers
+from tfqreg.layers.queries import activation_layers, quantized_layers
+from tfqreg.wrap import quantize
 
 from .build import used
 from .finding import Finding

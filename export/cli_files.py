@@ -73,7 +73,7 @@ def load_model(path: Path, quantized: bool = True) -> Any:
         with quiet():
             import keras
 
-            from tfqreg.wrap import quantized_layers  # before the model, whose classes this registers
+            from tfqreg.layers.queries import quantized_layers  # before the model, whose classes this registers
         progress.set_description(f"Loading {path.name}")
         progress.update()
         try:

@@ -13,8 +13,8 @@ import keras
 from tfqreg.graph import Edge, FlatGraph, Node, flatten
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.quantized import kernel_names
+from tfqreg.layers.queries import activation_layers, quantized_layers
 from tfqreg.placement import INFERENCE_IDENTITY
-from tfqreg.wrap import activation_layers, quantized_layers
 
 from .build import Builder, grid_of, static_shape, used
 from .ir import Graph

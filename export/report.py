@@ -200,8 +200,8 @@ def _order_note(series: Mapping[str, Any]) -> str:
 def _histograms(model: Any) -> str:
     if model is None:
         return ""
+    from tfqreg.layers.queries import quantized_layers
     from tfqreg.regularizers import SinReQ
-    from tfqreg.wrap import quantized_layers
 
     pictures, sines = [], False
     for layer in quantized_layers(model):

@@ -117,7 +117,7 @@ def summarize_model(model: Any) -> Summary:
     Raises:
         TypeError, ValueError: for a quantized model that cannot be lowered, as `tfqreg.export.lower.lower`.
     """
-    from tfqreg.wrap import quantized_layers
+    from tfqreg.layers.queries import quantized_layers
 
     from .lower import lower
     from .tflite import write_tflite

@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from tiny_nets import run_python
+
+from tests.tiny_nets import run_python
 
 TRAIN = """
 import sys, keras, numpy as np, tfqreg as tq

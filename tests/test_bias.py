@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tiny_nets import conv_net
 
 import tfqreg as tq
+from tests.tiny_nets import conv_net
 from tfqreg.bias import BiasCorrection
 
 COARSE = [tq.Rule(".*", weights=tq.Uniform(3))]

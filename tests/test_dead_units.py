@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tiny_nets import conv_net, dense_net, kernels
 
 import tfqreg as tq
+from tests.tiny_nets import conv_net, dense_net, kernels
 from tfqreg.export import lower, simulate
 from tfqreg.export.model import graph_inputs
 

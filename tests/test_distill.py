@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import conv_net, dense_net, finite_difference, gradients
 
 import tfqreg as tq
+from tests.tiny_nets import conv_net, dense_net, finite_difference, gradients
 from tfqreg.distill import DistillationLoss
 
 COARSE = [tq.Rule(".*", weights=tq.Uniform(3, per_channel=True))]

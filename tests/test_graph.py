@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from tiny_nets import conv_net
 
 import tfqreg as tq
+from tests.tiny_nets import conv_net
 from tfqreg.graph import clone, flatten, rebuild, set_weights_of
 
 

@@ -3,9 +3,9 @@
 import keras
 import pytest
 from keras import layers
-from tiny_nets import conv_net, quantizer_names
 
 import tfqreg as tq
+from tests.tiny_nets import conv_net, quantizer_names
 from tfqreg.placement import kind
 
 

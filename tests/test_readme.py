@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from benchmarks.data import mnist
+from benchmarks.helpers.data import mnist
 from tfqreg.export.cli import main
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_nets import run_python
+
+from tests.tiny_nets import run_python
 
 EPOCHS = 8
 # 8 steps an epoch, 64 in all: pruning ends at step 29, in epoch 3; settling begins at step 54, in epoch 6.

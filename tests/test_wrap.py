@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
-from tiny_nets import conv_net, dense_net, kernels, larger_half, quantizer_names, regression
 
 import tfqreg as tq
+from tests.tiny_nets import conv_net, dense_net, kernels, larger_half, quantizer_names, regression
 
 BITS_8 = [tq.Rule(".*", weights=tq.Uniform(8, per_channel=True))]
 

@@ -21,6 +21,7 @@ from .norms import reestimate_norms as reestimate_norms
 from .optimizers import ALQ as ALQ
 from .projection import project as project
 from .pruning.bases import average_bits as average_bits
+from .pruning.partial_l2 import PartialL2 as PartialL2
 from .pruning.rate_distortion import RateDistortion as RateDistortion
 from .pruning.surgery import Surgery as Surgery
 from .quantizers import WRPN as WRPN
@@ -32,7 +33,6 @@ from .quantizers import PowerOfTwo as PowerOfTwo
 from .quantizers import Uniform as Uniform
 from .regularizers import MSQE as MSQE
 from .regularizers import Dampening as Dampening
-from .regularizers import PartialL2 as PartialL2
 from .regularizers import QSin as QSin
 from .regularizers import Rate as Rate
 from .regularizers import SinAReQ as SinAReQ

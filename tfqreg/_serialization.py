@@ -16,6 +16,7 @@ _MODULES = (
     "tfqreg.distill",
     "tfqreg.layers",
     "tfqreg.optimizers",
+    "tfqreg.pruning.partial_l2",
     "tfqreg.pruning.rate_distortion",
     "tfqreg.pruning.surgery",
     "tfqreg.quantizers",

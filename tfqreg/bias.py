@@ -18,7 +18,7 @@ from keras import ops
 from tfqreg.graph import flatten
 from tfqreg.layers import Quantized
 from tfqreg.layers.kernel import Stage
-from tfqreg.wrap import quantized_layers
+from tfqreg.layers.queries import quantized_layers
 
 Means = dict[Quantized, list[np.ndarray]]
 

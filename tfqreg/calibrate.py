@@ -12,7 +12,7 @@ from tfqreg.batches import batches_of, count_batches
 from tfqreg.bias import BiasCorrection
 from tfqreg.layers import QuantizedActivation
 from tfqreg.layers.activation import SAMPLE_SIZE
-from tfqreg.wrap import activation_layers, quantized_layers
+from tfqreg.layers.queries import activation_layers, quantized_layers
 
 
 def calibrate(

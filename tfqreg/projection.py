@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.wrap import kernel_pairs, quantized_layers
+from tfqreg.layers.queries import kernel_pairs, quantized_layers
 
 
 def project(model: keras.Model) -> dict[str, float]:

@@ -12,12 +12,13 @@ from tfqreg.callbacks.size_budget import SizeBudget
 from tfqreg.callbacks.stages import Stages
 from tfqreg.dead_units import remove_dead_units
 from tfqreg.distill import DistillationLoss
+from tfqreg.layers.queries import activation_layers
 from tfqreg.norms import norms_of, reestimate_norms
 from tfqreg.pruning.rate_distortion import RateDistortion
 from tfqreg.quantizers import Uniform
 from tfqreg.regularizers.rate import Rate
 from tfqreg.weak_units import drop_weak_units
-from tfqreg.wrap import Rule, activation_layers, quantize
+from tfqreg.wrap import Rule, quantize
 
 Augment = Callable[[np.ndarray], np.ndarray]
 CALIBRATION, NORM_SAMPLES = 512, 10_000

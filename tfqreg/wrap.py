@@ -10,8 +10,8 @@ from keras import ops
 
 from tfqreg.graph import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.layers import Quantized, QuantizedActivation
-from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.layers.quantized import check_kernel, kernel_names
+from tfqreg.layers.queries import activation_layers, quantized_layers
 from tfqreg.layers.ranges import Range, layer_for
 from tfqreg.patterns import hard_functions, rewrite
 from tfqreg.placement import activation_name, fixed_scale, is_signed, kind, place
@@ -251,25 +251,6 @@ def _activation_quantizers(
         else:  # an operator dictates the grid
             quantizers[edge] = QuantizedActivation(8, signed, fixed_scale=scale, name=full_name)
     return representatives, quantizers
-
-
-def quantized_layers(model: keras.Model) -> list[Quantized]:
-    """Returns the weight wrappers of a model, nested and subclassed models included."""
-    return _layers_of(model, Quantized)
-
-
-def kernel_pairs(model: keras.Model) -> list[tuple[QuantizedKernel, keras.Variable]]:
-    """Returns what is kept for each wrapped kernel of a model, with the float kernel itself."""
-    return [pair for layer in quantized_layers(model) for pair in layer.kernel_pairs()]
-
-
-def activation_layers(model: keras.Model) -> list[QuantizedActivation]:
-    """Returns the activation quantizers of a model, nested and subclassed models included."""
-    return _layers_of(model, QuantizedActivation)
-
-
-def _layers_of(model: keras.Model, cls: type) -> list[Any]:
-    return list(dict.fromkeys(layer for layer in model._flatten_layers() if isinstance(layer, cls)))
 
 
 def strip(model: keras.Model) -> keras.Model:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from .limits import Limits
 
 try:
-    from .. import _tqw  # pyright: ignore[reportAttributeAccessIssue]
+    from . import _tqw  # pyright: ignore[reportAttributeAccessIssue]
 except ImportError:
     _tqw = None
 

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tiny_nets import dense_net, kernels, regression, run_python
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, kernels, regression, run_python
 from tfqreg.callbacks.alq_phases import phases
 from tfqreg.export import export_tflite, verify
 from tfqreg.optimizers import Mode

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tiny_nets import dense_net, kernels, larger_half, regression
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, kernels, larger_half, regression
 
 
 def test_figures_by_hand():

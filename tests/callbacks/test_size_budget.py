@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tiny_nets import dense_net
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net
 from tfqreg.export import container_size
 from tfqreg.pruning.coded_size import code_bits
 

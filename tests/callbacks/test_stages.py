@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import pytest
-from tiny_nets import dense_net, kernels, regression, run_python
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, kernels, regression, run_python
 from tfqreg.layers.kernel import Stage
 
 

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from tiny_nets import dense_net, kernels, regression
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, kernels, regression
 
 
 def net(bits: int = 4, **rule) -> keras.Model:

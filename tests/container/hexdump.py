@@ -1,11 +1,6 @@
-"""Annotates a container byte by byte, for SPEC.md: `python tests/container/hexdump.py` writes it in there."""
+"""Annotates a container byte by byte, for SPEC.md: `python -m tests.container.hexdump` writes it in there."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-from make_vectors import VECTORS
-
+from tests.container.make_vectors import VECTORS
 from tfqreg.export.container.cursor import Reader, unzigzag
 from tfqreg.export.container.decode import Layout, read_layout
 from tfqreg.export.container.dictionary import DICTIONARY

@@ -7,16 +7,13 @@ rule can refuse it.
 
 import hashlib
 import struct
-import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tflite_models import Array, dense_layers, laplace_codes, tflite
-
+from tests.container.tflite_models import Array, dense_layers, laplace_codes, tflite
 from tfqreg.export.container import pack
 from tfqreg.export.container.bits import BitWriter
 from tfqreg.export.container.cursor import varint, zigzag

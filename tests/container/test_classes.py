@@ -4,13 +4,13 @@ import math
 import zlib
 from dataclasses import replace
 
-import make_vectors
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tflite_models import Array, laplace_codes, tflite
 
+from tests.container import make_vectors
+from tests.container.tflite_models import Array, laplace_codes, tflite
 from tfqreg.export.container import inspect, pack, unpack
 from tfqreg.export.container.cells import Axis, Classes, Maps, categories, neighbour_contexts, row_and_second_cells
 from tfqreg.export.container.decode import decode_tensors, read_layout

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tflite_models import dense_layers
 
+from tests.container.tflite_models import dense_layers
 from tfqreg.export.container import ContainerError, Limits, pack, pack_file, unpack_file
 
 ROOT = Path(__file__).parents[2]

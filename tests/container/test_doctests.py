@@ -6,8 +6,8 @@ import pkgutil
 from pathlib import Path
 
 import pytest
-from tflite_models import dense_layers
 
+from tests.container.tflite_models import dense_layers
 from tfqreg.export import container
 
 MODULES = [module.name for module in pkgutil.iter_modules(container.__path__)]

@@ -1,10 +1,10 @@
 """`inspect`: its parts add up to the file, and its statistics to the tensors."""
 
-import make_vectors
 import numpy as np
 import pytest
-from tflite_models import Array, laplace_codes, tflite
 
+from tests.container import make_vectors
+from tests.container.tflite_models import Array, laplace_codes, tflite
 from tfqreg.export.container import format_account, inspect, pack
 
 

@@ -9,8 +9,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tflite_models import TYPES, Array, dense_layers, laplace_codes, tflite
 
+from tests.container.tflite_models import TYPES, Array, dense_layers, laplace_codes, tflite
 from tfqreg.export.container import ContainerError, Limits, inspect, pack, unpack
 
 

@@ -2,9 +2,7 @@
 
 import re
 
-import hexdump
-import make_vectors
-
+from tests.container import hexdump, make_vectors
 from tfqreg.export.container import cells, index, sections, spans, states, table
 from tfqreg.export.container.dictionary import DICTIONARY
 

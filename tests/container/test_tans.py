@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tflite_models import Array, laplace_codes, tflite
 
+from tests.container.tflite_models import Array, laplace_codes, tflite
 from tfqreg.export.container import inspect, pack
 from tfqreg.export.container.cursor import Reader
 from tfqreg.export.container.errors import ContainerError

@@ -4,9 +4,9 @@ import hashlib
 import time
 from pathlib import Path
 
-import make_vectors
 import pytest
 
+from tests.container import make_vectors
 from tfqreg.export.container import ContainerError, Limits, pack, unpack
 from tfqreg.export.container.cells import Axis
 from tfqreg.export.container.cursor import Reader

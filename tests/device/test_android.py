@@ -4,7 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from builds import DEVICE, STRICT, TESTS, VECTORS, build, run, tool
+
+from tests.device.builds import DEVICE, STRICT, TESTS, VECTORS, build, run, tool
 
 JAVA = DEVICE / "android" / "src" / "main" / "java" / "org" / "tfqreg"
 

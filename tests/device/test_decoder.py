@@ -6,9 +6,9 @@ import zlib
 from pathlib import Path
 
 import pytest
-from builds import DEVICE, SANITIZE, bad, checker, decode, good, run
-from synthetic import Synthetic
 
+from tests.device.builds import DEVICE, SANITIZE, bad, checker, decode, good, run
+from tests.device.synthetic import Synthetic
 from tfqreg.export.container import ContainerError, unpack
 from tfqreg.export.container.decode import read_layout
 

@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from builds import DEVICE, ROOT, STRICT, bad, build, checker, decode, good, run, tool
-from test_decoder import base_of
+
+from tests.device.builds import DEVICE, ROOT, STRICT, bad, build, checker, decode, good, run, tool
+from tests.device.test_decoder import base_of
 
 MAX_TEXT_BYTES = 24 * 1024
 SOURCES = [DEVICE / "tqw.c", DEVICE / "main.c", DEVICE / "unpack.c"]

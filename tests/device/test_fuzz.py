@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from builds import DEVICE, SANITIZE, TESTS, bad, build, good, run, tool
+from tests.device.builds import DEVICE, SANITIZE, TESTS, bad, build, good, run, tool
 
 SECONDS = 10
 IGNORE = "-DTQW_IGNORE_CHECKSUMS"

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from builds import ROOT, bad, good, tool
-from synthetic import Synthetic
-from test_decoder import base_of
 
+from tests.device.builds import ROOT, bad, good, tool
+from tests.device.synthetic import Synthetic
+from tests.device.test_decoder import base_of
 from tfqreg.export.container import ContainerError, Limits, native, unpack
 
 

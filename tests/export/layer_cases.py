@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import keras_nets as nets
 from keras import layers, ops
-from keras_nets import Tensor
+
+from tests.export import keras_nets as nets
+from tests.export.keras_nets import Tensor
 
 IMAGE, ROW = (8, 6, 4), (12, 4)
 Case = tuple[tuple[int, ...], Callable[[Tensor], Any], list[str]]

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import keras
-import keras_nets as nets
 from keras import layers, ops
-from keras_nets import Tensor
+
+from tests.export import keras_nets as nets
+from tests.export.keras_nets import Tensor
 
 LARGEST_IMAGE = 20
 LARGEST_DEPTH = 64

@@ -1,9 +1,9 @@
 """ADD, SUB, MUL, MAXIMUM and MINIMUM: broadcast, with fused activations, on every runtime."""
 
-import graphs
 import numpy as np
 import pytest
 
+from tests.export import graphs
 from tfqreg.export.ir import Graph
 from tfqreg.export.runtimes import RUNTIMES, missing
 from tfqreg.export.simulate import simulate

@@ -1,16 +1,16 @@
 """`check` finds, before any training, all that `lower` refuses afterwards, in the same words."""
 
 import keras
-import keras_nets as nets
 import pytest
 from keras import layers
-from keras_nets import conv, grid, norm
-from test_lower_errors import ERRORS
 
 import tfqreg as tq
+from tests.export import keras_nets as nets
+from tests.export.keras_nets import conv, grid, norm
+from tests.export.test_lower_errors import ERRORS
 from tfqreg.export import check, lower
 from tfqreg.export.finding import Finding
-from tfqreg.wrap import activation_layers
+from tfqreg.layers.queries import activation_layers
 
 
 class Shift(layers.Layer):

@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import small_model
 
+from tests.export import small_model
 from tfqreg.export import pack, unpack
 from tfqreg.export.cli import main
 

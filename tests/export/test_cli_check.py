@@ -4,9 +4,9 @@ from pathlib import Path
 
 import keras
 import pytest
-import small_model
 from keras import layers
 
+from tests.export import small_model
 from tfqreg.export import export_tflite
 from tfqreg.export.cli import main
 from tfqreg.export.cli_check import format_findings

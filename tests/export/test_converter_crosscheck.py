@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import keras
-import keras_nets as nets
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,7 +17,8 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers, ops
 
 import tfqreg as tq
-from benchmarks.networks import resnet18
+from benchmarks.helpers.architectures import resnet18
+from tests.export import keras_nets as nets
 from tfqreg.export import fold, lower, write_tflite
 from tfqreg.export.model import graph_inputs
 from tfqreg.export.runtimes import run

@@ -6,8 +6,8 @@ import pkgutil
 from types import SimpleNamespace
 
 import pytest
-import small_model
 
+from tests.export import small_model
 from tfqreg import export
 from tfqreg.export import export_tflite
 from tfqreg.export.npu import missing_vela

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import keras_nets as nets
 import numpy as np
 import pytest
 from keras import layers, ops
-from keras_nets import conv, grid
 
 import tfqreg as tq
+from tests.export import keras_nets as nets
+from tests.export.keras_nets import conv, grid
 from tfqreg.export import export_tflite, verify
 from tfqreg.export.lower import lower
 from tfqreg.export.model import graph_inputs

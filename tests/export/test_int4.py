@@ -1,11 +1,11 @@
 """INT4 storage: half the bytes, exact on the reference kernels, and refused nowhere."""
 
-import graphs
-import keras_nets as nets
 import numpy as np
 import pytest
 
 import tfqreg as tq
+from tests.export import graphs
+from tests.export import keras_nets as nets
 from tfqreg.export import export_tflite, lower, simulate, unpack, verify, write_tflite
 from tfqreg.export.int4 import holds_int4, int4_storage
 from tfqreg.export.model import graph_inputs

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-import graphs
 import keras
-import keras_nets as nets
 import numpy as np
 import pytest
-from layer_cases import CASES, TRANSPOSED, joined
 
 import tfqreg as tq
+from tests.export import graphs
+from tests.export import keras_nets as nets
+from tests.export.layer_cases import CASES, TRANSPOSED, joined
 from tfqreg.export import export_tflite, integer_model, lower, simulate
 from tfqreg.export.ir import Graph
 from tfqreg.export.kernels.call import Call

@@ -1,15 +1,14 @@
 """Layers with a kernel beyond the first set, and what moves or pools values: lowered as expected, near Keras, exact."""
 
 import keras
-import keras_nets as nets
-import layer_cases
-import moving_nets
 import numpy as np
 import pytest
 from keras import layers, ops
-from layer_cases import CASES, TRANSPOSED
 
 import tfqreg as tq
+from tests.export import keras_nets as nets
+from tests.export import layer_cases, moving_nets
+from tests.export.layer_cases import CASES, TRANSPOSED
 from tfqreg.export import export_tflite, verify
 from tfqreg.export.lower import lower
 from tfqreg.export.runtimes import RUNTIMES, missing

@@ -1,10 +1,10 @@
 """What cannot be lowered among the layers that move, pool or resize values says which layer it is, and what to do."""
 
 import keras
-import keras_nets as nets
 import pytest
 from keras import layers, ops
 
+from tests.export import keras_nets as nets
 from tfqreg.export.lower import lower
 
 IMAGE, ROW = (4, 4, 3), (6, 3)

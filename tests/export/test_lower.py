@@ -1,13 +1,13 @@
 """What every layer becomes in the integer graph, and that it computes what Keras computes."""
 
 import keras
-import keras_nets as nets
 import numpy as np
 import pytest
 from keras import layers
-from keras_nets import conv, grid, norm, sequential
 
 import tfqreg as tq
+from tests.export import keras_nets as nets
+from tests.export.keras_nets import conv, grid, norm, sequential
 from tfqreg.export.ir import Graph
 from tfqreg.export.lower import lower
 from tfqreg.export.model import graph_inputs

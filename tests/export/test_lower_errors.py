@@ -1,13 +1,13 @@
 """What cannot be lowered says which layer it is, and what to do."""
 
 import keras
-import keras_nets as nets
 import numpy as np
 import pytest
 from keras import layers
-from keras_nets import conv, grid, norm, sequential
 
 import tfqreg as tq
+from tests.export import keras_nets as nets
+from tests.export.keras_nets import conv, grid, norm, sequential
 from tfqreg.export.lower import lower
 
 

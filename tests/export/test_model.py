@@ -5,13 +5,13 @@ import resource
 from pathlib import Path
 
 import keras
-import keras_nets as nets
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 import tfqreg as tq
+from tests.export import keras_nets as nets
 from tfqreg.export import export_tflite, kernel_exponents, unpack, verify
 from tfqreg.export.lower import lower
 from tfqreg.export.model import graph_inputs

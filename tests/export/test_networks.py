@@ -1,16 +1,16 @@
 """Whole networks, trained and pruned: no element differs on any runtime, and Keras computes the same within steps."""
 
 import keras
-import keras_nets as nets
 import numpy as np
 import pytest
 
 import tfqreg as tq
+from tests.export import keras_nets as nets
 from tfqreg.export import export_tflite, verify
 from tfqreg.export.ir import Graph
 from tfqreg.export.runtimes import MICRO, missing
 from tfqreg.export.verify import DEFAULT_RUNTIMES
-from tfqreg.wrap import quantized_layers
+from tfqreg.layers.queries import quantized_layers
 
 INSTALLED = [name for name in DEFAULT_RUNTIMES if missing(name) is None]
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 import flatbuffers
-import graphs
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from tests.export import graphs
 from tfqreg.export.npu import compile_for_npu, missing_vela
 from tfqreg.export.target import load_target, target_findings, target_names
 from tfqreg.export.tflite import write_tflite

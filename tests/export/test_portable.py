@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-import graphs
 import keras
-import keras_nets as nets
 import numpy as np
 import pytest
-from layer_cases import TRANSPOSED, joined
 
 import tfqreg as tq
+from tests.export import graphs
+from tests.export import keras_nets as nets
+from tests.export.layer_cases import TRANSPOSED, joined
 from tfqreg.export import export_tflite, lower, simulate, verify, write_tflite
 from tfqreg.export.cli import main
 from tfqreg.export.ir import Graph, Quantization

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import keras
 import pytest
-import small_model
 
 import tfqreg as tq
+from tests.export import small_model
 from tfqreg.export import lower, pack, write_tflite
 from tfqreg.export.npu import compile_for_npu, missing_vela
 from tfqreg.export.report import write_report

@@ -4,10 +4,10 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import graphs
 import numpy as np
 import pytest
 
+from tests.export import graphs
 from tfqreg.export import runtimes
 from tfqreg.export.ir import Graph
 from tfqreg.export.runtimes import RUNTIMES, missing, run

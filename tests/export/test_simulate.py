@@ -1,9 +1,9 @@
 """The simulator's own numbers, by hand; equality with the runtimes is in test_verify.py."""
 
-import graphs
 import numpy as np
 import pytest
 
+from tests.export import graphs
 from tfqreg.export.ir import Graph, Op, Quantization, Tensor
 from tfqreg.export.simulate import simulate
 

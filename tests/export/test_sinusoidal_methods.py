@@ -7,13 +7,13 @@ import sys
 import keras
 import numpy as np
 import pytest
-from tiny_nets import conv_net, kernels
 
 import tfqreg as tq
+from tests.tiny_nets import conv_net, kernels
 from tfqreg.export import export_tflite, unpack, verify
 from tfqreg.export.report import write_report
 from tfqreg.export.summary import summarize, summarize_model
-from tfqreg.wrap import activation_layers
+from tfqreg.layers.queries import activation_layers
 
 IMAGES = np.random.default_rng(0).random((24, 8, 8, 2), np.float32)
 WIDTHS = (("stem", 1.0), ("depthwise", 6.6), ("pointwise", 2.4), ("head", 4.0))

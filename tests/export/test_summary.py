@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-import small_model
 
+from tests.export import small_model
 from tfqreg.export import lower, pack, write_tflite
 from tfqreg.export.container import ContainerError, inspect
 from tfqreg.export.summary import Row, Summary, format_summary, format_table, layer_rows, summarize, summarize_model

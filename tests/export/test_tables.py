@@ -1,9 +1,9 @@
 """The operators of one code each, over all codes and many scales, on every runtime."""
 
-import graphs
 import numpy as np
 import pytest
 
+from tests.export import graphs
 from tfqreg.export.ir import Graph, Quantization, Tensor
 from tfqreg.export.runtimes import RUNTIMES, missing
 from tfqreg.export.simulate import simulate

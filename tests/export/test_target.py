@@ -2,10 +2,10 @@
 
 from importlib.resources import files
 
-import graphs
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from tests.export import graphs
 from tfqreg.export import target as targets
 from tfqreg.export.operators import OPERATORS
 from tfqreg.export.runtimes import missing, run

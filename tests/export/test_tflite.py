@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-import graphs
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from tests.export import graphs
 from tfqreg.export.ir import Graph, Op, Quantization, Tensor
 from tfqreg.export.tflite import debug_copy, write_tflite
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 import flatbuffers
-import graphs
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from tests.export import graphs
 from tfqreg.export.runtimes import MICRO, RUNTIMES, missing
 from tfqreg.export.tflite import write_tflite
 from tfqreg.export.verify import Difference, compare, simulator_mode

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_nets import dense_net, gradients
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, gradients
 from tfqreg.export import check, export_tflite
 from tfqreg.layers.multibit_activation import MOMENTUM, MultiBitActivation, fit_levels
-from tfqreg.wrap import activation_layers
+from tfqreg.layers.queries import activation_layers
 
 
 def some(size: int = 4000, seed: int = 0) -> np.ndarray:

@@ -1,19 +1,16 @@
 """The weight wrapper over every layer it is for."""
 
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
-from tiny_nets import kernels, larger_half, regression, run_python
-from user_layers import Bilinear, Counting, TwoLayers
 
 import tfqreg as tq
+from tests.layers.user_layers import Bilinear, Counting, TwoLayers
+from tests.tiny_nets import kernels, larger_half, regression, run_python
 from tfqreg.layers.kernel import Stage
 from tfqreg.layers.quantized import check_kernel
-
-HERE = Path(__file__).parent
 
 # Layer, shape of its input, axes of the output channels of each kernel.
 CASES = {
@@ -117,8 +114,7 @@ def reloaded(tmp_path_factory) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         here[name] = np.asarray(model(x))
     run_python(
         "import sys, pathlib, numpy as np, keras, tfqreg\n"
-        f"sys.path.insert(0, {str(HERE)!r})\n"
-        "import user_layers\n"
+        "import tests.layers.user_layers\n"
         "for file in pathlib.Path(sys.argv[1]).glob('*.keras'):\n"
         "    x = np.load(file.with_suffix('.npy'))\n"
         "    np.save(file.with_suffix('.out.npy'), keras.models.load_model(file)(x))\n",

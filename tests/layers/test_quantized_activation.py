@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import conv_net, finite_difference, gradients, regression
 
 import tfqreg as tq
+from tests.tiny_nets import conv_net, finite_difference, gradients, regression
 from tfqreg.layers.activation import SAMPLE_SIZE, activation_error, first_samples
+from tfqreg.layers.queries import activation_layers
 from tfqreg.quantizers.uniform import least_squares_scale
-from tfqreg.wrap import activation_layers
 
 X = np.random.default_rng(0).normal(size=(32, 5)).astype(np.float32)
 

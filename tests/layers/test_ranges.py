@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_nets import dense_net, gradients
 
 import tfqreg as tq
-from tfqreg.wrap import activation_layers
+from tests.tiny_nets import dense_net, gradients
+from tfqreg.layers.queries import activation_layers
 
 
 def body_quantizer(activations, rules=None) -> tq.QuantizedActivation:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import tfqreg as tq
-from benchmarks.catalogue import Network, application, random_images
-from benchmarks.efficientnet_lite0 import efficientnet_lite0, preprocess
-from benchmarks.networks import resnet18, shufflenet, super_resolution, super_resolution_transposed
-from benchmarks.pretrained import cifar10_samples, imagenet_samples, resnet8, squeezenet, squeezenet_inputs
+from benchmarks.helpers.architectures import resnet18, shufflenet, super_resolution, super_resolution_transposed
+from benchmarks.helpers.catalogue import Network, application, random_images
+from benchmarks.helpers.efficientnet_lite0 import efficientnet_lite0, preprocess
+from benchmarks.helpers.pretrained import cifar10_samples, imagenet_samples, resnet8, squeezenet, squeezenet_inputs
 from tfqreg.export import export_tflite, verify
 from tfqreg.export.runtimes import missing
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.pretrained import (
+from benchmarks.helpers.pretrained import (
     cifar10_samples,
     imagenet_samples,
     package_file,

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_nets import dense_net, kernels, regression
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, kernels, regression
 from tfqreg.optimizers import Mode, alq
 from tfqreg.optimizers.quadratic import (
     basis_step,

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import dense_net, kernels, regression
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, kernels, regression
 from tfqreg import Quantized, Surgery
 from tfqreg.pruning.surgery import surgery_mask
 

@@ -10,8 +10,8 @@ from keras import layers
 
 import tfqreg as tq
 from tfqreg.export import lower
+from tfqreg.layers.queries import quantized_layers
 from tfqreg.quantizers.mixture import fit_mixture
-from tfqreg.wrap import quantized_layers
 
 RNG = np.random.default_rng(5)
 

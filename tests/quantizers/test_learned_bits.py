@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import finite_difference, gradients
 
 import tfqreg as tq
+from tests.tiny_nets import finite_difference, gradients
 from tfqreg import LearnedBits
 
 PACE = LearnedBits().pace

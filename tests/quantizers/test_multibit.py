@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from tiny_nets import conv_net, dense_net, gradients, kernels
 
 import tfqreg as tq
+from tests.tiny_nets import conv_net, dense_net, gradients, kernels
 from tfqreg.projection import projected
 from tfqreg.pruning.bases import delete, storage_bytes
 from tfqreg.quantizers.groups import groups_of

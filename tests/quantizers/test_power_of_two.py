@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import finite_difference, gradients
 
 import tfqreg as tq
+from tests.tiny_nets import finite_difference, gradients
 from tfqreg import Focused, PowerOfTwo
 from tfqreg.quantizers.mixture import fit_mixture, separation
 from tfqreg.quantizers.power_of_two import nearest_power, unit_for

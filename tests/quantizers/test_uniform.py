@@ -9,8 +9,8 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from tiny_nets import finite_difference, gradients
 
+from tests.tiny_nets import finite_difference, gradients
 from tfqreg import Uniform
 from tfqreg.quantizers.uniform import grid_codes, least_squares_scale, sign_codes
 

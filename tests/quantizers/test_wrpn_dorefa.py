@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_nets import finite_difference, gradients
 
+from tests.tiny_nets import finite_difference, gradients
 from tfqreg import WRPN, DoReFa
 
 W = np.random.default_rng(3).normal(scale=0.4, size=(50, 4)).astype(np.float32)

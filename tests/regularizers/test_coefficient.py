@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import dense_net, finite_difference, kernels, regression, weights
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, finite_difference, kernels, regression, weights
 from tfqreg import MSQE, PartialL2
 from tfqreg.regularizers.coefficient import OMEGA_PER_UNIT, LearnedPenalty
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import dense_net, kernels, regression
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, kernels, regression
 
 W = np.random.default_rng(0).normal(scale=0.2, size=(50, 4)).astype(np.float32)
 

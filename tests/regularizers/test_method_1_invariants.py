@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_nets import finite_difference, gradients, weights
 
+from tests.tiny_nets import finite_difference, gradients, weights
 from tfqreg import MSQE, PartialL2, Uniform
 from tfqreg.pruning.magnitude import exact_threshold
+from tfqreg.pruning.partial_l2 import partial_squares
 from tfqreg.regularizers.msqe import squared_error
-from tfqreg.regularizers.partial_l2 import partial_squares
 from tfqreg.regularizers.power_of_two_scale import power_of_two_squares
 from tfqreg.regularizers.sinusoidal import sine_squares
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import finite_difference, gradients
 
+from tests.tiny_nets import finite_difference, gradients
 from tfqreg import MSQE, Quantized, Uniform
 from tfqreg.regularizers.msqe import squared_error
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import dense_net, finite_difference, gradients, kernels, regression
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, finite_difference, gradients, kernels, regression
 from tfqreg import MSQE, Quantized, Uniform
 from tfqreg.export import export_tflite, verify
 from tfqreg.regularizers.power_of_two_scale import power_of_two_squares

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tiny_nets import dense_net, finite_difference, gradients, kernels, regression
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, finite_difference, gradients, kernels, regression
 from tfqreg.regularizers.rate import soft_bits
 
 

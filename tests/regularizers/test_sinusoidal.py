@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import dense_net, finite_difference, gradients, kernels, regression
 
 import tfqreg as tq
+from tests.tiny_nets import dense_net, finite_difference, gradients, kernels, regression
 from tfqreg import MSQE, WRPN, DoReFa, LearnedBits, PartialL2, Quantized, SinAReQ, SinReQ, Uniform
 from tfqreg.regularizers.sinusoidal import rise_at, sine_squares
 

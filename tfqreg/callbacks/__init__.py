@@ -9,7 +9,7 @@ from tfqreg.callbacks.monitor import Monitor, kernel_figures
 from tfqreg.callbacks.size_budget import SizeBudget
 from tfqreg.callbacks.stages import Stages
 from tfqreg.callbacks.stop import StopWhenSettled
-from tfqreg.wrap import quantized_layers
+from tfqreg.layers.queries import quantized_layers
 
 
 def callbacks_for(model: keras.Model) -> list[keras.callbacks.Callback]:

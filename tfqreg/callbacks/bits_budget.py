@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from tfqreg.callbacks.progress import Progress, sync
+from tfqreg.layers.queries import quantized_layers
 from tfqreg.regularizers import SinAReQ
-from tfqreg.wrap import quantized_layers
 
 # Settling weights move the entropy by some percent, and what is asked for is a limit.
 AIM, TOLERANCE = 0.97, 0.02

@@ -9,7 +9,7 @@ from keras import ops
 from tfqreg.callbacks.progress import Progress, sync
 from tfqreg.callbacks.stages import PRUNE_UNTIL
 from tfqreg.layers.kernel import QuantizedKernel, Stage
-from tfqreg.wrap import kernel_pairs
+from tfqreg.layers.queries import kernel_pairs
 
 
 class Incremental(Progress):

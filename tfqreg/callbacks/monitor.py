@@ -7,9 +7,9 @@ import numpy as np
 from keras import ops
 
 from tfqreg.callbacks.progress import sync
+from tfqreg.layers.queries import quantized_layers
 from tfqreg.quantizers import LearnedBits, MultiBit
 from tfqreg.quantizers.multibit import bases_a_weight
-from tfqreg.wrap import quantized_layers
 
 
 def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:

@@ -11,9 +11,9 @@ from keras import ops
 
 from tfqreg.callbacks.progress import Progress, sync
 from tfqreg.layers.kernel import QuantizedKernel, Stage
+from tfqreg.layers.queries import kernel_pairs
 from tfqreg.pruning.coded_size import code_bits
 from tfqreg.regularizers import Pruning
-from tfqreg.wrap import kernel_pairs
 
 Pair = tuple[QuantizedKernel, Any]
 Masks = dict[QuantizedKernel, np.ndarray]

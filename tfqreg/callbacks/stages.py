@@ -7,9 +7,9 @@ from typing import Any
 from tfqreg.callbacks.progress import Progress, sync
 from tfqreg.callbacks.watch import warn_of_divergence, warn_of_zeros
 from tfqreg.layers.kernel import QuantizedKernel, Stage
+from tfqreg.layers.queries import kernel_pairs
 from tfqreg.pruning.schedules import cubic, sparsity_at
 from tfqreg.regularizers import Pruning
-from tfqreg.wrap import kernel_pairs
 
 Pair = tuple[QuantizedKernel, Any]
 PRUNE_UNTIL = 0.45

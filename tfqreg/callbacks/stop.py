@@ -7,8 +7,8 @@ from keras import ops
 
 from tfqreg.callbacks.progress import sync
 from tfqreg.layers.kernel import QuantizedKernel
+from tfqreg.layers.queries import kernel_pairs
 from tfqreg.regularizers import LearnedPenalty
-from tfqreg.wrap import kernel_pairs
 
 
 def relative_error(kernel: QuantizedKernel, w: Any) -> float:

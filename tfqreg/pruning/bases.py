@@ -9,9 +9,9 @@ import numpy as np
 from keras import ops
 
 from tfqreg.layers.kernel import QuantizedKernel
+from tfqreg.layers.queries import quantized_layers
 from tfqreg.quantizers import MultiBit
 from tfqreg.quantizers.multibit import bases_a_weight
-from tfqreg.wrap import quantized_layers
 
 Pair = tuple[QuantizedKernel, keras.Variable]
 

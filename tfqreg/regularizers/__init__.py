@@ -4,7 +4,6 @@ from tfqreg.regularizers.coefficient import LearnedPenalty
 from tfqreg.regularizers.dampening import Dampening
 from tfqreg.regularizers.learned_bits import SinAReQ
 from tfqreg.regularizers.msqe import MSQE
-from tfqreg.regularizers.partial_l2 import PartialL2
 from tfqreg.regularizers.penalty import Penalty, Pruning
 from tfqreg.regularizers.qsin import QSin
 from tfqreg.regularizers.rate import Rate
@@ -14,7 +13,6 @@ __all__ = [
     "MSQE",
     "Dampening",
     "LearnedPenalty",
-    "PartialL2",
     "Penalty",
     "Pruning",
     "QSin",

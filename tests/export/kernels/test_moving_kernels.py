@@ -1,9 +1,9 @@
 """Kernels that move, resize or spread values: by hand and against plain loops."""
 
-import graphs
 import numpy as np
 import pytest
 
+from tests.export import graphs
 from tfqreg.export.ir import Graph, Op, Quantization, Tensor
 from tfqreg.export.simulate import simulate
 

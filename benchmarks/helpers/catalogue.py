@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import applications
 
+from .architectures import resnet18, shufflenet, super_resolution, super_resolution_transposed
 from .efficientnet_lite0 import efficientnet_lite0, preprocess
-from .networks import resnet18, shufflenet, super_resolution, super_resolution_transposed
 from .pretrained import cifar10_samples, imagenet_samples, resnet8, squeezenet, squeezenet_inputs
 
 LOGIT_SPREAD = 3.0  # standard deviation over the classes

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("tfqreg", "keras", "tensorflow", "numpy", "ai-edge-litert", "tflite-runtime", "tf-keras")
 
 

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from .networks import conv_norm, norm_relu, residual_head
+from .architectures import conv_norm, norm_relu, residual_head
 
 COLOUR = (32, 32, 3)
 

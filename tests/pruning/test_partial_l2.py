@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from tiny_nets import finite_difference, gradients
 
+from tests.tiny_nets import finite_difference, gradients
 from tfqreg import PartialL2, Quantized
 from tfqreg.layers.kernel import Stage
-from tfqreg.regularizers.partial_l2 import partial_squares
+from tfqreg.pruning.partial_l2 import partial_squares
 
 W = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 

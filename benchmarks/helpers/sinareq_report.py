@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 from .record import Cells
 
-PICTURE = Path(__file__).parents[1] / "docs" / "learned_bits.png"
+PICTURE = Path(__file__).parents[2] / "docs" / "learned_bits.png"
 PRESET = re.compile(r"(.*), activations (.*), (DoReFa|WRPN) (\d) bits, (with|without) SinReQ, seed (\d)")
 LEARNED = re.compile(r"(.*), (all|faithful, average|loss-aware, average) ([\d.]+) bits, seed \d")
 LABELS = {"all": "one width in all layers", "faithful": "learned, faithful", "loss-aware": "learned, loss-aware"}

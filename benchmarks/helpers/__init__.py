@@ -1,0 +1,1 @@
+"""What the benchmarks share: networks, data, photographs, and the record of a run."""
