@@ -24,10 +24,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from tqdm import tqdm
 
-from tfqreg.export.container import native, pack, unpack
-from tfqreg.export.container.decode import read_layout
-from tfqreg.export.container.locate import locate
-from tfqreg.export.container.sections import SectionType
+from tfqreg.export.container import pack, unpack
+from tfqreg.export.container.decoder import native
+from tfqreg.export.container.decoder.unpack import read_layout
+from tfqreg.export.container.encoder.locate import locate
+from tfqreg.export.container.format.sections import SectionType
 
 from .codecs import Codes, Measured, codecs, measure
 from .helpers.efficientnet_lite0 import efficientnet_lite0

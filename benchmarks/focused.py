@@ -20,7 +20,7 @@ import numpy as np
 
 import tfqreg as tq
 from tfqreg.export import export_tflite, inspect, verify
-from tfqreg.export.container.huffman import huffman_bytes
+from tfqreg.export.container.inspection.huffman import huffman_bytes
 from tfqreg.export.model import graph_inputs
 from tfqreg.export.runtimes import run
 from tfqreg.layers.queries import quantized_layers

@@ -26,7 +26,7 @@ def build(folder: Path) -> Path:
     if compiler is None:
         raise SystemExit("fuzz: clang is needed and not installed. Install clang.")
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
-    sources = [ROOT / "tests/device/fuzz.c", ROOT / "export/device/tqw.c"]
+    sources = [ROOT / "tests/export/device/fuzz.c", ROOT / "export/device/tqw.c"]
     target = folder / "target"
     subprocess.run([compiler, *FLAGS, "-I", ROOT / "export/device", *sources, "-o", target], check=True)
     for path in (ROOT / "tests/vectors/good").glob("*.tqw"):

@@ -27,7 +27,7 @@ from .cli_files import (
     writing,
 )
 from .container import format_account, inspect, pack, unpack
-from .container.locate import locate
+from .container.encoder.locate import locate
 from .runtimes import DEFAULT_RUNTIMES, RUNTIMES
 
 _CHECK_HELP = "List what keeps a model from its .tflite, or that from a target; exit code 1 for errors, 0 for warnings."

@@ -10,8 +10,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from .container import pack
+from .container.encoder.locate import locate
 from .container.files import write_atomically
-from .container.locate import locate
 from .int4 import holds_int4, int4_storage
 from .ir import Graph
 from .lower import lower

@@ -1,12 +1,12 @@
 """The `.tqw` container: a `.tflite` with its weights entropy-coded, restored byte for byte. See SPEC.md."""
 
-from .account import format_account
-from .decode import unpack
-from .encode import pack
-from .errors import ContainerError
+from .decoder.unpack import unpack
+from .encoder.pack import pack
 from .files import pack_file, unpack_file
-from .info import ContainerInfo, SpanInfo, TensorInfo, inspect
-from .limits import Limits
+from .format.errors import ContainerError
+from .format.limits import Limits
+from .inspection.account import format_account
+from .inspection.info import ContainerInfo, SpanInfo, TensorInfo, inspect
 
 __all__ = [
     "ContainerError",

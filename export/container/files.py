@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from .decode import Progress, unpack
-from .encode import pack
-from .errors import ContainerError
-from .limits import DEFAULT_LIMITS, Limits
+from .decoder.unpack import Progress, unpack
+from .encoder.pack import pack
+from .format.errors import ContainerError
+from .format.limits import DEFAULT_LIMITS, Limits
 
 
 def pack_file(

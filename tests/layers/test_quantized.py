@@ -1,6 +1,5 @@
 """The weight wrapper over every layer it is for."""
 
-
 import keras
 import numpy as np
 import pytest

@@ -1,0 +1,1 @@
+"""From a `.tflite` to the smallest container the format allows."""

@@ -1,0 +1,1 @@
+"""The layout of a container: what both directions read and write."""
