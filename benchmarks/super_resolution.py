@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 import tfqreg as tq
-from tfqreg.export import export_tflite, integer_model, verify
+from tfqreg.export import export_tflite, verify
+from tfqreg.export.tf_simulator import model as integer_model
 
 from .helpers import photos
 from .helpers.agreement import integer_logits

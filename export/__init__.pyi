@@ -6,7 +6,7 @@ from .container import pack_file as pack_file
 from .container import unpack as unpack
 from .container import unpack_file as unpack_file
 from .finding import Finding as Finding
-from .integer_model import integer_model as integer_model
+from .tf_simulator.model import integer_model as integer_model
 from .lower import lower as lower
 from .model import export_tflite as export_tflite
 from .model import verify as verify

@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
-from .ir import Graph, Quantization, Tensor
-from .kernels.call import Call
-from .tensorflow_steps import step
-from .tensorflow_values import codes, dequantize, quantize, tf
+from ..ir import Graph, Quantization, Tensor
+from ..kernels.call import Call
+from .steps import step
+from .values import codes, dequantize, quantize, tf
 
 
 class IntegerGraph(keras.layers.Layer):

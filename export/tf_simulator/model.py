@@ -2,8 +2,8 @@
 
 import keras
 
-from .ir import Graph
-from .lower import lower
+from ..ir import Graph
+from ..lower import lower
 
 
 def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras.Model:
@@ -34,7 +34,7 @@ def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras
             "integer_model runs on TensorFlow. Set KERAS_BACKEND=tensorflow before Keras is imported. "
             f"Received: backend={keras.backend.backend()!r}"
         )
-    from .tensorflow_graph import IntegerGraph
+    from .layer import IntegerGraph
 
     graph = model if isinstance(model, Graph) else lower(model)
     inputs = [keras.Input(graph.tensors[name].shape[1:], name=name) for name in graph.inputs]

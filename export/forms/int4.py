@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .ir import Graph, Tensor
+from ..ir import Graph, Tensor
 
 LARGEST_CODE = 7
 # FULLY_CONNECTED takes INT4 a tensor alone in tflite-runtime and TensorFlow Lite for Microcontrollers.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .ir import Graph, Op, Quantization
+from ..ir import Graph, Op, Quantization
 
 
 class Inputs(NamedTuple):

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from . import tensorflow_sums as sums
-from .kernels.arithmetic import INT8_MAX, INT8_MIN
-from .kernels.call import Call
-from .simulate import KERNELS
-from .tensorflow_values import codes, constant, dequantize, held, quantize, tf, zero_point
+from ..kernels.arithmetic import INT8_MAX, INT8_MIN
+from ..kernels.call import Call
+from ..simulate import KERNELS
+from . import sums
+from .values import codes, constant, dequantize, held, quantize, tf, zero_point
 
 Step = Callable[..., Any]  # takes the operator's activations in their order, without its constants
 

@@ -13,10 +13,10 @@ from tests.export import keras_nets as nets
 from tests.export.layer_cases import TRANSPOSED, joined
 from tfqreg.export import export_tflite, lower, simulate, verify, write_tflite
 from tfqreg.export.cli import main
+from tfqreg.export.forms.portable import portable, portable_weights
 from tfqreg.export.ir import Graph, Quantization
 from tfqreg.export.kernels.call import MODES
 from tfqreg.export.model import exported_graph, graph_inputs
-from tfqreg.export.portable import portable, portable_weights
 from tfqreg.export.runtimes import NOT_SIMULATED, RUNTIMES, missing
 from tfqreg.export.verify import compare
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .ir import Attribute, Graph, Op, Quantization, Tensor
+from ..ir import Attribute, Graph, Op, Quantization, Tensor
 from .portable_grids import FUSES_RELU, PRODUCTS, portable_grids
 
 WEIGHT_BITS, WEIGHT_SHIFT = 6, 2

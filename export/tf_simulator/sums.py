@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .kernels.arithmetic import INT8_MAX, INT8_MIN
-from .kernels.call import Call
-from .kernels.windows import windows
-from .tensorflow_values import activated, constant, tf, zero_point
+from ..kernels.arithmetic import INT8_MAX, INT8_MIN
+from ..kernels.call import Call
+from ..kernels.windows import windows
+from .values import activated, constant, tf, zero_point
 
 Step = Callable[..., Any]
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import tensorflow
 
-from .ir import Quantization, Tensor
-from .kernels.arithmetic import INT8_MAX, INT8_MIN, activation_bounds
-from .kernels.call import Call
+from ..ir import Quantization, Tensor
+from ..kernels.arithmetic import INT8_MAX, INT8_MIN, activation_bounds
+from ..kernels.call import Call
 
 tf: Any = tensorflow  # whose type stubs know no numpy arrays
 

@@ -7,7 +7,7 @@ import tfqreg as tq
 from tests.export import graphs
 from tests.export import keras_nets as nets
 from tfqreg.export import export_tflite, lower, simulate, unpack, verify, write_tflite
-from tfqreg.export.int4 import holds_int4, int4_storage
+from tfqreg.export.forms.int4 import holds_int4, int4_storage
 from tfqreg.export.model import graph_inputs
 from tfqreg.export.runtimes import missing
 from tfqreg.export.summary import summarize
