@@ -32,10 +32,10 @@ import tfqreg as tq
 from tfqreg.distill import DistillationLoss
 from tfqreg.export import container_size
 from tfqreg.export.container import inspect, pack
+from tfqreg.export.flatbuffer.write import write_tflite
 from tfqreg.export.lower import lower
 from tfqreg.export.model import graph_inputs
 from tfqreg.export.runtimes import run
-from tfqreg.export.tflite import write_tflite
 from tfqreg.export.verify import compare
 from tfqreg.norms import norms_of
 from tfqreg.optimizers import Mode

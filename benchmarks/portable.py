@@ -16,11 +16,11 @@ import numpy as np
 
 import tfqreg as tq
 from tfqreg.export import simulate, write_tflite
+from tfqreg.export.flatbuffer.write import debug_copy
 from tfqreg.export.ir import Graph
 from tfqreg.export.model import exported_graph, graph_inputs
 from tfqreg.export.runtimes import NOT_SIMULATED, RUNTIMES, missing, run
 from tfqreg.export.tf_simulator import model as integer_model
-from tfqreg.export.tflite import debug_copy
 from tfqreg.export.verify import simulator_mode
 
 from .floats import accuracy, train

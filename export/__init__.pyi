@@ -6,12 +6,12 @@ from .container import pack_file as pack_file
 from .container import unpack as unpack
 from .container import unpack_file as unpack_file
 from .finding import Finding as Finding
-from .tf_simulator.model import integer_model as integer_model
 from .lower import lower as lower
 from .model import export_tflite as export_tflite
 from .model import verify as verify
 from .simulate import simulate as simulate
 from .size import container_size as container_size
-from .tflite import kernel_exponents as kernel_exponents
-from .tflite import write_tflite as write_tflite
+from .tf_simulator.model import integer_model as integer_model
+from .flatbuffer.write import kernel_exponents as kernel_exponents
+from .flatbuffer.write import write_tflite as write_tflite
 from .verify import Report as Report

@@ -16,9 +16,9 @@ from tfqreg.wrap import quantize
 
 from .build import used
 from .finding import Finding
+from .flatbuffer.write import write_tflite
 from .lower import is_supported, lower_in_part, unsupported_error
 from .target import load_target, target_findings
-from .tflite import write_tflite
 
 
 def check(model: keras.Model, target: str | None = None) -> list[Finding]:

@@ -69,8 +69,8 @@ def _export(arguments: argparse.Namespace) -> int:
         targets.append(Path(arguments.container))
     check_targets(source, *targets)
     model = load_model(source)
+    from .flatbuffer.write import write_tflite
     from .model import exported_graph
-    from .tflite import write_tflite
 
     with bar("Exporting", total=2) as progress:
         with about(source):

@@ -12,12 +12,12 @@ from ai_edge_litert import schema_py_generated as schema
 from .container import pack
 from .container.encoder.locate import locate
 from .container.files import write_atomically
+from .flatbuffer.write import write_tflite
 from .forms.int4 import holds_int4, int4_storage
 from .forms.portable import portable as portable_form
 from .ir import Graph
 from .lower import lower
 from .simulate import Arrays
-from .tflite import write_tflite
 from .verify import DEFAULT_RUNTIMES, Report, compare
 
 Samples = np.ndarray | Sequence[np.ndarray] | dict[str, np.ndarray]

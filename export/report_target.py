@@ -42,8 +42,8 @@ def _file(model: Any, tflite: File, container: File) -> bytes | None:
         return tflite if isinstance(tflite, bytes) else Path(tflite).read_bytes()
     if container is not None:
         return unpack(container if isinstance(container, bytes) else Path(container).read_bytes())
+    from .flatbuffer.write import write_tflite
     from .lower import lower
-    from .tflite import write_tflite
 
     try:
         return write_tflite(lower(model))

@@ -3,8 +3,8 @@
 import keras
 
 from .container import pack
+from .flatbuffer.write import write_tflite
 from .model import exported_graph
-from .tflite import write_tflite
 
 
 def container_size(model: keras.Model, scale_dtype: str = "bfloat16") -> int:

@@ -119,8 +119,8 @@ def summarize_model(model: Any) -> Summary:
     """
     from tfqreg.layers.queries import quantized_layers
 
+    from .flatbuffer.write import write_tflite
     from .lower import lower
-    from .tflite import write_tflite
 
     if not quantized_layers(model):
         return Summary(tuple(float_rows(model)), sum(int(np.prod(w.shape)) * 4 for w in model.weights))

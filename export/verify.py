@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import runtimes as runners
+from .flatbuffer.write import debug_copy
 from .ir import Graph
 from .runtimes import DEFAULT_RUNTIMES
 from .simulate import Arrays, chunks, named_inputs, simulate
-from .tflite import debug_copy
 
 _CHUNK_ELEMENTS = 1 << 26
 _MODES = {"litert": "f32", "tensorflow": "f32-tf", "tflite-runtime-ref": "ref", "tflite-micro": "ref-micro"}

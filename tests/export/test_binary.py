@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tests.export import graphs
+from tfqreg.export.flatbuffer.write import write_tflite
 from tfqreg.export.ir import Graph
 from tfqreg.export.runtimes import RUNTIMES, missing
 from tfqreg.export.simulate import simulate
-from tfqreg.export.tflite import write_tflite
 from tfqreg.export.verify import compare
 
 INSTALLED = [name for name in RUNTIMES if missing(name) is None]

@@ -8,9 +8,9 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from tests.export import graphs
+from tfqreg.export.flatbuffer.write import write_tflite
 from tfqreg.export.npu import compile_for_npu, missing_vela
 from tfqreg.export.target import load_target, target_findings, target_names
-from tfqreg.export.tflite import write_tflite
 
 ETHOS = [name for name in target_names() if load_target(name).vela]
 pytestmark = pytest.mark.skipif(missing_vela() is not None, reason="ethos-u-vela is not installed")

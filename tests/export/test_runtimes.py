@@ -9,9 +9,9 @@ import pytest
 
 from tests.export import graphs
 from tfqreg.export import runtimes
+from tfqreg.export.flatbuffer.write import debug_copy, write_tflite
 from tfqreg.export.ir import Graph
 from tfqreg.export.runtimes import RUNTIMES, missing, run
-from tfqreg.export.tflite import debug_copy, write_tflite
 
 INSTALLED = [name for name in RUNTIMES if missing(name) is None]
 

@@ -7,10 +7,10 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tests.export import graphs
 from tfqreg.export import target as targets
-from tfqreg.export.operators import OPERATORS
+from tfqreg.export.flatbuffer.operators import OPERATORS
+from tfqreg.export.flatbuffer.write import write_tflite
 from tfqreg.export.runtimes import missing, run
 from tfqreg.export.target import MEASURES, load_target, target_findings, target_names
-from tfqreg.export.tflite import write_tflite
 
 
 @pytest.mark.parametrize("name", target_names())

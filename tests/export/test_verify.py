@@ -8,8 +8,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from tests.export import graphs
+from tfqreg.export.flatbuffer.write import write_tflite
 from tfqreg.export.runtimes import MICRO, RUNTIMES, missing
-from tfqreg.export.tflite import write_tflite
 from tfqreg.export.verify import Difference, compare, simulator_mode
 
 INSTALLED = [name for name in RUNTIMES if missing(name) is None and name != MICRO]

@@ -14,9 +14,9 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from .container.format.elements import pack_elements, to_elements
-from .ir import Graph, Op, Quantization, Tensor
-from .kernels.windows import stride_remainder
+from ..container.format.elements import pack_elements, to_elements
+from ..ir import Graph, Op, Quantization, Tensor
+from ..kernels.windows import stride_remainder
 from .operators import OPERATORS
 
 _FILE_IDENTIFIER = b"TFL3"

@@ -7,8 +7,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from tests.export import graphs
+from tfqreg.export.flatbuffer.write import debug_copy, write_tflite
 from tfqreg.export.ir import Graph, Op, Quantization, Tensor
-from tfqreg.export.tflite import debug_copy, write_tflite
 
 
 def parse(tflite: bytes) -> schema.ModelT:

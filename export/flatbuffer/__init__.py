@@ -1,0 +1,1 @@
+"""Integer graphs as  files, written and read."""
