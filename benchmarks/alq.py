@@ -33,10 +33,10 @@ from tfqreg.distill import DistillationLoss
 from tfqreg.export import container_size
 from tfqreg.export.container import inspect, pack
 from tfqreg.export.flatbuffer.write import write_tflite
-from tfqreg.export.lower import lower
-from tfqreg.export.model import graph_inputs
-from tfqreg.export.runtimes import run
-from tfqreg.export.verify import compare
+from tfqreg.export.lowering.lower import lower
+from tfqreg.export.verification.compare import compare
+from tfqreg.export.verification.runtimes import run
+from tfqreg.export.verification.samples import graph_inputs
 from tfqreg.norms import norms_of
 from tfqreg.optimizers import Mode
 from tfqreg.projection import projected

@@ -16,7 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 import tfqreg as tq
-from tfqreg.export import lower, simulate
+from tfqreg.export import simulator as simulate
+from tfqreg.export.lowering import lower
 from tfqreg.export.tf_simulator import model as integer_model
 
 from .helpers.record import write_result

@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image
 
 import tfqreg as tq
-from tfqreg.export import export_tflite, verify
+from tfqreg.export import export_tflite
 from tfqreg.export.tf_simulator import model as integer_model
+from tfqreg.export.verification import compare as verify
 
 from .helpers import photos
 from .helpers.agreement import integer_logits

@@ -7,8 +7,8 @@ the BatchNorm, ReLU and quantizer that follow.
 from tfqreg.graph import Node
 from tfqreg.placement import INFERENCE_IDENTITY
 
-from ..build import Builder, Value, static_shape
 from . import activations, affine, elementwise, layout, pooling, products, resizing, slicing
+from .builder import Builder, Value, static_shape
 from .common import Lowering, same_value
 
 

@@ -8,9 +8,9 @@ from keras import ops
 from tfqreg.graph import Node
 from tfqreg.placement import FIXED_GRIDS, function_name
 
-from ..build import SHARES_GRID, Builder, Open, Value, static_shape
 from ..ir import Attribute, Quantization
 from .affine import folded
+from .builder import SHARES_GRID, Builder, Open, Value, static_shape
 from .common import Lowering, same_value
 
 FUSED = {"linear": "NONE", "relu": "RELU", "relu6": "RELU6"}

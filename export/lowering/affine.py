@@ -9,10 +9,10 @@ from tfqreg.graph import Node
 from tfqreg.layers import Quantized
 from tfqreg.placement import kind
 
-from ..build import Builder, Open, Value, static_shape
-from ..fold import FoldedWeights, identity_weights
 from ..ir import Attribute
+from .builder import Builder, Open, Value, static_shape
 from .common import Lowering
+from .fold import FoldedWeights, identity_weights
 
 
 def affine(builder: Builder, node: Node) -> Value:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfqreg.graph import Node
 
-from ..build import Builder, Value
+from .builder import Builder, Value
 
 Lowering = Callable[[Builder, Node], Value | list[Value]]
 

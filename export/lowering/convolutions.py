@@ -9,11 +9,11 @@ import numpy as np
 from tfqreg.graph import Node
 from tfqreg.layers import Quantized
 
-from ..build import Builder, Open, image_shape, static_shape
-from ..fold import weights_of
 from ..ir import Attribute
 from ..kernels.windows import Pair, padding_before_after, stride_remainder
+from .builder import Builder, Open, image_shape, static_shape
 from .common import channels_last, padded, pair
+from .fold import weights_of
 
 
 def convolution(builder: Builder, node: Node, wrapper: Quantized) -> Open:

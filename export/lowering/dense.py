@@ -8,8 +8,8 @@ import numpy as np
 from tfqreg.graph import Node
 from tfqreg.layers import Quantized
 
-from ..build import Builder, Open, image_shape, static_shape
-from ..fold import weights_of
+from .builder import Builder, Open, image_shape, static_shape
+from .fold import weights_of
 
 
 def dense(builder: Builder, node: Node, wrapper: Quantized) -> Open:

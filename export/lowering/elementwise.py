@@ -8,9 +8,9 @@ from keras import ops
 from tfqreg.affine import affine_of, constant_operand
 from tfqreg.graph import Node
 
-from ..build import Builder, Open, Value, same, static_shape
 from ..ir import Quantization
 from .affine import affine
+from .builder import Builder, Open, Value, same, static_shape
 from .common import Lowering
 
 _RANK = 4  # the reference kernels broadcast over no more axes

@@ -4,7 +4,7 @@ import numpy as np
 
 from tfqreg.graph import Node
 
-from ..build import Builder, Open, Value, static_shape
+from .builder import Builder, Open, Value, static_shape
 from .common import Lowering, channels_last, padded
 
 # TensorFlow Lite for Microcontrollers transposes 5 axes at most.

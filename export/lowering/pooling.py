@@ -6,8 +6,8 @@ import numpy as np
 
 from tfqreg.graph import Node
 
-from ..build import Builder, Open, Pool, Value, image_shape, static_shape
 from ..ir import Attribute
+from .builder import Builder, Open, Pool, Value, image_shape, static_shape
 from .common import Lowering, channels_last, pair
 
 

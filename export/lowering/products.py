@@ -9,13 +9,13 @@ from tfqreg.graph import Node
 from tfqreg.layers import Quantized
 from tfqreg.placement import activation_name
 
-from ..build import Builder, Open, Value, image_shape, static_shape
-from ..fold import fold_norm, identity_weights, scale_exponents
 from ..ir import Attribute
 from .activations import FUSED
+from .builder import Builder, Open, Value, image_shape, static_shape
 from .common import Lowering
 from .convolutions import convolution, transposed_convolution
 from .dense import dense, einsum_dense
+from .fold import fold_norm, identity_weights, scale_exponents
 
 
 def _quantized(builder: Builder, node: Node) -> Value:

@@ -4,7 +4,7 @@ import numpy as np
 
 from tfqreg.graph import Node
 
-from ..build import Builder, Value, image_shape, static_shape
+from .builder import Builder, Value, image_shape, static_shape
 from .common import Lowering, channels_last
 
 KINDS = {"nearest": "RESIZE_NEAREST_NEIGHBOR", "bilinear": "RESIZE_BILINEAR"}

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfqreg.graph import Node
 
-from ..build import Builder, Value, static_shape
+from .builder import Builder, Value, static_shape
 from .common import Lowering, channels_last
 
 

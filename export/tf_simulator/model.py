@@ -3,7 +3,7 @@
 import keras
 
 from ..ir import Graph
-from ..lower import lower
+from ..lowering.lower import lower
 
 
 def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras.Model:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..kernels.arithmetic import INT8_MAX, INT8_MIN
 from ..kernels.call import Call
-from ..simulate import KERNELS
+from ..simulator import KERNELS
 from . import sums
 from .values import codes, constant, dequantize, held, quantize, tf, zero_point
 

@@ -9,8 +9,8 @@ from keras import layers
 
 import tfqreg as tq
 from tfqreg.export.ir import Graph
-from tfqreg.export.model import graph_inputs
-from tfqreg.export.simulate import simulate
+from tfqreg.export.simulator import simulate
+from tfqreg.export.verification.samples import graph_inputs
 from tfqreg.layers.quantized import kernel_names
 
 Tensor = Any

@@ -19,9 +19,10 @@ from keras import layers, ops
 import tfqreg as tq
 from benchmarks.helpers.architectures import resnet18
 from tests.export import keras_nets as nets
-from tfqreg.export import fold, lower, write_tflite
-from tfqreg.export.model import graph_inputs
-from tfqreg.export.runtimes import run
+from tfqreg.export import write_tflite
+from tfqreg.export.lowering import fold, lower
+from tfqreg.export.verification.runtimes import run
+from tfqreg.export.verification.samples import graph_inputs
 from tfqreg.graph import FlatGraph, flatten
 from tfqreg.layers import Quantized, QuantizedActivation
 

@@ -10,7 +10,7 @@ import pytest
 from tests.export import small_model
 from tfqreg import export
 from tfqreg.export import export_tflite
-from tfqreg.export.npu import missing_vela
+from tfqreg.export.targets.vela import missing_vela
 
 MODULES = [module.name for module in pkgutil.iter_modules(export.__path__) if not module.ispkg]
 

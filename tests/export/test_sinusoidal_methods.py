@@ -10,9 +10,10 @@ import pytest
 
 import tfqreg as tq
 from tests.tiny_nets import conv_net, kernels
-from tfqreg.export import export_tflite, unpack, verify
-from tfqreg.export.report import write_report
-from tfqreg.export.summary import summarize, summarize_model
+from tfqreg.export import export_tflite, unpack
+from tfqreg.export.report.html.html import write_report
+from tfqreg.export.report.html.summary import summarize, summarize_model
+from tfqreg.export.verification import compare as verify
 from tfqreg.layers.queries import activation_layers
 
 IMAGES = np.random.default_rng(0).random((24, 8, 8, 2), np.float32)
@@ -60,7 +61,9 @@ def test_mixed_learned_widths_run_exactly_and_are_shown_by_kernel(tmp_path):
     for rows in (summarize_model(q).rows, summarize((tmp_path / "m.tflite").read_bytes()).rows):
         assert {row.name.split("/")[0]: row.bits for row in rows} == expected
     inspected = subprocess.run(
-        [sys.executable, "-m", "tfqreg.export.cli", "inspect", str(tmp_path / "m.tqw")], capture_output=True, text=True
+        [sys.executable, "-m", "tfqreg.export.cli", "inspect", str(tmp_path / "m.tqw")],
+        capture_output=True,
+        text=True,
     ).stdout
     lines = {line.split("/")[0]: line.split() for line in inspected.splitlines() if "/kernel" in line}
     assert {name: words.count(str(expected[name])) > 0 for name, words in lines.items()} == dict.fromkeys(lines, True)

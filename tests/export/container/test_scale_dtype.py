@@ -8,7 +8,8 @@ import pytest
 from keras import layers
 
 import tfqreg as tq
-from tfqreg.export import export_tflite, inspect, verify
+from tfqreg.export import export_tflite, inspect
+from tfqreg.export.verification import compare as verify
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 from tests.export import graphs
 from tfqreg.export.ir import Graph, Op, Quantization, Tensor
-from tfqreg.export.simulate import simulate
+from tfqreg.export.simulator import simulate
 
 GRID = Quantization(np.float32(0.5), 3)
 

@@ -11,8 +11,9 @@ from benchmarks.helpers.architectures import resnet18, shufflenet, super_resolut
 from benchmarks.helpers.catalogue import Network, application, random_images
 from benchmarks.helpers.efficientnet_lite0 import efficientnet_lite0, preprocess
 from benchmarks.helpers.pretrained import cifar10_samples, imagenet_samples, resnet8, squeezenet, squeezenet_inputs
-from tfqreg.export import export_tflite, verify
-from tfqreg.export.runtimes import missing
+from tfqreg.export import export_tflite
+from tfqreg.export.verification import compare as verify
+from tfqreg.export.verification.runtimes import missing
 
 RUNTIMES = [name for name in ("litert", "tensorflow", "tflite-runtime-ref", "tflite-micro") if missing(name) is None]
 RANDOM = {

@@ -1,0 +1,5 @@
+"""The console command `tfqreg`."""
+
+from .commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,231 @@
+"""The console command `tfqreg`.
+
+Keras loads inside the commands that read a `.keras`, so that the others start at once.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..container import format_account, inspect, pack, unpack
+from ..container.encoder.locate import locate
+from ..verification.runtimes import DEFAULT_RUNTIMES, RUNTIMES
+from .check import run_check
+from .files import (
+    UserError,
+    about,
+    bar,
+    check_targets,
+    kind_of,
+    load_history,
+    load_model,
+    load_samples,
+    quiet,
+    read,
+    write,
+    writing,
+)
+
+_CHECK_HELP = "List what keeps a model from its .tflite, or that from a target; exit code 1 for errors, 0 for warnings."
+_RUNTIMES_HELP = f"of {', '.join(RUNTIMES)}; {', '.join(DEFAULT_RUNTIMES)} by default"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as any other wrong input: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. See {self.prog} --help")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns 0, or 1 where `verify` or `check` finds an error, or 2 for wrong input.
+
+    Args:
+        argv: the command line without the program's name; the process's own by default.
+
+    Example:
+        >>> main(["pack", "m.tflite", "-o", "m.tqw"])
+        m.tqw: ... bytes, ... times smaller than m.tflite
+        0
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+        return arguments.run(arguments)
+    except UserError as error:
+        print("tfqreg:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tfqreg: interrupted, nothing was written", file=sys.stderr)
+        return 130
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    source, targets = Path(arguments.model), [Path(arguments.output)]
+    if arguments.container:
+        targets.append(Path(arguments.container))
+    check_targets(source, *targets)
+    model = load_model(source)
+    from ..export import exported_graph
+    from ..flatbuffer.write import write_tflite
+
+    with bar("Exporting", total=2) as progress:
+        with about(source):
+            forms = (arguments.float_io, arguments.portable, arguments.storage, arguments.scale_dtype)
+            graph = exported_graph(model, *forms)
+            files = [write_tflite(graph)]
+        progress.update()
+        if arguments.container:
+            files.append(pack(files[0]))
+    for target, data in zip(targets, files, strict=True):
+        write(target, data)
+        print(f"{target}: {len(data):,} bytes")
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    return _convert(arguments, "tflite", pack, "smaller")
+
+
+def _unpack(arguments: argparse.Namespace) -> int:
+    return _convert(arguments, "tqw", lambda data, progress, base: unpack(data, progress=progress, base=base), "larger")
+
+
+def _convert(arguments: argparse.Namespace, kind: str, convert: Callable[..., bytes], word: str) -> int:
+    source, target = Path(arguments.file), Path(arguments.output)
+    check_targets(source, target)
+    data = read(source, kind)
+    base = read(Path(arguments.base), "tflite", "tqw") if arguments.base else None
+    with bar(source.name, unit="B", unit_scale=True) as shown, about(source):
+
+        def progress(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        result = convert(data, progress=progress, base=base)
+    write(target, result)
+    ratio = len(data) / len(result) if word == "smaller" else len(result) / len(data)
+    print(f"{target}: {len(result):,} bytes, {ratio:.1f} times {word} than {source}")
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from ..report.summary import format_summary
+
+    path = Path(arguments.file)
+    summary = _summary_of(path)
+    print(json.dumps(asdict(summary), indent=2) if arguments.json else format_summary(summary))
+    if not arguments.json and kind_of(data := read(path, "keras", "tflite", "tqw")) == "tqw":
+        print(f"\n{format_account(inspect(data))}")
+    return 0
+
+
+def _summary_of(path: Path) -> Any:
+    from ..report.summary import summarize, summarize_model
+
+    parts = _parts_of(path)
+    with bar(f"Measuring {path.name}", total=1), about(path):
+        if "model" in parts:
+            return summarize_model(parts["model"])
+        return summarize(**parts)
+
+
+def _parts_of(path: Path) -> dict[str, Any]:
+    """Returns what a file holds: "model", or "tflite" and "container"."""
+    data = read(path, "keras", "tflite", "tqw")
+    kind = kind_of(data)
+    if kind == "keras":
+        return {"model": load_model(path, quantized=False)}
+    with bar(f"Reading {path.name}", total=1), about(path):
+        if kind == "tqw":
+            return {"tflite": unpack(data), "container": data}
+        return {"tflite": data, "container": pack(data)}
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    source, target = Path(arguments.file), Path(arguments.output)
+    check_targets(source, target)
+    history = load_history(Path(arguments.history)) if arguments.history else {}
+    parts = _parts_of(source)
+    from ..report.html import write_report
+
+    curves = {name: history[name] for name in ("float", "quantized") if name in history}
+    others = {name: history.get(name) for name in ("figures", "result")}
+    with bar("Drawing", total=1), about(source), writing(target):
+        write_report(target, **parts, history=curves, **others, target=arguments.target)
+    print(f"{target}: {target.stat().st_size:,} bytes")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    samples = load_samples(Path(arguments.samples))
+    with about(arguments.tflite):
+        locate(read(Path(arguments.tflite), "tflite"))
+    model = load_model(Path(arguments.model))
+    from ..verification.verify import verify
+
+    count = max(map(len, samples.values())) if isinstance(samples, dict) else len(samples)
+    comparing = bar("Comparing", total=count, unit="sample")
+    with comparing as progress, about(arguments.tflite, arguments.samples), quiet():
+        report = verify(model, arguments.tflite, samples, arguments.runtimes, progress.update)
+    print(report)
+    return 0 if report.exact else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="tfqreg",
+        description="Quantized Keras models as integer .tflite and coded .tqw files.",
+        epilog="example: tfqreg export m.keras -o m.tflite --container m.tqw",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], summary: str, example: str) -> Any:
+        added = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=f"example: tfqreg {name} {example}",
+        )
+        added.set_defaults(run=run)
+        return added
+
+    export = command("export", _export, "Write a quantized .keras as .tflite.", "m.keras -o m.tflite --container m.tqw")
+    export.add_argument("model", help="the quantized .keras")
+    export.add_argument("-o", "--output", required=True, help="the .tflite to write")
+    export.add_argument("--container", help="a .tqw to write as well")
+    export.add_argument("--float-io", action="store_true", help="float32 inputs and outputs; int8 by default")
+    export.add_argument("--portable", action="store_true", help="bit-exact on every interpreter, at some accuracy")
+    export.add_argument("--storage", choices=("int8", "int4"), default="int8", help="of the weights; int8 by default")
+    dtypes = ("float32", "bfloat16")
+    export.add_argument("--scale-dtype", choices=dtypes, default="float32", help="of weight scales; float32 by default")
+    for name, run, source, target in (("pack", _pack, "tflite", "tqw"), ("unpack", _unpack, "tqw", "tflite")):
+        convert = command(name, run, f"Turn a .{source} into a .{target}.", f"m.{source} -o m.{target}")
+        convert.add_argument("file", help=f"the .{source}")
+        convert.add_argument("-o", "--output", required=True, help=f"the .{target} to write")
+        convert.add_argument("--base", help="the .tflite or .tqw that a delta builds on")
+    show = command("inspect", _inspect, "Show where the bytes of a model go.", "m.tqw")
+    show.add_argument("file", help="a .keras, .tflite or .tqw")
+    show.add_argument("--json", action="store_true", help="print JSON; a table by default")
+    examine = command("check", run_check, _CHECK_HELP, "m.keras --target ethos-u55-128")
+    examine.add_argument("file", help="a .keras, quantized or not; or a .tflite, with --target")
+    verify = command(
+        "verify",
+        _verify,
+        "Count the elements in which a .tflite differs from its model; exit code 1 where any does.",
+        "m.keras m.tflite --samples x.npy",
+    )
+    verify.add_argument("model", help="the quantized .keras")
+    verify.add_argument("tflite", help="the .tflite exported from it")
+    verify.add_argument("--samples", required=True, help=".npy of what the model takes, or .npz by input name")
+    verify.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=DEFAULT_RUNTIMES, help=_RUNTIMES_HELP)
+    report = command("report", _report, "Write a report as one HTML page.", "m.keras -o report.html")
+    report.add_argument("file", help="a .keras, .tflite or .tqw")
+    report.add_argument("-o", "--output", required=True, help="the .html to write")
+    report.add_argument("--history", help='.json with any of "float", "quantized", "figures" and "result"')
+    for added in (examine, report):
+        added.add_argument("--target", help="what it is to run on, such as ethos-u55-128 or tflite-micro")
+    return parser

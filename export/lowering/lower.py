@@ -1,0 +1,183 @@
+"""Lowers a quantized Keras model to the integer graph.
+
+Every tensor between operators is int8, on the grid of the activation quantizer that follows it. A convolution, with
+the BatchNorm and ReLU behind it, stays open until that quantizer gives it an output grid; then it becomes one operator.
+Weight codes go in as they are: BatchNorm folds into the scales and the int32 bias.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tfqreg.graph import Edge, FlatGraph, Node, flatten
+from tfqreg.layers import Quantized, QuantizedActivation
+from tfqreg.layers.quantized import kernel_names
+from tfqreg.layers.queries import activation_layers, quantized_layers
+from tfqreg.placement import INFERENCE_IDENTITY
+
+from ..ir import Graph
+from . import LOWERINGS
+from .affine import with_gain_ahead
+from .builder import Builder, grid_of, static_shape, used
+
+
+def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float32") -> Graph:
+    """Returns the integer graph of a quantized model.
+
+    Args:
+        model: what `tfqreg.quantize` returned, trained or calibrated; or any Functional or Sequential model of wrapped
+            layers with an activation quantizer wherever a tensor arises.
+        float_io: float32 inputs and outputs, with a QUANTIZE and a DEQUANTIZE at the ends; int8 by default.
+        scale_dtype: "bfloat16" rounds the scales of weights to it, "float32", the default, does not.
+
+    Raises:
+        TypeError: for a subclassed model.
+        ValueError: for a layer that has no integer form or is not quantized, and for scales that are not set.
+    """
+    graph, problems = lower_in_part(model, float_io, scale_dtype)
+    if problems:
+        raise problems[0]
+    return used(graph)
+
+
+def lower_in_part(
+    model: keras.Model, float_io: bool = False, scale_dtype: str = "float32"
+) -> tuple[Graph, list[ValueError]]:
+    """Returns the integer graph of what can be lowered, and an error for everything that cannot.
+
+    What is behind a node that fails is not lowered, up to the next activation quantizer.
+
+    Args:
+        model, float_io, scale_dtype: as `lower`.
+
+    Raises:
+        TypeError, ValueError: for a model without a graph: subclassed, or of unknown input shape.
+    """
+    flat, builder = flatten(model), Builder(scale_dtype)
+    problems = [unsupported_error(node) for node in flat.nodes if not is_supported(node)]
+    if not (quantized_layers(model) or activation_layers(model)):
+        return builder.graph, [*problems, _calibrate_first(model)]
+    problems += [_float_weights(node) for node in flat.nodes if is_supported(node) and not _is_lowered(node)]
+    problems += _shared_weights(flat)
+    for edge in flat.inputs:
+        if all(is_supported(node) for node in edge.consumers):
+            _attempt(lambda edge=edge: _input(builder, edge, float_io), problems)
+    for node in flat.nodes:
+        if not _is_lowered(node):
+            continue
+        if all(edge in builder.values for edge in node.inputs):
+            _attempt(lambda node=node: _node(builder, node), problems)
+        elif isinstance(node.operation, QuantizedActivation):
+            _attempt(lambda node=node: _resume(builder, node), [])
+    for edge in flat.outputs:
+        if edge in builder.values:
+            _attempt(lambda edge=edge: _output(builder, edge, float_io), problems)
+    return builder.graph, problems
+
+
+def _attempt(step: Callable[[], None], problems: list[ValueError]) -> None:
+    try:
+        step()
+    except ValueError as error:
+        if str(error) not in map(str, problems):
+            problems.append(error)
+
+
+def _node(builder: Builder, node: Node) -> None:
+    values = with_gain_ahead(LOWERINGS[type(node.operation).__name__], builder, node)
+    builder.values.update(zip(node.outputs, values if isinstance(values, list) else [values], strict=True))
+
+
+def _resume(builder: Builder, node: Node) -> None:
+    """Puts a tensor where the operator that should compute it has failed, so that what follows is lowered too."""
+    shape = static_shape(node.outputs[0], node.path)
+    builder.values[node.outputs[0]] = builder.tensor(node.path, shape, grid_of(node.operation))
+
+
+def _input(builder: Builder, edge: Edge, float_io: bool) -> None:
+    name = edge.keras_tensor.name
+    first = _first_operations(edge)
+    quantizer = next(iter(first), None)
+    if len(first) != 1 or not isinstance(quantizer, QuantizedActivation):
+        raise ValueError(
+            f"{name}: a model input needs one QuantizedActivation right behind it. tfqreg.quantize(model) places it. "
+            f"Received: {', '.join(sorted(operation.name for operation in first)) or 'nothing'}"
+        )
+    shape, grid = static_shape(edge, name), grid_of(quantizer)
+    if float_io:
+        source = builder.tensor(name, shape, None, "float32")
+        tensor = builder.emit("QUANTIZE", (source,), builder.tensor(f"{name}_int8", shape, grid))
+    else:
+        source = tensor = builder.tensor(name, shape, grid)
+    builder.graph.inputs.append(source)
+    builder.values[edge] = tensor
+
+
+def _first_operations(edge: Edge) -> set[Any]:
+    """Returns the operations an input meets, layers that only training uses left out."""
+    found = set()
+    for node in edge.consumers:
+        ignored = type(node.operation).__name__ in INFERENCE_IDENTITY
+        found |= _first_operations(node.outputs[0]) if ignored else {node.operation}
+    return found
+
+
+def _output(builder: Builder, edge: Edge, float_io: bool) -> None:
+    name = builder.integer(edge, "the model's output")
+    if name in builder.graph.inputs or name in builder.graph.outputs:
+        raise ValueError(f"{name}: one tensor is two ends of the model. Put an operation between them.")
+    if float_io:
+        target = builder.tensor(f"{name}_float", builder.graph.tensors[name].shape, None, "float32")
+        name = builder.emit("DEQUANTIZE", (name,), target)
+    builder.graph.outputs.append(name)
+
+
+def _is_lowered(node: Node) -> bool:
+    return type(node.operation).__name__ in LOWERINGS
+
+
+def is_supported(node: Node) -> bool:
+    """Returns whether a layer has an integer form, wrapped where it has a kernel."""
+    layer = node.operation
+    return _is_lowered(node) or (isinstance(layer, keras.layers.Layer) and bool(kernel_names(layer)))
+
+
+def unsupported_error(node: Node) -> ValueError:
+    """Returns the error for a layer that no lowering function takes."""
+    return ValueError(
+        f"{node.path}: {type(node.operation).__name__} has no integer form. Replace it by one of "
+        f"{', '.join(sorted(LOWERINGS))}, or leave it outside the exported model. "
+        f"Received: {type(node.operation).__name__}"
+    )
+
+
+def _float_weights(node: Node) -> ValueError:
+    return ValueError(
+        f"{node.path}: {type(node.operation).__name__} holds float weights on the way to integers. Give it a rule "
+        "without skip in tfqreg.quantize(model, rules), or wrap it in tfqreg.Quantized."
+    )
+
+
+def _calibrate_first(model: keras.Model) -> ValueError:
+    return ValueError(
+        f"{model.name}: the model has no quantizers. Call q = tfqreg.quantize(model), then train q or call "
+        f"tfqreg.calibrate(q, data), and export q. Received: {type(model).__name__} with float layers"
+    )
+
+
+def _shared_weights(flat: FlatGraph) -> list[ValueError]:
+    """Returns an error for every kernel that two wrappers hold, each with a scale of its own."""
+    owners: dict[int, Node] = {}
+    problems = []
+    for node in flat.nodes:
+        if isinstance(node.operation, Quantized):
+            owner = owners.setdefault(id(node.operation.layer), node)
+            if owner.operation is not node.operation:
+                problems.append(
+                    ValueError(
+                        f"{node.path}: its weights have a scale of their own in {owner.path} as well. Wrap the layer "
+                        "once and call that wrapper in both places. Received: one layer in two tfqreg.Quantized"
+                    )
+                )
+    return problems

@@ -1,0 +1,1 @@
+"""The proof that a `.tflite` equals its simulator on every runtime."""

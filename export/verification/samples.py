@@ -1,0 +1,42 @@
+"""Samples in the model's own units, as the inputs of its integer graph."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..ir import Graph
+from ..simulator import Arrays
+
+Samples = np.ndarray | Sequence[np.ndarray] | dict[str, np.ndarray]
+
+
+def graph_inputs(graph: Graph, samples: Samples) -> Arrays:
+    """Returns a graph's inputs for samples in the model's own units, rounded to the input's grid where that is int8.
+
+    Raises:
+        ValueError: for samples of a wrong number, shape or dtype.
+    """
+    arrays = [samples] if isinstance(samples, np.ndarray) else samples
+    if not isinstance(arrays, dict):
+        if len(arrays) != len(graph.inputs):
+            raise ValueError(f"Give one array for each input {graph.inputs}. Received: {len(arrays)} arrays")
+        arrays = dict(zip(graph.inputs, arrays, strict=True))
+    return {name: _on_grid(graph, name, array) for name, array in arrays.items()}
+
+
+def _on_grid(graph: Graph, name: str, array: np.ndarray) -> np.ndarray:
+    tensor = graph.tensors.get(name)
+    if tensor is None or name not in graph.inputs:
+        raise ValueError(f"{name}: the model has no such input. Its inputs: {graph.inputs}")
+    if array.shape[1:] != tensor.shape[1:] or array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{name}: samples must be numbers of shape (batch, {', '.join(map(str, tensor.shape[1:]))}). "
+            f"Received: {array.dtype} of shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: samples hold NaN or infinity. Received: {int((~np.isfinite(array)).sum())} of them")
+    if tensor.quantization is None:
+        return array.astype(np.float32)
+    grid = tensor.quantization
+    codes = np.rint(array.astype(np.float32) / grid.scale) + grid.zero_point
+    return np.clip(codes, -128, 127).astype(np.int8)
