@@ -29,7 +29,7 @@ import numpy as np
 from keras import ops
 
 import tfqreg as tq
-from tfqreg.distill import DistillationLoss
+from tfqreg.distillation import DistillationLoss
 from tfqreg.export import container_size
 from tfqreg.export.container import inspect, pack
 from tfqreg.export.flatbuffer.write import write_tflite

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 import tfqreg as tq
-from tfqreg.distill import DistillationLoss
+from tfqreg.distillation import DistillationLoss
 from tfqreg.export import export_tflite
 
 from .helpers import photos

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfqreg.graph import clone, flatten, rebuild, set_weights_of
+from tfqreg.graph.flat import clone, flatten, rebuild, set_weights_of
 from tfqreg.layers import QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers

@@ -1,5 +1,5 @@
 from . import recipes as recipes
-from .calibrate import calibrate as calibrate
+from .calibration import calibrate as calibrate
 from .callbacks import ALQRounds as ALQRounds
 from .callbacks import BitsBudget as BitsBudget
 from .callbacks import Incremental as Incremental
@@ -9,9 +9,9 @@ from .callbacks import Stages as Stages
 from .callbacks import StopWhenSettled as StopWhenSettled
 from .callbacks import callbacks_for as callbacks_for
 from .callbacks import kernel_figures as kernel_figures
-from .dead_units import remove_dead_units as remove_dead_units
-from .distill import DistillationLoss as DistillationLoss
-from .distill import distill as distill
+from .pruning.dead_units import remove_dead_units as remove_dead_units
+from .distillation import DistillationLoss as DistillationLoss
+from .distillation import distill as distill
 from .layers import LearnedRange as LearnedRange
 from .layers import MultiBitRange as MultiBitRange
 from .layers import Quantized as Quantized
@@ -37,7 +37,7 @@ from .regularizers import QSin as QSin
 from .regularizers import Rate as Rate
 from .regularizers import SinAReQ as SinAReQ
 from .regularizers import SinReQ as SinReQ
-from .weak_units import drop_weak_units as drop_weak_units
+from .pruning.weak_units import drop_weak_units as drop_weak_units
 from .wrap import Rule as Rule
 from .wrap import quantize as quantize
 from .wrap import strip as strip

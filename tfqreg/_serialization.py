@@ -13,7 +13,7 @@ from types import ModuleType
 
 # Importing these imports, and thereby registers, every class that a saved model can hold.
 _MODULES = (
-    "tfqreg.distill",
+    "tfqreg.distillation",
     "tfqreg.layers",
     "tfqreg.optimizers",
     "tfqreg.pruning.partial_l2",

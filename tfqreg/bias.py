@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.graph import flatten
+from tfqreg.graph.flat import flatten
 from tfqreg.layers import Quantized
 from tfqreg.layers.kernel import Stage
 from tfqreg.layers.queries import quantized_layers

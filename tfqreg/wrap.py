@@ -1,20 +1,20 @@
 """`quantize` and `strip`: a float Keras model in, a model that trains quantized out, and back."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
-from tfqreg.graph import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
+from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers
 from tfqreg.layers.ranges import Range, layer_for
-from tfqreg.patterns import hard_functions, rewrite
-from tfqreg.placement import activation_name, fixed_scale, is_signed, kind, place
+from tfqreg.graph.patterns import canonical
+from tfqreg.graph.placement import fixed_scale, is_signed, kind, place
 from tfqreg.quantizers import Quantizer, Uniform
 from tfqreg.regularizers import Penalty, Pruning
 
@@ -92,7 +92,7 @@ def quantize(
     functional(model)
     if quantized_layers(model) or activation_layers(model):
         raise ValueError(f"{model.name}: the model is quantized already. Quantize tfqreg.strip(model) instead.")
-    float_model = _canonical(model)
+    float_model = canonical(model)
     graph = flatten(float_model)
     chosen = _match(graph, rules)
     _check_kernels(graph, chosen)
@@ -124,75 +124,6 @@ def quantize(
     for layer in quantized_layers(quantized):
         layer.fit_quantizers()
     return quantized
-
-
-def _canonical(model: keras.Model) -> keras.Model:
-    """Returns a copy in which separable convolutions and activations that do not fuse are layers of their own."""
-    hard = hard_functions(flatten(model))
-    copies: list[tuple[Any, Any]] = []
-    separable: list[tuple[Any, Any, Any]] = []
-
-    def replace(path: str, operation: Any) -> Any:
-        if isinstance(operation, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
-            depthwise, pointwise = _split_separable(operation)
-            separable.append((operation, depthwise, pointwise))
-            last = _split_activation(pointwise)
-            return lambda x, **_: last(depthwise(x))
-        rewritten = hard.get(id(operation)) or rewrite(operation)
-        if rewritten is not None:
-            return rewritten
-        new = clone(operation)
-        copies.append((operation, new))
-        return _split_activation(new) if kind(operation) == "linear" else new
-
-    canonical = rebuild(model, replace)
-    set_weights_of(copies)
-    for old, depthwise, pointwise in separable:
-        depthwise.set_weights([ops.convert_to_numpy(old.depthwise_kernel)])
-        bias = [ops.convert_to_numpy(old.bias)] if old.use_bias else []
-        pointwise.set_weights([ops.convert_to_numpy(old.pointwise_kernel), *bias])
-    return canonical
-
-
-def _split_activation(layer: Any) -> Callable[..., Any]:
-    name = activation_name(layer)
-    if name in ("linear", "relu", "relu6"):
-        return layer
-    activation = keras.layers.Activation(layer.activation, name=f"{layer.name}_{name}")
-    layer.activation = keras.activations.linear
-    function = rewrite(activation) or activation
-    return lambda x, **_: function(layer(x))
-
-
-def _split_separable(layer: Any) -> tuple[keras.layers.Layer, keras.layers.Layer]:
-    row = isinstance(layer, keras.layers.SeparableConv1D)
-    depthwise_class = keras.layers.DepthwiseConv1D if row else keras.layers.DepthwiseConv2D
-    depthwise = depthwise_class(
-        layer.kernel_size,
-        strides=layer.strides,
-        padding=layer.padding,
-        depth_multiplier=layer.depth_multiplier,
-        data_format=layer.data_format,
-        dilation_rate=layer.dilation_rate,
-        use_bias=False,
-        depthwise_regularizer=layer.depthwise_regularizer,
-        trainable=layer.trainable,
-        name=f"{layer.name}_depthwise",
-    )
-    pointwise_class = keras.layers.Conv1D if row else keras.layers.Conv2D
-    pointwise = pointwise_class(
-        layer.filters,
-        1,
-        data_format=layer.data_format,
-        use_bias=layer.use_bias,
-        activation=layer.activation,
-        kernel_regularizer=layer.pointwise_regularizer,
-        bias_regularizer=layer.bias_regularizer,
-        activity_regularizer=layer.activity_regularizer,
-        trainable=layer.trainable,
-        name=f"{layer.name}_pointwise",
-    )
-    return depthwise, pointwise
 
 
 def _match(graph: FlatGraph, rules: list[Rule]) -> dict[str, Rule]:

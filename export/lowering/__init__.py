@@ -4,8 +4,8 @@ A function takes the builder and the node and returns the node's value: an int8 
 the BatchNorm, ReLU and quantizer that follow.
 """
 
-from tfqreg.graph import Node
-from tfqreg.placement import INFERENCE_IDENTITY
+from tfqreg.graph.flat import Node
+from tfqreg.graph.placement import INFERENCE_IDENTITY
 
 from . import activations, affine, elementwise, layout, pooling, products, resizing, slicing
 from .builder import Builder, Value, static_shape

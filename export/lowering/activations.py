@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from keras import ops
 
-from tfqreg.graph import Node
-from tfqreg.placement import FIXED_GRIDS, function_name
+from tfqreg.graph.flat import Node
+from tfqreg.graph.placement import FIXED_GRIDS, function_name
 
 from ..ir import Attribute, Quantization
 from .affine import folded

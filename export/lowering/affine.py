@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfqreg.affine import affine_of
-from tfqreg.graph import Node
+from tfqreg.graph.affine import affine_of
+from tfqreg.graph.flat import Node
 from tfqreg.layers import Quantized
-from tfqreg.placement import kind
+from tfqreg.graph.placement import kind
 
 from ..ir import Attribute
 from .builder import Builder, Open, Value, static_shape

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tfqreg.graph import Edge
+from tfqreg.graph.flat import Edge
 from tfqreg.layers import QuantizedActivation
 
 from ..ir import Attribute, Graph, Op, Quantization, Tensor

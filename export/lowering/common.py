@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfqreg.graph import Node
+from tfqreg.graph.flat import Node
 
 from .builder import Builder, Value
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfqreg.graph import Node
+from tfqreg.graph.flat import Node
 from tfqreg.layers import Quantized
 
 from ..ir import Attribute

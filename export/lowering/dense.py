@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfqreg.graph import Node
+from tfqreg.graph.flat import Node
 from tfqreg.layers import Quantized
 
 from .builder import Builder, Open, image_shape, static_shape

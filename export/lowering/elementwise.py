@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from tfqreg.affine import affine_of, constant_operand
-from tfqreg.graph import Node
+from tfqreg.graph.affine import affine_of, constant_operand
+from tfqreg.graph.flat import Node
 
 from ..ir import Quantization
 from .affine import affine

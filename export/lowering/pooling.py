@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfqreg.graph import Node
+from tfqreg.graph.flat import Node
 
 from ..ir import Attribute
 from .builder import Builder, Open, Pool, Value, image_shape, static_shape

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import keras
 
-from tfqreg.graph import Node
+from tfqreg.graph.flat import Node
 from tfqreg.layers import Quantized
-from tfqreg.placement import activation_name
+from tfqreg.graph.placement import activation_name
 
 from ..ir import Attribute
 from .activations import FUSED

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfqreg.graph import Node
+from tfqreg.graph.flat import Node
 
 from .builder import Builder, Value, image_shape, static_shape
 from .common import Lowering, channels_last

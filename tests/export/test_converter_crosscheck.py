@@ -23,7 +23,7 @@ from tfqreg.export import write_tflite
 from tfqreg.export.lowering import fold, lower
 from tfqreg.export.verification.runtimes import run
 from tfqreg.export.verification.samples import graph_inputs
-from tfqreg.graph import FlatGraph, flatten
+from tfqreg.graph.flat import FlatGraph, flatten
 from tfqreg.layers import Quantized, QuantizedActivation
 
 KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items()}

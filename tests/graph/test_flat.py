@@ -7,7 +7,7 @@ from keras import layers, ops
 
 import tfqreg as tq
 from tests.tiny_nets import conv_net
-from tfqreg.graph import clone, flatten, rebuild, set_weights_of
+from tfqreg.graph.flat import clone, flatten, rebuild, set_weights_of
 
 
 def two_towers() -> keras.Model:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from tfqreg.affine import affine_of, is_scale
-from tfqreg.graph import flatten
+from tfqreg.graph.affine import affine_of, is_scale
+from tfqreg.graph.flat import flatten
 
 VECTOR = np.float32([1, -2, 3])
 FORMS = {

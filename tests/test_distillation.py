@@ -8,7 +8,7 @@ from keras import layers
 
 import tfqreg as tq
 from tests.tiny_nets import conv_net, dense_net, finite_difference, gradients
-from tfqreg.distill import DistillationLoss
+from tfqreg.distillation import DistillationLoss
 
 COARSE = [tq.Rule(".*", weights=tq.Uniform(3, per_channel=True))]
 

@@ -6,7 +6,7 @@ from keras import layers
 
 import tfqreg as tq
 from tests.tiny_nets import conv_net, quantizer_names
-from tfqreg.placement import kind
+from tfqreg.graph.placement import kind
 
 
 def image():

@@ -12,10 +12,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from tfqreg.affine import affine_of
-from tfqreg.graph import FlatGraph, Node
-from tfqreg.placement import function_name
+from tfqreg.graph.affine import affine_of
+from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, rebuild, set_weights_of
+from tfqreg.graph.placement import activation_name, function_name, kind
 
 CHAINED = (keras.layers.Add, keras.layers.Multiply)
 
@@ -120,3 +121,72 @@ def _first_tensor(*args: Any, **kwargs: Any) -> Any:
 def _activation(function: str, node: Node) -> Callable[..., Any]:
     layer = keras.layers.Activation(function, name=node.operation.name)
     return lambda *args, **kwargs: layer(_first_tensor(*args, **kwargs))
+
+
+def canonical(model: keras.Model) -> keras.Model:
+    """Returns a copy in which separable convolutions and activations that do not fuse are layers of their own."""
+    hard = hard_functions(flatten(model))
+    copies: list[tuple[Any, Any]] = []
+    separable: list[tuple[Any, Any, Any]] = []
+
+    def replace(path: str, operation: Any) -> Any:
+        if isinstance(operation, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
+            depthwise, pointwise = _split_separable(operation)
+            separable.append((operation, depthwise, pointwise))
+            last = _split_activation(pointwise)
+            return lambda x, **_: last(depthwise(x))
+        rewritten = hard.get(id(operation)) or rewrite(operation)
+        if rewritten is not None:
+            return rewritten
+        new = clone(operation)
+        copies.append((operation, new))
+        return _split_activation(new) if kind(operation) == "linear" else new
+
+    canonical = rebuild(model, replace)
+    set_weights_of(copies)
+    for old, depthwise, pointwise in separable:
+        depthwise.set_weights([ops.convert_to_numpy(old.depthwise_kernel)])
+        bias = [ops.convert_to_numpy(old.bias)] if old.use_bias else []
+        pointwise.set_weights([ops.convert_to_numpy(old.pointwise_kernel), *bias])
+    return canonical
+
+
+def _split_activation(layer: Any) -> Callable[..., Any]:
+    name = activation_name(layer)
+    if name in ("linear", "relu", "relu6"):
+        return layer
+    activation = keras.layers.Activation(layer.activation, name=f"{layer.name}_{name}")
+    layer.activation = keras.activations.linear
+    function = rewrite(activation) or activation
+    return lambda x, **_: function(layer(x))
+
+
+def _split_separable(layer: Any) -> tuple[keras.layers.Layer, keras.layers.Layer]:
+    row = isinstance(layer, keras.layers.SeparableConv1D)
+    depthwise_class = keras.layers.DepthwiseConv1D if row else keras.layers.DepthwiseConv2D
+    depthwise = depthwise_class(
+        layer.kernel_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        depth_multiplier=layer.depth_multiplier,
+        data_format=layer.data_format,
+        dilation_rate=layer.dilation_rate,
+        use_bias=False,
+        depthwise_regularizer=layer.depthwise_regularizer,
+        trainable=layer.trainable,
+        name=f"{layer.name}_depthwise",
+    )
+    pointwise_class = keras.layers.Conv1D if row else keras.layers.Conv2D
+    pointwise = pointwise_class(
+        layer.filters,
+        1,
+        data_format=layer.data_format,
+        use_bias=layer.use_bias,
+        activation=layer.activation,
+        kernel_regularizer=layer.pointwise_regularizer,
+        bias_regularizer=layer.bias_regularizer,
+        activity_regularizer=layer.activity_regularizer,
+        trainable=layer.trainable,
+        name=f"{layer.name}_pointwise",
+    )
+    return depthwise, pointwise

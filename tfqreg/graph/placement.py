@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-from tfqreg.affine import affine_of, constant_operand, is_scale
-from tfqreg.graph import Edge, FlatGraph, Node
+from tfqreg.graph.affine import affine_of, constant_operand, is_scale
+from tfqreg.graph.flat import Edge, FlatGraph, Node
 from tfqreg.layers.quantized import kernel_names
 
 INFERENCE_IDENTITY = (

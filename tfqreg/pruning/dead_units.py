@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.graph import FlatGraph, Node, clone, flatten, rebuild
+from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, rebuild
 from tfqreg.layers import Quantized, QuantizedActivation
 
 PRODUCERS = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
