@@ -9,7 +9,6 @@ from .callbacks import Stages as Stages
 from .callbacks import StopWhenSettled as StopWhenSettled
 from .callbacks import callbacks_for as callbacks_for
 from .callbacks import kernel_figures as kernel_figures
-from .pruning.dead_units import remove_dead_units as remove_dead_units
 from .distillation import DistillationLoss as DistillationLoss
 from .distillation import distill as distill
 from .layers import LearnedRange as LearnedRange
@@ -21,9 +20,11 @@ from .norms import reestimate_norms as reestimate_norms
 from .optimizers import ALQ as ALQ
 from .projection import project as project
 from .pruning.bases import average_bits as average_bits
+from .pruning.dead_units import remove_dead_units as remove_dead_units
 from .pruning.partial_l2 import PartialL2 as PartialL2
 from .pruning.rate_distortion import RateDistortion as RateDistortion
 from .pruning.surgery import Surgery as Surgery
+from .pruning.weak_units import drop_weak_units as drop_weak_units
 from .quantizers import WRPN as WRPN
 from .quantizers import DoReFa as DoReFa
 from .quantizers import Focused as Focused
@@ -37,7 +38,6 @@ from .regularizers import QSin as QSin
 from .regularizers import Rate as Rate
 from .regularizers import SinAReQ as SinAReQ
 from .regularizers import SinReQ as SinReQ
-from .pruning.weak_units import drop_weak_units as drop_weak_units
 from .wrap import Rule as Rule
 from .wrap import quantize as quantize
 from .wrap import strip as strip

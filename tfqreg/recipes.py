@@ -10,14 +10,14 @@ import numpy as np
 from tfqreg.calibration import calibrate
 from tfqreg.callbacks.size_budget import SizeBudget
 from tfqreg.callbacks.stages import Stages
-from tfqreg.pruning.dead_units import remove_dead_units
 from tfqreg.distillation import DistillationLoss
 from tfqreg.layers.queries import activation_layers
 from tfqreg.norms import norms_of, reestimate_norms
+from tfqreg.pruning.dead_units import remove_dead_units
 from tfqreg.pruning.rate_distortion import RateDistortion
+from tfqreg.pruning.weak_units import drop_weak_units
 from tfqreg.quantizers import Uniform
 from tfqreg.regularizers.rate import Rate
-from tfqreg.pruning.weak_units import drop_weak_units
 from tfqreg.wrap import Rule, quantize
 
 Augment = Callable[[np.ndarray], np.ndarray]

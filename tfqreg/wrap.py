@@ -9,12 +9,12 @@ import keras
 from keras import ops
 
 from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
+from tfqreg.graph.patterns import canonical
+from tfqreg.graph.placement import fixed_scale, is_signed, kind, place
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers
 from tfqreg.layers.ranges import Range, layer_for
-from tfqreg.graph.patterns import canonical
-from tfqreg.graph.placement import fixed_scale, is_signed, kind, place
 from tfqreg.quantizers import Quantizer, Uniform
 from tfqreg.regularizers import Penalty, Pruning
 

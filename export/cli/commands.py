@@ -15,7 +15,20 @@ from ..container import format_account, inspect, pack, unpack
 from ..container.encoder.locate import locate
 from ..verification.runtimes import DEFAULT_RUNTIMES, RUNTIMES
 from .check import run_check
-from .files import UserError, about, bar, check_targets, kind_of, load_history, load_model, load_samples, quiet, read, write, writing
+from .files import (
+    UserError,
+    about,
+    bar,
+    check_targets,
+    kind_of,
+    load_history,
+    load_model,
+    load_samples,
+    quiet,
+    read,
+    write,
+    writing,
+)
 
 _CHECK_HELP = "List what keeps a model from its .tflite, or that from a target; exit code 1 for errors, 0 for warnings."
 _RUNTIMES_HELP = f"of {', '.join(RUNTIMES)}; {', '.join(DEFAULT_RUNTIMES)} by default"

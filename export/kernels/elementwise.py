@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from .arithmetic import activation_bounds, clamp_int8, multiply_by_quantized_multiplier, quantize_multiplier, round_half_away
+from .arithmetic import (
+    activation_bounds,
+    clamp_int8,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    round_half_away,
+)
 from .call import Call
 
 _LEFT_SHIFT = 20

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from .arithmetic import multiply_by_quantized_multiplier, quantize_multipliers, requantize_f32, round_half_away, wrap_int32
+from .arithmetic import (
+    multiply_by_quantized_multiplier,
+    quantize_multipliers,
+    requantize_f32,
+    round_half_away,
+    wrap_int32,
+)
 from .call import Call
 from .windows import windows
 

@@ -7,7 +7,12 @@ than 31 bits, which C leaves undefined; here the result is the intended one.
 
 import numpy as np
 
-from .arithmetic import multiply_by_quantized_multiplier, quantize_multiplier, rounding_divide_by_pot, saturating_rounding_doubling_high_mul
+from .arithmetic import (
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    rounding_divide_by_pot,
+    saturating_rounding_doubling_high_mul,
+)
 from .call import Call
 from .fixed_point import exp_on_negative, one_over_one_plus
 

@@ -8,7 +8,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .arithmetic import INT8_MAX, INT8_MIN, multiply_by_quantized_multiplier, quantize_multiplier, round_half_away, rounding_divide_by_pot
+from .arithmetic import (
+    INT8_MAX,
+    INT8_MIN,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    round_half_away,
+    rounding_divide_by_pot,
+)
 from .call import Call
 from .fixed_point import ONE, exp_on_negative, one_minus_over_one_plus, one_over_one_plus
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from tfqreg.graph.affine import affine_of
 from tfqreg.graph.flat import Node
-from tfqreg.layers import Quantized
 from tfqreg.graph.placement import kind
+from tfqreg.layers import Quantized
 
 from ..ir import Attribute
 from .builder import Builder, Open, Value, static_shape

@@ -11,10 +11,10 @@ from typing import Any
 import keras
 
 from tfqreg.graph.flat import Edge, FlatGraph, Node, flatten
+from tfqreg.graph.placement import INFERENCE_IDENTITY
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.quantized import kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers
-from tfqreg.graph.placement import INFERENCE_IDENTITY
 
 from ..ir import Graph
 from . import LOWERINGS

@@ -6,8 +6,8 @@ from dataclasses import replace
 import keras
 
 from tfqreg.graph.flat import Node
-from tfqreg.layers import Quantized
 from tfqreg.graph.placement import activation_name
+from tfqreg.layers import Quantized
 
 from ..ir import Attribute
 from .activations import FUSED

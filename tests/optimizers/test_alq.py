@@ -10,7 +10,15 @@ import tensorflow as tf
 import tfqreg as tq
 from tests.tiny_nets import dense_net, kernels, regression
 from tfqreg.optimizers import Mode, alq
-from tfqreg.optimizers.quadratic import basis_step, chunks, model_value, nearest_codes, normal_equations, sign_table, signs_of
+from tfqreg.optimizers.quadratic import (
+    basis_step,
+    chunks,
+    model_value,
+    nearest_codes,
+    normal_equations,
+    sign_table,
+    signs_of,
+)
 from tfqreg.pruning.bases import Candidates, increase, to_delete
 
 RNG = np.random.default_rng(0)

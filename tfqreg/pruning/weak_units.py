@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.pruning.dead_units import Chain, chains, inner, remove_dead_units, weights_in_use
 from tfqreg.graph.flat import clone, flatten, rebuild, set_weights_of
+from tfqreg.pruning.dead_units import Chain, chains, inner, remove_dead_units, weights_in_use
 
 
 @dataclass

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ..format.cells import CATEGORIES, MAX_MAPPED, MIN_NEIGHBOUR_COLUMNS, Axis, Classes, Maps, categories, neighbour_contexts
+from ..format.cells import (
+    CATEGORIES,
+    MAX_MAPPED,
+    MIN_NEIGHBOUR_COLUMNS,
+    Axis,
+    Classes,
+    Maps,
+    categories,
+    neighbour_contexts,
+)
 from ..format.index import MAX_CHUNK_LOG2
 from .cluster import cluster, sum_by
 from .symbols import LARGEST, entropy_bits, symbol_count, symbol_table

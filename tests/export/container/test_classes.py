@@ -15,7 +15,14 @@ from tfqreg.export.container import inspect, pack, unpack
 from tfqreg.export.container.decoder.unpack import decode_tensors, read_layout
 from tfqreg.export.container.encoder.table_fit import fit
 from tfqreg.export.container.encoder.tans import PlainChunk, encode_chunks
-from tfqreg.export.container.format.cells import Axis, Classes, Maps, categories, neighbour_contexts, row_and_second_cells
+from tfqreg.export.container.format.cells import (
+    Axis,
+    Classes,
+    Maps,
+    categories,
+    neighbour_contexts,
+    row_and_second_cells,
+)
 from tfqreg.export.container.format.elements import pack_elements, to_elements
 from tfqreg.export.container.format.index import Codec, Entry, chunk_counts, write_entry
 from tfqreg.export.container.format.sections import SectionType, write_container

@@ -6,7 +6,14 @@ import zlib
 import numpy as np
 
 from tfqreg.export.container.encoder.tans import PlainChunk, encode_chunks
-from tfqreg.export.container.format.cells import Axis, Classes, Maps, categories, neighbour_contexts, row_and_second_cells
+from tfqreg.export.container.format.cells import (
+    Axis,
+    Classes,
+    Maps,
+    categories,
+    neighbour_contexts,
+    row_and_second_cells,
+)
 from tfqreg.export.container.format.cursor import varint
 from tfqreg.export.container.format.elements import add_elements, pack_elements, to_codes, to_elements
 from tfqreg.export.container.format.index import Codec, Entry, chunk_counts, write_entry

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from tfqreg.export.ir import Quantization
-from tfqreg.export.kernels.arithmetic import activation_bounds, clamp_int8, multiply_by_quantized_multiplier, quantize_multiplier, quantize_multipliers, requantize_f32, round_half_away, rounding_divide_by_pot, saturating_rounding_doubling_high_mul, wrap_int32
+from tfqreg.export.kernels.arithmetic import (
+    activation_bounds,
+    clamp_int8,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    quantize_multipliers,
+    requantize_f32,
+    round_half_away,
+    rounding_divide_by_pot,
+    saturating_rounding_doubling_high_mul,
+    wrap_int32,
+)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from benchmarks.helpers.pretrained import cifar10_samples, imagenet_samples, package_file, resnet8, squeezenet, squeezenet_inputs
+from benchmarks.helpers.pretrained import (
+    cifar10_samples,
+    imagenet_samples,
+    package_file,
+    resnet8,
+    squeezenet,
+    squeezenet_inputs,
+)
 
 
 def hits(scores: np.ndarray, labels: np.ndarray) -> int:
