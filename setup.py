@@ -1,4 +1,6 @@
-"""What setup.cfg cannot say: the C decoder, built where there is a compiler and done without where there is none."""
+"""What setup.cfg cannot say: the C decoder, built where there is a compiler and done without where
+there is none.
+"""
 
 from setuptools import Extension, setup
 

@@ -1,6 +1,7 @@
 """Multi-bit weights below one bit, with the loss and without it: `python -m benchmarks.alq`.
 
-Each cell starts from a float network of `benchmarks.floats`, so seeds vary the order of the batches alone.
+Each cell starts from a float network of `benchmarks.floats`, so seeds vary the order of the batches
+alone.
 
 | method | |
 |---|---|
@@ -9,9 +10,10 @@ Each cell starts from a float network of `benchmarks.floats`, so seeds vary the 
 | lq | bases and coordinates fitted to float weights straight through, without the loss (H = 1), pruned by the error \
 in the weights: LQ-Nets' way, with the epochs, rate, pruning schedule and bits of alq |
 
-Plans of "lessons" start from the net of `benchmarks.lenet_teacher` and learn its outputs on shifted digits, as the
-record does, whatever the method. In the last epoch the coordinates are whole numbers. `--overhead` measures a basis
-step against a float step of Adam, `--plot` draws docs/alq.png.
+Plans of "lessons" start from the net of `benchmarks.lenet_teacher` and learn its outputs on shifted
+digits, as the record does, whatever the method. In the last epoch the coordinates are whole
+numbers. `--overhead` measures a basis step against a float step of Adam, `--plot` draws
+docs/alq.png.
 """
 
 import argparse
@@ -55,7 +57,9 @@ METHODS = ("alq", "alq channelwise", "lq")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured of a network: methods, target bits or bytes of the container, seeds, how long it trains."""
+    """What is measured of a network: methods, target bits or bytes of the container, seeds, how
+    long it trains.
+    """
 
     task: str
     bits: float | None
@@ -73,15 +77,24 @@ class Plan:
     scale_dtype: str = "float32"
 
 
-LESSONS = Plan("lenet5", 0.2, seeds=3, epochs=16, rounds=4, samples=55_000, tolerance=0.1, lessons=True)
+LESSONS = Plan(
+    "lenet5", 0.2, seeds=3, epochs=16, rounds=4, samples=55_000, tolerance=0.1, lessons=True
+)
 PLANS = {
     "lenet5_lessons": replace(LESSONS, methods=("alq", "lq")),
     "lenet5_lessons_0.4": replace(LESSONS, bits=0.4, seeds=1, methods=("alq",)),
     "lenet5_lessons_8kB": replace(
-        LESSONS, bits=None, size_bytes=8000, scale_dtype="bfloat16", seeds=1, methods=("alq channelwise",)
+        LESSONS,
+        bits=None,
+        size_bytes=8000,
+        scale_dtype="bfloat16",
+        seeds=1,
+        methods=("alq channelwise",),
     ),
     "vgg": Plan("vgg", bits=1.0, seeds=1, epochs=12, rounds=3, rounds_until=0.7, ste_until=0.8),
-    "vgg_half": Plan("vgg", bits=0.5, seeds=1, epochs=12, rounds=3, methods=("alq",), tolerance=0.1),
+    "vgg_half": Plan(
+        "vgg", bits=0.5, seeds=1, epochs=12, rounds=3, methods=("alq",), tolerance=0.1
+    ),
 }
 
 
@@ -114,18 +127,25 @@ def rounds_for(plan: Plan, method: str) -> tq.ALQRounds:
     )
 
 
-def trained(plan: Plan, method: str, seed: int, train: Split, validation: Split) -> tuple[Any, dict[str, Any]]:
+def trained(
+    plan: Plan, method: str, seed: int, train: Split, validation: Split
+) -> tuple[Any, dict[str, Any]]:
     """Returns a trained model and its figures on the way."""
     keras.utils.set_random_seed(seed)
     structure = "channelwise" if "channelwise" in method else "auto"
     teacher = float_model(NAME if plan.lessons else plan.task)
     model = tq.quantize(teacher, [tq.Rule(".*", tq.MultiBit(structure, tolerance=plan.tolerance))])
     tq.calibrate(model, train[0][: 8 * BATCH], verbose=0)
-    optimizer, options = tq.ALQ(plan.rate, loss_aware=method != "lq"), {"epochs": plan.epochs, "verbose": 2}
+    optimizer, options = (
+        tq.ALQ(plan.rate, loss_aware=method != "lq"),
+        {"epochs": plan.epochs, "verbose": 2},
+    )
     if plan.lessons:
         random = np.random.default_rng(seed)
         logits = teacher.predict(train[0], batch_size=500, verbose=0)
-        options["x"] = tq.recipes.Lessons(train[0], logits, BATCH, lambda images: shifted(images, random))
+        options["x"] = tq.recipes.Lessons(
+            train[0], logits, BATCH, lambda images: shifted(images, random)
+        )
         model.compile(optimizer, DistillationLoss())
     else:
         options |= {"x": train[0], "y": train[1], "batch_size": BATCH}
@@ -181,7 +201,9 @@ def cell(plan: Plan, method: str, seed: int) -> dict[str, Any]:
 
 
 def sizes(model: keras.Model, container: bytes) -> dict[str, Any]:
-    """Returns, by kernel, the bytes its codes take in the container beside those of the paper's formula."""
+    """Returns, by kernel, the bytes its codes take in the container beside those of the paper's
+    formula.
+    """
     coded = {tensor.name: tensor.coded_bytes for tensor in inspect(container).tensors}
     rows = {}
     for name, (kernel, _) in multibit_kernels(model).items():
@@ -193,7 +215,9 @@ def sizes(model: keras.Model, container: bytes) -> dict[str, Any]:
             "groups": groups,
             "alphas": alphas,
             "formula_bytes": storage_bytes(kernel.count, bits, alphas),
-            "formula_with_widths_bytes": storage_bytes(kernel.count, bits, alphas, groups, valid.shape[-1]),
+            "formula_with_widths_bytes": storage_bytes(
+                kernel.count, bits, alphas, groups, valid.shape[-1]
+            ),
             "coded_bytes": next((size for key, size in coded.items() if key == name), None),
         }
     names = ("formula_bytes", "formula_with_widths_bytes")
@@ -208,7 +232,9 @@ def float_cell(name: str) -> dict[str, float]:
 
 
 def overhead(rounds: int = 5) -> dict[str, float]:
-    """Returns milliseconds of a step of each mode and of float Adam on LeNet-5, ratios, and the cost of one base."""
+    """Returns milliseconds of a step of each mode and of float Adam on LeNet-5, ratios, and the
+    cost of one base.
+    """
     model = float_model("lenet5")
     model.compile(keras.optimizers.Adam(1e-4), LOSS)
     runs = {"float": trainer(keras, model)}
@@ -249,15 +275,21 @@ def plot() -> None:
 
 def main() -> None:
     """Measures the cells that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(PLANS), help=f"all by default: {' '.join(PLANS)}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", default=list(PLANS), help=f"all by default: {' '.join(PLANS)}"
+    )
     parser.add_argument("--overhead", action="store_true", help="measure the time of a step alone")
     parser.add_argument("--plot", action="store_true", help="draw the picture of what was measured")
     options = parser.parse_args()
     if options.plot:
         plot()
         return
-    cells = Cells("alq", {"batch": BATCH, "plans": {name: vars(plan) for name, plan in PLANS.items()}})
+    cells = Cells(
+        "alq", {"batch": BATCH, "plans": {name: vars(plan) for name, plan in PLANS.items()}}
+    )
     if options.overhead:
         cells("overhead", overhead)
         return
@@ -265,7 +297,10 @@ def main() -> None:
         plan = PLANS[name]
         cells(f"{plan.task} float", partial(float_cell, plan.task))
         for seed, method in product(range(plan.seeds), plan.methods):
-            cells(f"{name} {plan.bits or plan.size_bytes} {method} {seed}", partial(cell, plan, method, seed))
+            cells(
+                f"{name} {plan.bits or plan.size_bytes} {method} {seed}",
+                partial(cell, plan, method, seed),
+            )
 
 
 if __name__ == "__main__":

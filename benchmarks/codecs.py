@@ -1,8 +1,9 @@
-"""What others make of integer weights: general compressors, Vela's mlw and DeepCABAC, each with its speed.
+"""What others make of integer weights: general compressors, Vela's mlw and DeepCABAC, each with its
+speed.
 
-DeepCABAC (Wiedemann et al. 2020) is the C++ part of the PyPI package `nncodec`, built from its sdist into
-`build/nncodec` by `python -m benchmarks.codecs`, which takes minutes. Its licence grants no patents: it is never
-part of tfqreg.
+DeepCABAC (Wiedemann et al. 2020) is the C++ part of the PyPI package `nncodec`, built from its
+sdist into `build/nncodec` by `python -m benchmarks.codecs`, which takes minutes. Its licence grants
+no patents: it is never part of tfqreg.
 """
 
 import bz2
@@ -33,13 +34,16 @@ class Measured:
     decode_mb_per_s: float
 
 
-def measure(codes: Codes, encode: Callable[[Codes], Any], decode: Callable[[Any, Codes], Any]) -> Measured:
+def measure(
+    codes: Codes, encode: Callable[[Codes], Any], decode: Callable[[Any, Codes], Any]
+) -> Measured:
     """Returns size and speed of a codec, and checks that it restores the codes.
 
     Args:
         codes: int8 tensors.
         encode: returns bytes, or a list of them.
-        decode: takes these, and tensors of the shapes to fill; returns the codes one after the other.
+        decode: takes these, and tensors of the shapes to fill; returns the codes one after the
+            other.
 
     Raises:
         ValueError: the codes do not come back.
@@ -53,14 +57,18 @@ def measure(codes: Codes, encode: Callable[[Codes], Any], decode: Callable[[Any,
     if not np.array_equal(back, _whole(codes)):
         raise ValueError("the codec does not restore the weights")
     size = len(coded) if isinstance(coded, bytes) else sum(map(len, coded))
-    return Measured(size, megabytes / max(encoded - began, 1e-9), megabytes / max(decoded - encoded, 1e-9))
+    return Measured(
+        size, megabytes / max(encoded - began, 1e-9), megabytes / max(decoded - encoded, 1e-9)
+    )
 
 
 def _whole(codes: Codes) -> np.ndarray:
     return np.concatenate([part.ravel() for part in codes])
 
 
-def _general(compress: Callable[[bytes], bytes], decompress: Callable[[bytes], bytes]) -> Callable[[Codes], Measured]:
+def _general(
+    compress: Callable[[bytes], bytes], decompress: Callable[[bytes], bytes]
+) -> Callable[[Codes], Measured]:
     """One byte a weight, all tensors in one stream."""
     return lambda codes: measure(
         codes,
@@ -78,7 +86,10 @@ def _mlw(codes: Codes) -> Measured:
         lambda parts: [bytes(mlw_codec.encode(part.ravel().tolist())) for part in parts],
         # Its streams are padded with zeros.
         lambda coded, parts: np.concatenate(
-            [np.array(mlw_codec.decode(bytearray(c)), np.int64)[: p.size] for c, p in zip(coded, parts, strict=True)]
+            [
+                np.array(mlw_codec.decode(bytearray(c)), np.int64)[: p.size]
+                for c, p in zip(coded, parts, strict=True)
+            ]
         ),
     )
 
@@ -106,7 +117,11 @@ def _deepcabac(module: Any) -> Callable[[Codes], Measured]:
 
     def best(codes: Codes) -> Measured:
         found = [
-            measure(codes, lambda parts, o=o: encode(parts, o), lambda coded, parts, o=o: decode(coded, parts, o))
+            measure(
+                codes,
+                lambda parts, o=o: encode(parts, o),
+                lambda coded, parts, o=o: decode(coded, parts, o),
+            )
             for o in ((0, 0), (1, 0))
         ]
         return min(found, key=lambda one: one.size_bytes)
@@ -119,12 +134,16 @@ def codecs() -> dict[str, Callable[[Codes], Measured]]:
     known = {
         "zlib 9": _general(lambda data: zlib.compress(data, 9), zlib.decompress),
         "bzip2 9": _general(lambda data: bz2.compress(data, 9), bz2.decompress),
-        "xz 9e": _general(lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME), lzma.decompress),
+        "xz 9e": _general(
+            lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME), lzma.decompress
+        ),
     }
     if importlib.util.find_spec("brotli"):
         import brotli
 
-        known["brotli 11"] = _general(lambda data: brotli.compress(data, quality=11, lgwin=24), brotli.decompress)
+        known["brotli 11"] = _general(
+            lambda data: brotli.compress(data, quality=11, lgwin=24), brotli.decompress
+        )
     if importlib.util.find_spec("zstandard"):
         import zstandard
 
@@ -153,7 +172,17 @@ def load_deepcabac() -> Any:
 
 def main() -> None:
     """Builds DeepCABAC."""
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-binary", ":all:", "--target", str(NNCODEC)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        "--target",
+        str(NNCODEC),
+    ]
     subprocess.run([*command, "nncodec==2.1.3"], check=True)
 
 

@@ -1,9 +1,11 @@
-"""Sizes and speeds of the `.tqw` coder beside others on pruned grids: `python -m benchmarks.container`.
+"""Sizes and speeds of the `.tqw` coder beside others on pruned grids: `python -m
+benchmarks.container`.
 
-Every kernel is magnitude-pruned by itself, then rounded to a symmetric grid per output channel (ternary at 2
-bits: the mean of what is left). Sizes are those of the weights: for `.tqw` coded data, maps, tables and index;
-for the others one stream of a byte a weight, or their tensors end to end, without any index. H0 is the sum of
-the zero-order entropies of the tensors. Kernels go by TFLite's layout, output channels first.
+Every kernel is magnitude-pruned by itself, then rounded to a symmetric grid per output channel
+(ternary at 2 bits: the mean of what is left). Sizes are those of the weights: for `.tqw` coded
+data, maps, tables and index; for the others one stream of a byte a weight, or their tensors end to
+end, without any index. H0 is the sum of the zero-order entropies of the tensors. Kernels go by
+TFLite's layout, output channels first.
 """
 
 import argparse
@@ -43,7 +45,15 @@ MEDIUM = tuple((bits, zeros) for bits in BITS for zeros in (0, 70, 90))
 HELD_OUT = ("visual_wake_words", "anomaly_detection")
 TRAINED = {"demo_lenet5": Path("build/demo/model.tflite")}
 ALL_CODECS = ("zlib 9", "bzip2 9", "xz 9e", "brotli 11", "zstd 19", "Vela mlw", "DeepCABAC")
-MOBILENET_V2 = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
+MOBILENET_V2 = (
+    (1, 16, 1),
+    (6, 24, 2),
+    (6, 32, 3),
+    (6, 64, 4),
+    (6, 96, 3),
+    (6, 160, 3),
+    (6, 320, 1),
+)
 
 
 @dataclass(frozen=True)
@@ -60,14 +70,17 @@ def keras_kernels(model: keras.Model) -> list[Kernel]:
     for layer in model.layers:
         for weight in layer.weights:
             if weight.name == "kernel" and len(weight.shape) in (2, 4):
-                found.append(_kernel(np.asarray(weight), isinstance(layer, keras.layers.DepthwiseConv2D)))
+                found.append(
+                    _kernel(np.asarray(weight), isinstance(layer, keras.layers.DepthwiseConv2D))
+                )
     return found
 
 
 def _kernel(weights: np.ndarray, depthwise: bool) -> Kernel:
     if weights.ndim == 2:
         return Kernel(weights.T)
-    # Keras keeps depthwise kernels as (H, W, C, 1), TFLite as (1, H, W, C); others as (H, W, I, O) and (O, H, W, I).
+    # Keras keeps depthwise kernels as (H, W, C, 1), TFLite as (1, H, W, C); others as (H, W, I, O)
+    # and (O, H, W, I).
     return Kernel(weights.transpose(3, 0, 1, 2), depthwise)
 
 
@@ -88,7 +101,9 @@ def mltk_kernels(name: str) -> list[Kernel]:
 
 
 def mobilenet_v2_kernels(seed: int = 0) -> list[Kernel]:
-    """Returns Laplace weights in MobileNetV2's shapes (Sandler et al. 2018, table 2), each channel of its own width."""
+    """Returns Laplace weights in MobileNetV2's shapes (Sandler et al. 2018, table 2), each channel
+    of its own width.
+    """
     random = np.random.default_rng(seed)
     shapes: list[tuple[tuple[int, ...], bool]] = [((32, 3, 3, 3), False)]
     channels = 32
@@ -139,7 +154,9 @@ def tflite_of(codes: Codes) -> bytes:
     """Returns a `.tflite` of nothing but int8 tensors."""
     tensors, buffers = [], [schema.BufferT()]
     for part in codes:
-        tensors.append(schema.TensorT(shape=list(part.shape), type=schema.TensorType.INT8, buffer=len(buffers)))
+        tensors.append(
+            schema.TensorT(shape=list(part.shape), type=schema.TensorType.INT8, buffer=len(buffers))
+        )
         buffers.append(schema.BufferT(data=np.frombuffer(part.tobytes(), np.uint8)))
     model = schema.ModelT(version=3, subgraphs=[schema.SubGraphT(tensors=tensors)], buffers=buffers)
     builder = flatbuffers.Builder(1024)
@@ -151,7 +168,8 @@ def weight_bytes(container: bytes) -> int:
     """Returns the bytes of tables, index and coded weights of a container."""
     layout = read_layout(container)
     return sum(
-        len(layout.header.section(kind).data) for kind in (SectionType.POOL, SectionType.INDEX, SectionType.CHUNKS)
+        len(layout.header.section(kind).data)
+        for kind in (SectionType.POOL, SectionType.INDEX, SectionType.CHUNKS)
     )
 
 
@@ -184,8 +202,12 @@ def entropy_bytes(codes: Codes) -> float:
     return total
 
 
-def cases(wanted: Sequence[str] = ()) -> Iterator[tuple[str, int | None, int | None, list[np.ndarray]]]:
-    """Yields (network, bits, percent of zeros, codes) of all or the wanted; bits are None for one trained here."""
+def cases(
+    wanted: Sequence[str] = (),
+) -> Iterator[tuple[str, int | None, int | None, list[np.ndarray]]]:
+    """Yields (network, bits, percent of zeros, codes) of all or the wanted; bits are None for one
+    trained here.
+    """
     networks = {
         "efficientnet_lite0": (lambda: keras_kernels(efficientnet_lite0()), LARGE),
         "squeezenet": (lambda: keras_kernels(squeezenet()), MEDIUM),
@@ -205,7 +227,9 @@ def cases(wanted: Sequence[str] = ()) -> Iterator[tuple[str, int | None, int | N
             yield name, None, None, trained_codes(path)
 
 
-def measure_case(codes: Codes, others: dict[str, Callable[[Codes], Measured]]) -> dict[str, dict[str, float]]:
+def measure_case(
+    codes: Codes, others: dict[str, Callable[[Codes], Measured]]
+) -> dict[str, dict[str, float]]:
     """Returns bytes, bytes / H0 and speeds by codec."""
     entropy = entropy_bytes(codes)
     results = {"tqw numpy": measure_ours(codes, "numpy")}
@@ -221,12 +245,16 @@ def measure_case(codes: Codes, others: dict[str, Callable[[Codes], Measured]]) -
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns for each codec the geometric mean of ours / its size, all and held out, and the largest."""
+    """Returns for each codec the geometric mean of ours / its size, all and held out, and the
+    largest.
+    """
     names = [name for name in rows[0]["codecs"] if not name.startswith("tqw")]
     found = {}
     for name in names:
         ratios = {
-            (row["network"], row["bits"], row["zeros_percent"]): row["codecs"]["tqw numpy"]["size_bytes"]
+            (row["network"], row["bits"], row["zeros_percent"]): row["codecs"]["tqw numpy"][
+                "size_bytes"
+            ]
             / row["codecs"][name]["size_bytes"]
             for row in rows
         }
@@ -268,13 +296,17 @@ def main() -> None:
             )
             bar.update()
             bar.write(
-                f"{network} {bits}/{zeros}: " + ", ".join(f"{k} {v['of_entropy']:.3f}" for k, v in measured.items())
+                f"{network} {bits}/{zeros}: "
+                + ", ".join(f"{k} {v['of_entropy']:.3f}" for k, v in measured.items())
             )
     summary = summarize(rows)
     print(json.dumps(summary, indent=2))
     if not wanted:
         missing = [name for name in ALL_CODECS if name not in others]
-        write_result("container", {"held_out": HELD_OUT, "not_installed": missing, "summary": summary, "cases": rows})
+        write_result(
+            "container",
+            {"held_out": HELD_OUT, "not_installed": missing, "summary": summary, "cases": rows},
+        )
 
 
 if __name__ == "__main__":

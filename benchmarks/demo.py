@@ -1,7 +1,8 @@
 """The main job on real digits: `python -m benchmarks.demo`, or `make demo`.
 
-LeNet-5 is trained in float, wrapped, pruned and quantized by learnable MSQE with partial L2, exported to an integer
-`.tflite`, packed into a container and compared with its simulator, element by element.
+LeNet-5 is trained in float, wrapped, pruned and quantized by learnable MSQE with partial L2,
+exported to an integer `.tflite`, packed into a container and compared with its simulator, element
+by element.
 """
 
 import argparse
@@ -40,13 +41,20 @@ def fit(
 ) -> dict[str, list[float]]:
     """Trains with a progress bar and returns the history."""
     history = model.fit(
-        *train, batch_size=BATCH, epochs=epochs, validation_data=validation, callbacks=list(callbacks), verbose=1
+        *train,
+        batch_size=BATCH,
+        epochs=epochs,
+        validation_data=validation,
+        callbacks=list(callbacks),
+        verbose=1,
     )
     return {name: [float(value) for value in values] for name, values in history.history.items()}
 
 
 def wrapped(model: keras.Model) -> keras.Model:
-    """Returns LeNet-5 with 3-bit weights, 90 to 99 % of them to be pruned; the first layer keeps all, at 5 bits."""
+    """Returns LeNet-5 with 3-bit weights, 90 to 99 % of them to be pruned; the first layer keeps
+    all, at 5 bits.
+    """
     grid = tq.MSQE(alpha=0.01)
 
     def rule(name: str, sparsity: float) -> tq.Rule:
@@ -54,7 +62,12 @@ def wrapped(model: keras.Model) -> keras.Model:
 
     return tq.quantize(
         model,
-        [tq.Rule("conv1", tq.Uniform(bits=5), grid), rule("conv2", 0.90), rule("fc1", 0.99), rule("fc2", 0.90)],
+        [
+            tq.Rule("conv1", tq.Uniform(bits=5), grid),
+            rule("conv2", 0.90),
+            rule("fc1", 0.99),
+            rule("fc2", 0.90),
+        ],
         activations=8,
     )
 
@@ -64,8 +77,12 @@ def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     return float((scores.argmax(axis=1) == labels).mean())
 
 
-def accuracies(models: tuple[keras.Model, keras.Model], graph: Graph, tflite: bytes, test: Split) -> dict[str, float]:
-    """Returns the accuracy on the test split of the float model, the quantized one, its simulator and LiteRT."""
+def accuracies(
+    models: tuple[keras.Model, keras.Model], graph: Graph, tflite: bytes, test: Split
+) -> dict[str, float]:
+    """Returns the accuracy on the test split of the float model, the quantized one, its simulator
+    and LiteRT.
+    """
     x, labels = test
     inputs, output = graph_inputs(graph, x), graph.outputs[0]
     scores = {
@@ -93,8 +110,12 @@ def sizes(model: keras.Model, tflite: bytes, container: bytes) -> dict[str, Any]
 
 def main() -> None:
     """Runs the job and writes models, report and result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("build/demo"), help="folder; build/demo by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/demo"), help="folder; build/demo by default"
+    )
     parser.add_argument("--seed", type=int, default=0, help="0 by default")
     options = parser.parse_args()
     folder, start = options.output, time.perf_counter()
@@ -141,8 +162,14 @@ def main() -> None:
     )
     print(format_summary(summarize(tflite, container)))
     names = ("float", "keras", "simulated", "tflite")
-    print("\nTest accuracy  " + "   ".join(f"{name} {result[f'{name}_accuracy']:.4f}" for name in names))
-    print(f"{result['compression_ratio']:.1f} times smaller than float, in {result['seconds']:.0f} s; see {folder}/")
+    print(
+        "\nTest accuracy  "
+        + "   ".join(f"{name} {result[f'{name}_accuracy']:.4f}" for name in names)
+    )
+    print(
+        f"{result['compression_ratio']:.1f} times smaller than float, in {result['seconds']:.0f} "
+        f"s; see {folder}/"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Four-bit weights without labels: `python -m benchmarks.distillation`.
 
-EfficientNet-Lite0 is quantized, calibrated, and trained on crops of photographs to give the float net's outputs. The
-integer models of before and after meet the float net on crops of other photographs.
+EfficientNet-Lite0 is quantized, calibrated, and trained on crops of photographs to give the float
+net's outputs. The integer models of before and after meet the float net on crops of other
+photographs.
 """
 
 import argparse
@@ -32,13 +33,20 @@ def four_bits() -> tq.Uniform:
 
 
 VARIANTS = {
-    "inner_4_bits": [tq.Rule("^(stem|head)$", tq.Uniform(8, per_channel=True)), tq.Rule(".*", four_bits())],
+    "inner_4_bits": [
+        tq.Rule("^(stem|head)$", tq.Uniform(8, per_channel=True)),
+        tq.Rule(".*", four_bits()),
+    ],
     "all_4_bits": [tq.Rule(".*", four_bits())],
 }
 
 
-def distilled(model: keras.Model, rules: list[tq.Rule], split: photos.Split, options: Any) -> dict[str, float]:
-    """Trains the weights of a quantized model at `options.size`, and puts them back; returns the validation history."""
+def distilled(
+    model: keras.Model, rules: list[tq.Rule], split: photos.Split, options: Any
+) -> dict[str, float]:
+    """Trains the weights of a quantized model at `options.size`, and puts them back; returns the
+    validation history.
+    """
     teacher = efficientnet_lite0(input_size=options.size)
     student = tq.quantize(teacher, rules)
     student.set_weights(model.get_weights())
@@ -52,7 +60,9 @@ def distilled(model: keras.Model, rules: list[tq.Rule], split: photos.Split, opt
         print(f"validation: {found}", flush=True)
 
     validate(-1, None)
-    lessons = map(preprocess, photos.endless_crops(split.train, options.batch, options.size, options.seed))
+    lessons = map(
+        preprocess, photos.endless_crops(split.train, options.batch, options.size, options.seed)
+    )
     rate = keras.optimizers.schedules.CosineDecay(options.rate, options.steps)
     tq.distill(
         student,
@@ -69,7 +79,9 @@ def distilled(model: keras.Model, rules: list[tq.Rule], split: photos.Split, opt
     return history
 
 
-def integer_agreement(model: keras.Model, images: np.ndarray, expected: np.ndarray) -> dict[str, float]:
+def integer_agreement(
+    model: keras.Model, images: np.ndarray, expected: np.ndarray
+) -> dict[str, float]:
     """Returns how the exported model agrees with the float net's logits."""
     with tempfile.TemporaryDirectory() as folder:
         path, container = Path(folder, "model.tflite"), Path(folder, "model.tqw")
@@ -80,21 +92,37 @@ def integer_agreement(model: keras.Model, images: np.ndarray, expected: np.ndarr
 
 def main() -> None:
     """Calibrates, trains, measures and writes `results/distillation.json`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=400, help="400 by default; epochs of 50")
-    parser.add_argument("--size", type=int, default=128, help="of the crops trained on, in pixels; 128 by default")
+    parser.add_argument(
+        "--size", type=int, default=128, help="of the crops trained on, in pixels; 128 by default"
+    )
     parser.add_argument("--batch", type=int, default=16, help="16 by default")
-    parser.add_argument("--rate", type=float, default=2e-5, help="of Adam, falling along a cosine; 2e-5 by default")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the distillation loss; 1 by default")
+    parser.add_argument(
+        "--rate", type=float, default=2e-5, help="of Adam, falling along a cosine; 2e-5 by default"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="of the distillation loss; 1 by default"
+    )
     parser.add_argument("--seed", type=int, default=0, help="0 by default")
-    parser.add_argument("--validation", action="store_true", help="leaves the test photographs alone, writes nothing")
+    parser.add_argument(
+        "--validation",
+        action="store_true",
+        help="leaves the test photographs alone, writes nothing",
+    )
     options = parser.parse_args()
     keras.utils.set_random_seed(options.seed)
     split, start = photos.split(), time.perf_counter()
     float_model = efficientnet_lite0()
     calibration = preprocess(photos.crops(split.train, 8, seed=options.seed))
-    images = preprocess(photos.crops(split.validation if options.validation else split.test, 32, seed=options.seed + 1))
+    images = preprocess(
+        photos.crops(
+            split.validation if options.validation else split.test, 32, seed=options.seed + 1
+        )
+    )
     expected = float_model.predict(images, batch_size=32)
     variants = {}
     for name in options.variants:

@@ -1,6 +1,7 @@
 """Float networks that the benchmarks of the methods start from: `python -m benchmarks.floats`.
 
-Trained once, with seed 0, and kept in `benchmarks/weights`: what varies with a benchmark's seeds is what comes after.
+Trained once, with seed 0, and kept in `benchmarks/weights`: what varies with a benchmark's seeds is
+what comes after.
 """
 
 import argparse
@@ -53,12 +54,21 @@ def compiled(model: keras.Model, rate: float, steps: int) -> keras.Model:
 
 
 def train(
-    model: keras.Model, split: Split, rate: float, epochs: int, callbacks: Iterable[Any] = (), **options: Any
+    model: keras.Model,
+    split: Split,
+    rate: float,
+    epochs: int,
+    callbacks: Iterable[Any] = (),
+    **options: Any,
 ) -> keras.Model:
-    """Trains along a cosine that ends with the last epoch; returns the model. `options` go to `fit`."""
+    """Trains along a cosine that ends with the last epoch; returns the model. `options` go to
+    `fit`.
+    """
     steps = epochs * -(-len(split[0]) // BATCH)
     options = {"verbose": 2} | options
-    compiled(model, rate, steps).fit(*split, batch_size=BATCH, epochs=epochs, callbacks=list(callbacks), **options)
+    compiled(model, rate, steps).fit(
+        *split, batch_size=BATCH, epochs=epochs, callbacks=list(callbacks), **options
+    )
     return model
 
 
@@ -91,8 +101,12 @@ def trained(name: str) -> dict[str, float]:
 
 def main() -> None:
     """Trains the networks that `results/floats.json` does not have yet, and writes their weights."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(TASKS), help=f"all by default: {' '.join(TASKS)}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", default=list(TASKS), help=f"all by default: {' '.join(TASKS)}"
+    )
     cells = Cells("floats", {"seed": 0, "batch": BATCH})
     for name in parser.parse_args().names:
         cells(name, partial(trained, name))

@@ -1,9 +1,10 @@
 """Focused quantization from float to phone: `python -m benchmarks.focused`.
 
-Each network of `benchmarks.floats` is pruned by surgery once; from that checkpoint start the 5-bit variants: focused by
-the separation of each kernel (mixed), powers of two in all kernels (shift), two means in all that have them (recentred)
-and uniform levels with MSQE (uniform). The mixed one then gets 8-bit activations with powers of two for scales, becomes
-an integer `.tflite` and a container. `--overhead` times the training step and the refit instead.
+Each network of `benchmarks.floats` is pruned by surgery once; from that checkpoint start the 5-bit
+variants: focused by the separation of each kernel (mixed), powers of two in all kernels (shift),
+two means in all that have them (recentred) and uniform levels with MSQE (uniform). The mixed one
+then gets 8-bit activations with powers of two for scales, becomes an integer `.tflite` and a
+container. `--overhead` times the training step and the refit instead.
 """
 
 import argparse
@@ -46,7 +47,8 @@ VARIANTS = {
     "recentred": tq.Focused(BITS, separation=0.0),
     "uniform": tq.Uniform(BITS),
 }
-# ImageNet top-1 after each stage, zeros (%) and compression of the 5-bit weights (Zhao, Gao et al. 2019).
+# ImageNet top-1 after each stage, zeros (%) and compression of the 5-bit weights (Zhao, Gao et al.
+# 2019).
 PAPER = {
     "resnet18": {
         "float": 68.94,
@@ -62,7 +64,9 @@ PAPER = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is pruned and trained, and on how many samples; `dense` are the layers that keep all weights."""
+    """How a network is pruned and trained, and on how many samples; `dense` are the layers that
+    keep all weights.
+    """
 
     sparsity: float
     dense: str
@@ -90,7 +94,10 @@ def data(name: str) -> tuple[Split, Split, Split]:
 def accuracies(model: keras.Model, name: str) -> dict[str, float]:
     """Returns the accuracy on the validation and the test split."""
     _, validation, test = data(name)
-    return {"validation_accuracy": accuracy(model, validation), "test_accuracy": accuracy(model, test)}
+    return {
+        "validation_accuracy": accuracy(model, validation),
+        "test_accuracy": accuracy(model, test),
+    }
 
 
 def zeros(model: keras.Model) -> float:
@@ -136,11 +143,18 @@ def prune(name: str) -> dict[str, Any]:
     MODELS.mkdir(parents=True, exist_ok=True)
     plain.save(MODELS / f"{name}_pruned.keras")
     share = 1.0 - sum(map(np.count_nonzero, kernels)) / sum(k.size for k in kernels)
-    return {**accuracies(plain, name), "sparsity": share, "epochs": plan.prune_epochs, "seconds": round(seconds)}
+    return {
+        **accuracies(plain, name),
+        "sparsity": share,
+        "epochs": plan.prune_epochs,
+        "seconds": round(seconds),
+    }
 
 
 def wrapped(name: str, quantizer: Any, activations: Any) -> keras.Model:
-    """Returns the pruned network with its kernels wrapped; masks keep its zeros once training begins."""
+    """Returns the pruned network with its kernels wrapped; masks keep its zeros once training
+    begins.
+    """
     plan = PLANS[name]
     regularizer = tq.MSQE() if isinstance(quantizer, tq.Uniform) else None
     pruned = keras.models.load_model(MODELS / f"{name}_pruned.keras", compile=False)
@@ -151,10 +165,18 @@ def wrapped(name: str, quantizer: Any, activations: Any) -> keras.Model:
     return tq.quantize(pruned, rules, activations)
 
 
-def train_variant(name: str, variant: str, seed: int, cells: Cells, file: str = "") -> dict[str, Any]:
-    """Trains one of VARIANTS for as long as the plan says; where mixed recentred all kernels, recentred is that run."""
+def train_variant(
+    name: str, variant: str, seed: int, cells: Cells, file: str = ""
+) -> dict[str, Any]:
+    """Trains one of VARIANTS for as long as the plan says; where mixed recentred all kernels,
+    recentred is that run.
+    """
     mixed = cells.values.get(f"{name}/mixed/{seed}")
-    if variant == "recentred" and mixed and all(kernel["recentred"] for kernel in mixed["kernels"].values()):
+    if (
+        variant == "recentred"
+        and mixed
+        and all(kernel["recentred"] for kernel in mixed["kernels"].values())
+    ):
         return mixed
     return quantize(name, VARIANTS[variant], seed, PLANS[name].epochs, file)
 
@@ -162,7 +184,9 @@ def train_variant(name: str, variant: str, seed: int, cells: Cells, file: str = 
 def quantize(
     name: str, quantizer: Any, seed: int, epochs: int, file: str = "", samples: int | None = None
 ) -> dict[str, Any]:
-    """Trains the pruned network with quantized weights; returns accuracy, and kind and W of each kernel."""
+    """Trains the pruned network with quantized weights; returns accuracy, and kind and W of each
+    kernel.
+    """
     keras.utils.set_random_seed(seed)
     model = wrapped(name, quantizer, activations=None)
     callbacks: list[Any] = [tq.Stages(prune_until=0.0, ramp_until=0.0)]
@@ -185,7 +209,9 @@ def quantize(
 
 
 def kinds(model: keras.Model) -> dict[str, dict[str, Any]]:
-    """Returns, by kernel, how many weights survive, their separation W, and whether they are recentred."""
+    """Returns, by kernel, how many weights survive, their separation W, and whether they are
+    recentred.
+    """
     rows = {}
     for layer in quantized_layers(model):
         for kernel, variable in layer.kernel_pairs():
@@ -203,7 +229,9 @@ def kinds(model: keras.Model) -> dict[str, dict[str, Any]]:
 
 
 def integer(name: str) -> dict[str, Any]:
-    """Adds 8-bit activations to the mixed network, trains one epoch, exports, verifies and measures it."""
+    """Adds 8-bit activations to the mixed network, trains one epoch, exports, verifies and measures
+    it.
+    """
     keras.utils.set_random_seed(0)
     (x, y), _, test = data(name)
     weights_only = wrapped(name, VARIANTS["mixed"], activations=None)
@@ -228,10 +256,16 @@ def integer(name: str) -> dict[str, Any]:
     }
 
 
-def sizes(model: keras.Model, plain: keras.Model, tflite: bytes, container: bytes) -> dict[str, Any]:
-    """Returns bytes of the files, of the kernels' streams with their tables, and of a Huffman code for each kernel."""
+def sizes(
+    model: keras.Model, plain: keras.Model, tflite: bytes, container: bytes
+) -> dict[str, Any]:
+    """Returns bytes of the files, of the kernels' streams with their tables, and of a Huffman code
+    for each kernel.
+    """
     coded = codes_of(model)
-    streams = {t.name: t.coded_bytes + t.table_bytes for t in inspect(container).tensors if t.name in coded}
+    streams = {
+        t.name: t.coded_bytes + t.table_bytes for t in inspect(container).tensors if t.name in coded
+    }
     weights = sum(codes.size for codes in coded.values())
     huffman = sum(huffman_bytes(coded[name]) for name in streams)
     stream = sum(streams.values())
@@ -251,12 +285,22 @@ def sizes(model: keras.Model, plain: keras.Model, tflite: bytes, container: byte
 
 
 def sweep(cells: Cells) -> None:
-    """Trains one network for an epoch at several thresholds of the separation, and draws what it found."""
+    """Trains one network for an epoch at several thresholds of the separation, and draws what it
+    found.
+    """
     for seed in SWEEP_SEEDS:
         for separation in SEPARATIONS:
             quantizer = tq.Focused(BITS, separation)
-            arguments = {"quantizer": quantizer, "seed": seed, "epochs": 1, "samples": SWEEP_SAMPLES}
-            cells(f"sweep/{SWEPT}/{separation}/{seed}", lambda arguments=arguments: quantize(SWEPT, **arguments))
+            arguments = {
+                "quantizer": quantizer,
+                "seed": seed,
+                "epochs": 1,
+                "samples": SWEEP_SAMPLES,
+            }
+            cells(
+                f"sweep/{SWEPT}/{separation}/{seed}",
+                lambda arguments=arguments: quantize(SWEPT, **arguments),
+            )
         plot(cells)
 
 
@@ -272,11 +316,15 @@ def plot(cells: Cells) -> None:
         values = [100 * run["validation_accuracy"] for run in runs]
         means.append(statistics.mean(values))
         axis.vlines(separation, min(values), max(values), color="tab:blue")
-        count = statistics.mean(sum(k["recentred"] for k in run["kernels"].values()) for run in runs)
+        count = statistics.mean(
+            sum(k["recentred"] for k in run["kernels"].values()) for run in runs
+        )
         place = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
         axis.annotate(f"{count:g}", (separation, max(values)), **place)
     axis.plot(SEPARATIONS, means, "o-", color="tab:blue")
-    axis.set_xlabel("separation from which a kernel is recentred; above the points: kernels recentred")
+    axis.set_xlabel(
+        "separation from which a kernel is recentred; above the points: kernels recentred"
+    )
     axis.set_ylabel("validation accuracy (%)")
     axis.margins(y=0.2)
     figure.tight_layout()
@@ -285,11 +333,19 @@ def plot(cells: Cells) -> None:
 
 def main() -> None:
     """Measures what `results/focused.json` lacks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(PLANS), help=f"all by default: {' '.join(PLANS)}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", default=list(PLANS), help=f"all by default: {' '.join(PLANS)}"
+    )
     parser.add_argument("--overhead", action="store_true", help="time the step instead")
-    parser.add_argument("--rounds", type=int, default=8, help="turns of each run with --overhead; 8 by default")
-    parser.add_argument("--sweep", action="store_true", help="sweep the separation instead, and draw the picture")
+    parser.add_argument(
+        "--rounds", type=int, default=8, help="turns of each run with --overhead; 8 by default"
+    )
+    parser.add_argument(
+        "--sweep", action="store_true", help="sweep the separation instead, and draw the picture"
+    )
     options = parser.parse_args()
     if options.overhead:
         from .focused_overhead import overhead
@@ -297,7 +353,13 @@ def main() -> None:
         overhead(options.rounds)
         return
     plans = {name: vars(plan) for name, plan in PLANS.items()}
-    header = {"bits": BITS, "batch": BATCH, "plans": plans, "sweep_samples": SWEEP_SAMPLES, "paper": PAPER}
+    header = {
+        "bits": BITS,
+        "batch": BATCH,
+        "plans": plans,
+        "sweep_samples": SWEEP_SAMPLES,
+        "paper": PAPER,
+    }
     cells = Cells("focused", header)
     if options.sweep:
         sweep(cells)
@@ -305,11 +367,17 @@ def main() -> None:
     for name in options.names:
         cells(f"{name}/float", lambda name=name: accuracies(float_model(name), name))
         cells(f"{name}/pruned", lambda name=name: prune(name))
-        cells(f"{name}/mixed/0", lambda name=name: train_variant(name, "mixed", 0, cells, f"{name}_mixed.weights.h5"))
+        cells(
+            f"{name}/mixed/0",
+            lambda name=name: train_variant(name, "mixed", 0, cells, f"{name}_mixed.weights.h5"),
+        )
         cells(f"{name}/integer", lambda name=name: integer(name))
     for name in options.names:
         for seed, variant in product(PLANS[name].seeds, VARIANTS):
-            cells(f"{name}/{variant}/{seed}", lambda which=(name, variant, seed): train_variant(*which, cells))
+            cells(
+                f"{name}/{variant}/{seed}",
+                lambda which=(name, variant, seed): train_variant(*which, cells),
+            )
 
 
 if __name__ == "__main__":

@@ -16,10 +16,15 @@ from .training_overhead import BATCH, NEVER, STEPS, alternate, trainer, with_rat
 
 
 def overhead(rounds: int) -> None:
-    """Times a training step in turns with float, and a refit of a million weights; writes its own result."""
+    """Times a training step in turns with float, and a refit of a million weights; writes its own
+    result.
+    """
 
     def compiled(model: Any) -> Any:
-        model.compile(keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.compile(
+            keras.optimizers.Adam(1e-4),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
         return model
 
     def callbacks() -> list[Any]:
@@ -31,7 +36,9 @@ def overhead(rounds: int) -> None:
         keras.utils.set_random_seed(0)
         model = build()
         rules = [tq.Rule(".*", tq.Focused(), prune=tq.Surgery(0.8))]
-        wrapped = {bits: compiled(tq.quantize(model, rules, activations=bits)) for bits in (None, 8)}
+        wrapped = {
+            bits: compiled(tq.quantize(model, rules, activations=bits)) for bits in (None, 8)
+        }
         runs = {
             "float": trainer(keras, compiled(model)),
             "focused": trainer(keras, wrapped[None], callbacks),
@@ -39,7 +46,12 @@ def overhead(rounds: int) -> None:
         }
         figures[model.name] = with_ratios(alternate(runs, rounds, model.name))
         print(model.name, figures[model.name], flush=True)
-    result = {"steps_a_turn": STEPS, "batch": BATCH, "networks": figures, "refit_seconds_a_million_weights": refit()}
+    result = {
+        "steps_a_turn": STEPS,
+        "batch": BATCH,
+        "networks": figures,
+        "refit_seconds_a_million_weights": refit(),
+    }
     print(write_result("focused_overhead", result))
 
 

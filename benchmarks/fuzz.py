@@ -1,4 +1,6 @@
-"""Fuzzes the C decoder with libFuzzer, ASan and UBSan, and adds the run to results/fuzz.json: `make fuzz`."""
+"""Fuzzes the C decoder with libFuzzer, ASan and UBSan, and adds the run to results/fuzz.json: `make
+fuzz`.
+"""
 
 import argparse
 import json
@@ -13,7 +15,8 @@ from .helpers.record import RESULTS, write_result
 ROOT = Path(__file__).parents[1]
 CORPUS = ROOT / "build" / "fuzz"
 SANITIZE = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
-# Tracing comparisons takes two thirds of the time, and the format has hardly a constant to find that way.
+# Tracing comparisons takes two thirds of the time, and the format has hardly a constant to find
+# that way.
 FLAGS = ["-g", "-O2", *SANITIZE, "-fno-sanitize-coverage=trace-cmp", "-DTQW_IGNORE_CHECKSUMS"]
 MAX_INPUT_BYTES = 16384
 # libFuzzer runs in the foreground for so long at a time, so that a stopped run is not lost.
@@ -28,7 +31,9 @@ def build(folder: Path) -> Path:
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     sources = [ROOT / "tests/export/device/fuzz.c", ROOT / "export/device/tqw.c"]
     target = folder / "target"
-    subprocess.run([compiler, *FLAGS, "-I", ROOT / "export/device", *sources, "-o", target], check=True)
+    subprocess.run(
+        [compiler, *FLAGS, "-I", ROOT / "export/device", *sources, "-o", target], check=True
+    )
     for path in (ROOT / "tests/vectors/good").glob("*.tqw"):
         shutil.copy(path, folder / "corpus")
     return target
@@ -36,10 +41,17 @@ def build(folder: Path) -> Path:
 
 def turn(target: Path, folder: Path, seconds: int) -> tuple[int, int]:
     """Runs the target for so long; returns the executions and the findings, 0 or 1."""
-    options = [f"-max_total_time={seconds}", f"-max_len={MAX_INPUT_BYTES}", "-print_final_stats=1", "-verbosity=1"]
+    options = [
+        f"-max_total_time={seconds}",
+        f"-max_len={MAX_INPUT_BYTES}",
+        "-print_final_stats=1",
+        "-verbosity=1",
+    ]
     command = [target, *options, f"-artifact_prefix={folder}/finding-", folder / "corpus"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    found = re.findall(r"number_of_executed_units: (\d+)", done.stderr) or re.findall(r"^#(\d+)", done.stderr, re.M)
+    found = re.findall(r"number_of_executed_units: (\d+)", done.stderr) or re.findall(
+        r"^#(\d+)", done.stderr, re.M
+    )
     if done.returncode:
         (folder / "finding.txt").write_text(done.stderr)
         print(done.stderr[-3000:])
@@ -52,7 +64,11 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     target = build(CORPUS)
     path = RESULTS / "fuzz.json"
-    total = json.loads(path.read_text()) if path.exists() else {"executions": 0, "seconds": 0, "findings": 0}
+    total = (
+        json.loads(path.read_text())
+        if path.exists()
+        else {"executions": 0, "seconds": 0, "findings": 0}
+    )
     while seconds > 0 and not total["findings"]:
         part = min(seconds, TURN_SECONDS)
         began = time.monotonic()

@@ -1,7 +1,9 @@
-"""How small LeNet-5 gets: `python -m benchmarks.lenet_record [CELL ...]`, `--plot` for the picture alone.
+"""How small LeNet-5 gets: `python -m benchmarks.lenet_record [CELL ...]`, `--plot` for the picture
+alone.
 
-Every cell is one call of `tfqreg.recipes.smallest` from the float net of `benchmarks.lenet_teacher`, for one target of
-the container's bytes and one seed. The seeds vary all but the float net. The test split is looked at once a cell.
+Every cell is one call of `tfqreg.recipes.smallest` from the float net of
+`benchmarks.lenet_teacher`, for one target of the container's bytes and one seed. The seeds vary all
+but the float net. The test split is looked at once a cell.
 """
 
 import argparse
@@ -27,8 +29,8 @@ from .lenet_teacher import NAME, shifted
 
 VERIFIED = 500
 SEEDS = (0, 1, 2)
-# By the container's bytes: the share of the float net's weights in the units that stay, the share pruned of those where
-# pruning starts, and the epochs of pruning and of quantized training.
+# By the container's bytes: the share of the float net's weights in the units that stay, the share
+# pruned of those where pruning starts, and the epochs of pruning and of quantized training.
 TARGETS: dict[int, dict[str, Any]] = {
     2550: {"keep": 0.06, "sparsity": 0.91, "epochs": (40, 80)},
     3500: {"keep": 0.08, "sparsity": 0.9, "epochs": (24, 48)},
@@ -61,8 +63,11 @@ def measured(target: int, seed: int) -> dict[str, Any]:
     }
 
 
-def shipped(teacher: keras.Model, small: keras.Model, validation: Split, test: Split, verified: int) -> dict[str, Any]:
-    """Returns accuracies and sizes of a model as it ships, its scales in bfloat16, beside the float one.
+def shipped(
+    teacher: keras.Model, small: keras.Model, validation: Split, test: Split, verified: int
+) -> dict[str, Any]:
+    """Returns accuracies and sizes of a model as it ships, its scales in bfloat16, beside the float
+    one.
 
     Args:
         teacher: the float model.
@@ -87,7 +92,9 @@ def shipped(teacher: keras.Model, small: keras.Model, validation: Split, test: S
 
 def _alive(model: keras.Model) -> int:
     layers = quantized_layers(model)
-    return sum(int(np.count_nonzero(codes)) for layer in layers for codes, _ in layer.encode().values())
+    return sum(
+        int(np.count_nonzero(codes)) for layer in layers for codes, _ in layer.encode().values()
+    )
 
 
 def plot(cells: dict[str, Any], header: dict[str, Any], path: Path) -> None:
@@ -97,14 +104,23 @@ def plot(cells: dict[str, Any], header: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.2))
     sizes_kb = [cell["container_bytes"] / 1e3 for cell in cells.values()]
     axes.plot(
-        sizes_kb, [100 * cell["validation_accuracy"] for cell in cells.values()], "o", label="smallest(), one seed"
+        sizes_kb,
+        [100 * cell["validation_accuracy"] for cell in cells.values()],
+        "o",
+        label="smallest(), one seed",
     )
     for key, style, label in (
         ("teacher", "-", "float net, shifts and dropout"),
         ("plain_float", ":", "plain float net"),
     ):
-        axes.axhline(100 * header[f"{key}_validation_accuracy"], color="black", ls=style, lw=0.8, label=label)
-    axes.set(xlabel="container (kB)", ylabel="validation accuracy (%)", title="LeNet-5 on MNIST; in float 1,724 kB")
+        axes.axhline(
+            100 * header[f"{key}_validation_accuracy"], color="black", ls=style, lw=0.8, label=label
+        )
+    axes.set(
+        xlabel="container (kB)",
+        ylabel="validation accuracy (%)",
+        title="LeNet-5 on MNIST; in float 1,724 kB",
+    )
     axes.set(xlim=(0, 1.15 * max(sizes_kb)), ylim=(97.5, 99.8))
     axes.legend(loc="lower right")
     axes.grid(alpha=0.3)
@@ -114,10 +130,16 @@ def plot(cells: dict[str, Any], header: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     """Measures the cells named, all by default, and draws them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     names = [f"{target}/{seed}" for target in TARGETS for seed in SEEDS]
-    parser.add_argument("cells", nargs="*", default=names, help=f"all by default: {' '.join(names)}")
-    parser.add_argument("--plot", action="store_true", help="draws what is there, and trains nothing")
+    parser.add_argument(
+        "cells", nargs="*", default=names, help=f"all by default: {' '.join(names)}"
+    )
+    parser.add_argument(
+        "--plot", action="store_true", help="draws what is there, and trains nothing"
+    )
     options = parser.parse_args()
     _, validation, test = mnist()
     header: dict[str, Any] = {"targets": TARGETS}
@@ -129,7 +151,11 @@ def main() -> None:
     for name in () if options.plot else options.cells:
         target, seed = map(int, name.split("/"))
         cells(name, lambda target=target, seed=seed: measured(target, seed))
-    plot(json.loads((RESULTS / "lenet_record.json").read_text())["cells"], header, Path("docs/lenet_record.png"))
+    plot(
+        json.loads((RESULTS / "lenet_record.json").read_text())["cells"],
+        header,
+        Path("docs/lenet_record.png"),
+    )
 
 
 if __name__ == "__main__":

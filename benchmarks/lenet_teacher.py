@@ -1,4 +1,5 @@
-"""A float LeNet-5 that generalises: shifted digits and dropout. `python -m benchmarks.lenet_teacher`.
+"""A float LeNet-5 that generalises: shifted digits and dropout. `python -m
+benchmarks.lenet_teacher`.
 
 The benchmark of the record starts from it; `benchmarks.floats` holds the one trained the plain way.
 """
@@ -71,10 +72,14 @@ def main() -> None:
     trained.fit(batches, epochs=EPOCHS, validation_data=validation, verbose=2)
     model.compile()
     model.save(WEIGHTS / f"{NAME}.keras", include_optimizer=False)
-    found = {"validation_accuracy": accuracy(model, validation), "test_accuracy": accuracy(model, test)}
+    found = {
+        "validation_accuracy": accuracy(model, validation),
+        "test_accuracy": accuracy(model, test),
+    }
     seconds = round(time.perf_counter() - start, 1)
     write_result(
-        "lenet_teacher", {"seed": 0, "epochs": EPOCHS, "rate": RATE, "shift": SHIFT, **found, "seconds": seconds}
+        "lenet_teacher",
+        {"seed": 0, "epochs": EPOCHS, "rate": RATE, "shift": SHIFT, **found, "seconds": seconds},
     )
     print(found)
 

@@ -1,9 +1,10 @@
-"""How small depthwise networks get at no more than a point lost: `python -m benchmarks.mobile_record [CELL ...]`.
+"""How small depthwise networks get at no more than a point lost: `python -m
+benchmarks.mobile_record [CELL ...]`.
 
-Every cell is one call of `tfqreg.recipes.smallest` on a MobileNet-type float net or a narrow ShuffleNet of
-`benchmarks.floats`, from which it learns, for one sparsity of the 1x1 kernels and one seed; first, last and depthwise
-layers keep all weights, at 8 bits. The paper's ratios, 7.13 for MobileNet and 6.79 for ShuffleNet, are of networks tens
-of times larger, and of ImageNet.
+Every cell is one call of `tfqreg.recipes.smallest` on a MobileNet-type float net or a narrow
+ShuffleNet of `benchmarks.floats`, from which it learns, for one sparsity of the 1x1 kernels and one
+seed; first, last and depthwise layers keep all weights, at 8 bits. The paper's ratios, 7.13 for
+MobileNet and 6.79 for ShuffleNet, are of networks tens of times larger, and of ImageNet.
 """
 
 import argparse
@@ -34,7 +35,9 @@ def measured(task: str, bits: int, sparsity: float, seed: int = 0) -> dict[str, 
     train, validation, test = TASKS[task].load()
     model = float_model(task)
     rules = [
-        tq.Rule("pointwise|squeeze|expand", tq.Uniform(bits), tq.Rate(), tq.RateDistortion(sparsity)),
+        tq.Rule(
+            "pointwise|squeeze|expand", tq.Uniform(bits), tq.Rate(), tq.RateDistortion(sparsity)
+        ),
         tq.Rule(".*", tq.Uniform(8), tq.MSQE()),
     ]
     small = tq.recipes.smallest(model, train[0], keep=1.0, rules=rules, epochs=EPOCHS, verbose=2)
@@ -43,8 +46,12 @@ def measured(task: str, bits: int, sparsity: float, seed: int = 0) -> dict[str, 
 
 def main() -> None:
     """Measures the cells named, all by default."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cells", nargs="*", default=list(CELLS), help=f"all by default: {'; '.join(CELLS)}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "cells", nargs="*", default=list(CELLS), help=f"all by default: {'; '.join(CELLS)}"
+    )
     cells = Cells("mobile_record", {"seed": 0, "epochs": EPOCHS})
     for name in parser.parse_args().cells:
         cells(name, lambda name=name: measured(*CELLS[name]))

@@ -1,10 +1,11 @@
 """The learned coefficient beside its rivals: `python -m benchmarks.msqe`.
 
-A BatchNorm and depthwise network, trained in float, is fine-tuned with low-precision weights and activations: without a
-regularizer, with MSQE at a fixed and at a learned coefficient, LSQ, oscillation dampening, QSin. All get the same
-epochs, batches and rate. What has a strength gets three tries, at 2 bits and with one seed, and the validation split
-chooses. `_norms` measures the statistics of BatchNorm anew at the end. The test split is looked at once a cell. Grid
-and epochs are small: a fine-tuning of seconds.
+A BatchNorm and depthwise network, trained in float, is fine-tuned with low-precision weights and
+activations: without a regularizer, with MSQE at a fixed and at a learned coefficient, LSQ,
+oscillation dampening, QSin. All get the same epochs, batches and rate. What has a strength gets
+three tries, at 2 bits and with one seed, and the validation split chooses. `_norms` measures the
+statistics of BatchNorm anew at the end. The test split is looked at once a cell. Grid and epochs
+are small: a fine-tuning of seconds.
 """
 
 import argparse
@@ -35,7 +36,8 @@ FEW, NORM_SAMPLES = 2000, 4000
 
 @dataclass(frozen=True)
 class Method:
-    """A regularizer with the strengths to choose from, what trains the scales, whether norms are measured anew.
+    """A regularizer with the strengths to choose from, what trains the scales, whether norms are
+    measured anew.
 
     `activations` makes the range from a number of bits.
     """
@@ -54,14 +56,17 @@ METHODS = {
     "fixed": Method(lambda strength: tq.MSQE(coefficient=strength), (10.0, 100.0, 1000.0)),
     "learned": Method(lambda strength: tq.MSQE(alpha=strength), (0.01, 0.1, 1.0)),
     # The method's first form: float weights in the forward pass, quantized at the end alone.
-    "learned_float": Method(lambda strength: tq.MSQE(strength, forward="float"), (0.01, 0.1, 1.0), settle_from=1.0),
+    "learned_float": Method(
+        lambda strength: tq.MSQE(strength, forward="float"), (0.01, 0.1, 1.0), settle_from=1.0
+    ),
     "lsq": LSQ,
     "ste_norms": Method(norms=True),
     "learned_norms": Method(lambda strength: tq.MSQE(alpha=strength), (0.01, 0.1, 1.0), norms=True),
     "lsq_norms": replace(LSQ, norms=True),
     "dampening": Method(tq.Dampening, (0.001, 0.01, 0.1)),
     "qsin": Method(tq.QSin, (10.0, 100.0, 1000.0)),
-    # Activations behind a ReLU on even levels of [0, 1], and on uneven ones that no integer model has.
+    # Activations behind a ReLU on even levels of [0, 1], and on uneven ones that no integer model
+    # has.
     "unit_range": Method(activations=tq.UnitRange),
     "uneven": Method(activations=tq.MultiBitRange),
 }
@@ -86,9 +91,13 @@ CHOSEN_AT = ("mobile_fashion", 2, 8)
 class Trial:
     """One configuration: traced once, started anew from the same weights for every seed."""
 
-    def __init__(self, task: str, bits: int, activations: int, method: Method, strength: float | None) -> None:
+    def __init__(
+        self, task: str, bits: int, activations: int, method: Method, strength: float | None
+    ) -> None:
         low, high = (tq.Uniform(n, scale_from=method.scale_from) for n in (bits, max(bits, 8)))
-        regularizer = None if strength is None or method.regularizer is None else method.regularizer(strength)
+        regularizer = (
+            None if strength is None or method.regularizer is None else method.regularizer(strength)
+        )
         # First and last layer take 8 bits.
         rules = [tq.Rule("^(stem|head)$", high, regularizer), tq.Rule(".*", low, regularizer)]
         self.model = tq.quantize(float_model(task), rules, method.activations(activations))
@@ -112,8 +121,14 @@ class Trial:
         if self.method.norms:
             tq.reestimate_norms(self.model, x[:NORM_SAMPLES], verbose=0)
         pairs = kernel_pairs(self.model)
-        figures = {"relative_error": float(np.mean([relative_error(kernel, w) for kernel, w in pairs[1:-1]]))}
-        figures["scale_excess"] = float(np.mean([scale_excess(kernel, w) for kernel, w in pairs[1:-1]]))
+        figures = {
+            "relative_error": float(
+                np.mean([relative_error(kernel, w) for kernel, w in pairs[1:-1]])
+            )
+        }
+        figures["scale_excess"] = float(
+            np.mean([scale_excess(kernel, w) for kernel, w in pairs[1:-1]])
+        )
         # The same samples before and after the snap, fewer than all; then all.
         few = split[0][:FEW], split[1][:FEW]
         for name, stage, part in (
@@ -166,8 +181,12 @@ def measure_row(cells: Cells, task: str, bits: int, activations: int, name: str)
     keras.backend.clear_session()
 
 
-def summary(values: dict[str, Any]) -> dict[tuple[str, int, int, str], dict[str, tuple[float, float]]]:
-    """Returns, by task, weight bits, activation bits and method, the mean and standard deviation of every figure."""
+def summary(
+    values: dict[str, Any],
+) -> dict[tuple[str, int, int, str], dict[str, tuple[float, float]]]:
+    """Returns, by task, weight bits, activation bits and method, the mean and standard deviation of
+    every figure.
+    """
     found = {}
     for task, bits, activations, names in GRID:
         for name in names:
@@ -178,17 +197,21 @@ def summary(values: dict[str, Any]) -> dict[tuple[str, int, int, str], dict[str,
             snap = [row["accuracy_before_snap"] - row["accuracy_after_snap"] for row in rows]
             columns = {"snap_loss": snap, **{key: [row[key] for row in rows] for key in rows[0]}}
             found[task, bits, activations, name] = {
-                key: (float(np.mean(column)), float(np.std(column, ddof=1))) for key, column in columns.items()
+                key: (float(np.mean(column)), float(np.std(column, ddof=1)))
+                for key, column in columns.items()
             }
     return found
 
 
 def print_table(values: dict[str, Any]) -> None:
-    """Prints a row a configuration: accuracy, relative error to the grid before the snap, points lost by the snap."""
+    """Prints a row a configuration: accuracy, relative error to the grid before the snap, points
+    lost by the snap.
+    """
     for (task, bits, activations, name), row in summary(values).items():
         accuracy_, error, snap = row["accuracy"], row["relative_error"], row["snap_loss"]
         print(
-            f"{task:15} w{bits} a{activations} {name:14} {accuracy_[0]:7.2%} +- {accuracy_[1]:.2%}   "
+            f"{task:15} w{bits} a{activations} {name:14} {accuracy_[0]:7.2%} +- "
+            f"{accuracy_[1]:.2%}   "
             f"{error[0]:.1e} +- {error[1]:.0e}   {100 * snap[0]:+.2f} +- {100 * snap[1]:.2f} points"
         )
 
@@ -200,15 +223,32 @@ def draw(values: dict[str, Any]) -> Path:
     rows = summary(values)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
     for name in (*MAIN, "ste_norms", "learned_norms", "lsq_norms"):
-        picked = {b: row for (task, b, a, n), row in rows.items() if (task, a, n) == ("mobile_fashion", 8, name)}
+        picked = {
+            b: row
+            for (task, b, a, n), row in rows.items()
+            if (task, a, n) == ("mobile_fashion", 8, name)
+        }
         widths = sorted(picked)
         if not widths:
             continue
-        for axis, key, factor in zip(axes, ("accuracy", "relative_error"), (100.0, 1.0), strict=True):
+        for axis, key, factor in zip(
+            axes, ("accuracy", "relative_error"), (100.0, 1.0), strict=True
+        ):
             mean, spread = (np.array([factor * picked[b][key][i] for b in widths]) for i in (0, 1))
             shift = 0.03 * (list(METHODS).index(name) - 3)
-            axis.errorbar(np.array(widths) + shift, mean, spread, marker="o", ms=4, lw=1.2, capsize=2, label=name)
-    axes[0].axhline(100 * values["mobile_fashion float"]["accuracy"], color="grey", lw=1, ls="--", label="float")
+            axis.errorbar(
+                np.array(widths) + shift,
+                mean,
+                spread,
+                marker="o",
+                ms=4,
+                lw=1.2,
+                capsize=2,
+                label=name,
+            )
+    axes[0].axhline(
+        100 * values["mobile_fashion float"]["accuracy"], color="grey", lw=1, ls="--", label="float"
+    )
     axes[0].set_ylabel("test accuracy, %")
     axes[1].set_ylabel("squared error to the grid, relative")
     axes[1].set_yscale("log")
@@ -225,7 +265,9 @@ def draw(values: dict[str, Any]) -> Path:
 
 def main() -> None:
     """Measures, writes `results/msqe.json`, prints the table and draws `docs/msqe.png`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--plot", action="store_true", help="measures nothing, draws what is there")
     options = parser.parse_args()
     header = {
@@ -238,11 +280,15 @@ def main() -> None:
         "samples_of_the_snap": FEW,
         "samples_of_the_norms": NORM_SAMPLES,
         "strengths": {name: list(method.strengths) for name, method in METHODS.items()},
-        "strengths_chosen_at": "mobile_fashion, 2-bit weights, 8-bit activations, seed 0, validation split",
+        "strengths_chosen_at": "mobile_fashion, 2-bit weights, 8-bit activations, seed 0, "
+        "validation split",
     }
     cells = Cells("msqe", header)
     for task, bits, activations, names in () if options.plot else GRID:
-        cells(f"{task} float", lambda task=task: {"accuracy": accuracy(float_model(task), splits(task)[2])})
+        cells(
+            f"{task} float",
+            lambda task=task: {"accuracy": accuracy(float_model(task), splits(task)[2])},
+        )
         for name in names:
             measure_row(cells, task, bits, activations, name)
     print_table(cells.values)

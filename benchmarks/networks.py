@@ -1,7 +1,9 @@
-"""What becomes of each network of the catalogue: exactness on every runtime, NPU share, bytes, export and latency.
+"""What becomes of each network of the catalogue: exactness on every runtime, NPU share, bytes,
+export and latency.
 
-`python -m benchmarks.networks` writes `results/networks.json` and prints the table; `--networks` measures some anew and
-keeps the others' rows. Weights and activations have 8 bits, so that TFLiteConverter's file is the same network's.
+`python -m benchmarks.networks` writes `results/networks.json` and prints the table; `--networks`
+measures some anew and keeps the others' rows. Weights and activations have 8 bits, so that
+TFLiteConverter's file is the same network's.
 """
 
 import argparse
@@ -74,7 +76,9 @@ def measure(network: Network, step: Callable[[str], None]) -> Row:
 
 
 def export_cost(model: keras.Model, path: Path, float_bytes: int) -> Row:
-    """Returns the median seconds of an export and the peak of Python's memory over the float model's size."""
+    """Returns the median seconds of an export and the peak of Python's memory over the float
+    model's size.
+    """
     seconds = []
     for _ in range(EXPORTS):
         start = time.perf_counter()
@@ -92,7 +96,9 @@ def export_cost(model: keras.Model, path: Path, float_bytes: int) -> Row:
 
 
 def exactness(model: keras.Model, path: Path, images: np.ndarray, runtime: str) -> Row:
-    """Returns the elements compared and differing over all tensors, or why the runtime refuses the model."""
+    """Returns the elements compared and differing over all tensors, or why the runtime refuses the
+    model.
+    """
     try:
         report = verify(model, path, images, [runtime])
     except RuntimeError as error:
@@ -100,11 +106,16 @@ def exactness(model: keras.Model, path: Path, images: np.ndarray, runtime: str) 
     if runtime in report.skipped:
         return {"refused": report.skipped[runtime]}
     part = report.runtimes[runtime]
-    return {"compared_elements": part.compared_elements, "differing_elements": part.mismatched_elements}
+    return {
+        "compared_elements": part.compared_elements,
+        "differing_elements": part.mismatched_elements,
+    }
 
 
 def npu_operators(tflite: bytes) -> Row:
-    """Returns how many operators Vela places on the NPU, what it leaves and why, and its bytes; or why it fails."""
+    """Returns how many operators Vela places on the NPU, what it leaves and why, and its bytes; or
+    why it fails.
+    """
     try:
         report = compile_for_npu(tflite, NPU)
     except RuntimeError as error:
@@ -127,7 +138,9 @@ def converter_int8(model: keras.Model, images: np.ndarray) -> bytes:
 
 
 def latencies(ours: bytes, theirs: bytes) -> Row:
-    """Returns both files' median milliseconds on LiteRT, one thread, invoked in turns, and their ratio."""
+    """Returns both files' median milliseconds on LiteRT, one thread, invoked in turns, and their
+    ratio.
+    """
     interpreters = [Interpreter(model_content=data, num_threads=1) for data in (ours, theirs)]
     random = np.random.default_rng(0)
     for interpreter in interpreters:
@@ -143,27 +156,41 @@ def latencies(ours: bytes, theirs: bytes) -> Row:
             interpreters[index].invoke()
             taken[index].append(1e3 * (time.perf_counter() - start))
     mine, converters = map(statistics.median, taken)
-    return {"latency_ms": mine, "converter_latency_ms": converters, "latency_ratio": mine / converters}
+    return {
+        "latency_ms": mine,
+        "converter_latency_ms": converters,
+        "latency_ratio": mine / converters,
+    }
 
 
 def markdown(rows: dict[str, Row]) -> str:
     """Returns the rows as a Markdown table."""
     heads = [
         "network", "input", "elements", *(f"differ: {name}" for name in RUNTIMES.values()), "on the NPU", "KiB",
-        "over the converter's", "container", "export, s", "memory, × float", "latency, × the converter's",
+        "over the converter's", "container", "export, s", "memory, × float", "latency, × the "
+                                                                             "converter's",
     ]  # fmt: skip
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *(_cells(name, row) for name, row in rows.items())]
+    lines = [
+        heads,
+        ["---"] + ["---:"] * (len(heads) - 1),
+        *(_cells(name, row) for name, row in rows.items()),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cells(name: str, row: Row) -> list[str]:
-    compared = max((part.get("compared_elements", 0) for part in row["runtimes"].values()), default=0)
+    compared = max(
+        (part.get("compared_elements", 0) for part in row["runtimes"].values()), default=0
+    )
     npu = row["npu"]
     return [
         name,
         "×".join(map(str, row["input"])),
         f"{compared:,}",
-        *(part.get("refused") or f"{part['differing_elements']:,}" for part in row["runtimes"].values()),
+        *(
+            part.get("refused") or f"{part['differing_elements']:,}"
+            for part in row["runtimes"].values()
+        ),
         npu.get("refused") or f"{npu['npu_operators']} of {npu['operators']}",
         f"{row['tflite_bytes'] / 1024:,.0f}",
         f"{row['tflite_bytes'] / row['converter_bytes'] - 1:+.1%}",
@@ -175,15 +202,23 @@ def _cells(name: str, row: Row) -> list[str]:
 
 
 def main() -> None:
-    """Measures the chosen networks, writes the rows of all to `results/networks.json`, and prints the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.helpers.architectures", description=__doc__)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
+    """Measures the chosen networks, writes the rows of all to `results/networks.json`, and prints
+    the table.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.helpers.architectures", description=__doc__
+    )
+    parser.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME"
+    )
     options = parser.parse_args()
     stored = RESULTS / "networks.json"
     rows: dict[str, Row] = json.loads(stored.read_text())["networks"] if stored.exists() else {}
     progress = tqdm(options.networks)
     for name in progress:
-        rows[name] = measure(NETWORKS[name], lambda step, name=name: progress.set_description(f"{name}: {step}"))
+        rows[name] = measure(
+            NETWORKS[name], lambda step, name=name: progress.set_description(f"{name}: {step}")
+        )
         # After each, so that a run cut short keeps what it has.
         rows = {known: rows[known] for known in NETWORKS if known in rows}
         write_result("networks", {"networks": rows})

@@ -1,9 +1,10 @@
 """What portability costs in accuracy: `python -m benchmarks.portable`.
 
-LeNet-5 on MNIST, and a BatchNorm, depthwise and residual network on Fashion-MNIST: trained in float, then quantized and
-trained on. Test accuracy of the float model and, by `integer_model`, of the exported graph, of its portable form and of
-its INT4 form. And the share of the elements of all tensors in which each interpreter differs from the simulator of
-XNNPACK's arithmetic, 0 everywhere on the portable form, and from the simulator of its own.
+LeNet-5 on MNIST, and a BatchNorm, depthwise and residual network on Fashion-MNIST: trained in
+float, then quantized and trained on. Test accuracy of the float model and, by `integer_model`, of
+the exported graph, of its portable form and of its INT4 form. And the share of the elements of all
+tensors in which each interpreter differs from the simulator of XNNPACK's arithmetic, 0 everywhere
+on the portable form, and from the simulator of its own.
 """
 
 import argparse
@@ -37,14 +38,22 @@ NETWORKS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "LeNet-5, MNIST": (lenet5, mnist),
     "mobile blocks, Fashion-MNIST": (mobile_blocks, fashion_mnist),
 }
-FORMS: dict[str, dict[str, Any]] = {"plain": {}, "portable": {"portable": True}, "int4": {"storage": "int4"}}
+FORMS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "portable": {"portable": True},
+    "int4": {"storage": "int4"},
+}
 
 
 def differing(graph: Graph, images: np.ndarray) -> dict[str, dict[str, float]]:
-    """Returns the share of elements in which each interpreter differs from one simulator, and from its own."""
+    """Returns the share of elements in which each interpreter differs from one simulator, and from
+    its own.
+    """
     inputs, revealed = dict(graph_inputs(graph, images)), debug_copy(write_tflite(graph))
     installed = [name for name in (*RUNTIMES, *NOT_SIMULATED) if missing(name) is None]
-    simulated = {mode: simulate(graph, inputs, mode) for mode in {"f32", *map(simulator_mode, installed)}}
+    simulated = {
+        mode: simulate(graph, inputs, mode) for mode in {"f32", *map(simulator_mode, installed)}
+    }
     shares: dict[str, dict[str, float]] = {"from_f32": {}, "from_own_simulator": {}}
     for runtime in installed:
         found = run(revealed, inputs, runtime)
@@ -70,10 +79,17 @@ def measure(model: keras.Model, test: Split) -> dict[str, Any]:
 
 def main() -> None:
     """Trains, measures and writes `results/portable.json`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0, help="0 by default")
     options = parser.parse_args()
-    result: dict[str, Any] = {"seed": options.seed, "float_epochs": FLOAT_EPOCHS, "epochs": EPOCHS, "networks": {}}
+    result: dict[str, Any] = {
+        "seed": options.seed,
+        "float_epochs": FLOAT_EPOCHS,
+        "epochs": EPOCHS,
+        "networks": {},
+    }
     for name, (build, load) in NETWORKS.items():
         keras.utils.set_random_seed(options.seed)
         training, _, test = load()
@@ -85,7 +101,9 @@ def main() -> None:
             bits = f"{weights}-bit weights, {activations}-bit activations"
             print(f"\n{name}, {bits}")
             quantized = tq.quantize(model, [tq.Rule("", weights=tq.Uniform(weights))], activations)
-            rows[bits] = measure(train(quantized, training, 1e-3, EPOCHS, tq.callbacks_for(quantized)), test)
+            rows[bits] = measure(
+                train(quantized, training, 1e-3, EPOCHS, tq.callbacks_for(quantized)), test
+            )
     path = write_result("portable", result)
     print(json.dumps(result, indent=2), f"\nwritten to {path}")
 

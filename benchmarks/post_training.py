@@ -1,7 +1,9 @@
-"""Quantization without training or labels, beside TensorFlow's own: `python -m benchmarks.post_training`.
+"""Quantization without training or labels, beside TensorFlow's own: `python -m
+benchmarks.post_training`.
 
-EfficientNet-Lite0 is calibrated on crops of photographs, by `quantize` and `calibrate` here and by TFLiteConverter
-there (int8 throughout, the same crops). Both integer models meet the float net on crops of other photographs.
+EfficientNet-Lite0 is calibrated on crops of photographs, by `quantize` and `calibrate` here and by
+TFLiteConverter there (int8 throughout, the same crops). Both integer models meet the float net on
+crops of other photographs.
 """
 
 import argparse
@@ -24,7 +26,9 @@ from .helpers.record import write_result
 
 
 def tensorflow_int8(model: keras.Model, images: np.ndarray) -> bytes:
-    """Returns TFLiteConverter's post-training int8 model, inputs and outputs included, calibrated on `images`."""
+    """Returns TFLiteConverter's post-training int8 model, inputs and outputs included, calibrated
+    on `images`.
+    """
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -44,15 +48,25 @@ def our_int8(model: keras.Model, images: np.ndarray, correct_bias: bool = True) 
 
 def main() -> None:
     """Calibrates, measures and writes `results/post_training.json`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calibration-crops", type=int, default=8, help="of each photograph; 8 by default")
-    parser.add_argument("--test-crops", type=int, default=32, help="of each photograph; 32 by default")
-    parser.add_argument("--validation", action="store_true", help="measures on the validation photographs instead")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--calibration-crops", type=int, default=8, help="of each photograph; 8 by default"
+    )
+    parser.add_argument(
+        "--test-crops", type=int, default=32, help="of each photograph; 32 by default"
+    )
+    parser.add_argument(
+        "--validation", action="store_true", help="measures on the validation photographs instead"
+    )
     parser.add_argument("--seed", type=int, default=0, help="0 by default")
     options = parser.parse_args()
     split = photos.split()
     measured = split.validation if options.validation else split.test
-    calibration = preprocess(photos.crops(split.train, options.calibration_crops, seed=options.seed))
+    calibration = preprocess(
+        photos.crops(split.train, options.calibration_crops, seed=options.seed)
+    )
     images = preprocess(photos.crops(measured, options.test_crops, seed=options.seed + 1))
     model = efficientnet_lite0()
     expected = model.predict(images, batch_size=32)
@@ -64,7 +78,9 @@ def main() -> None:
     found = {name: integer_logits(tflite, images) for name, tflite in integer.items()}
     kept = {name: same_class(logits, expected) for name, logits in found.items()}
     ahead = kept["tfqreg"].astype(float) - kept["tensorflow"]
-    by_photo = ahead.reshape(len(measured), -1).mean(axis=1)  # crops of one photograph are no independent samples
+    by_photo = ahead.reshape(len(measured), -1).mean(
+        axis=1
+    )  # crops of one photograph are no independent samples
     result = {
         "network": "EfficientNet-Lite0, 224, ImageNet weights",
         "measured_on": "validation" if options.validation else "test",
@@ -73,7 +89,8 @@ def main() -> None:
         "calibration_photos": len(split.train),
         "calibration_crops": len(calibration),
         "models": {
-            name: {**asdict(agreement(logits, expected)), "bytes": len(integer[name])} for name, logits in found.items()
+            name: {**asdict(agreement(logits, expected)), "bytes": len(integer[name])}
+            for name, logits in found.items()
         },
         "tfqreg_alone_agrees": int((ahead > 0).sum()),
         "tensorflow_alone_agrees": int((ahead < 0).sum()),
@@ -83,7 +100,8 @@ def main() -> None:
     }
     for name, figures in result["models"].items():
         print(
-            f"{name:32s} agrees on {figures['top1_agreement']:.1%}, top five {figures['top5_overlap']:.1%}, "
+            f"{name:32s} agrees on {figures['top1_agreement']:.1%}, top five "
+            f"{figures['top5_overlap']:.1%}, "
             f"SQNR {figures['sqnr_db']:.1f} dB"
         )
     if not options.validation:

@@ -1,8 +1,9 @@
-"""How long the integer simulator takes beside the float model: `python -m benchmarks.simulator_speed`.
+"""How long the integer simulator takes beside the float model: `python -m
+benchmarks.simulator_speed`.
 
-MobileNetV1 and V2 at 128, random weights, calibrated on random images. `predict` of the float model, of the quantized
-one and of `integer_model` take turns in one run, on the same images; `differing` counts the outputs in which
-`integer_model` is not the numpy simulator.
+MobileNetV1 and V2 at 128, random weights, calibrated on random images. `predict` of the float
+model, of the quantized one and of `integer_model` take turns in one run, on the same images;
+`differing` counts the outputs in which `integer_model` is not the numpy simulator.
 """
 
 import argparse
@@ -22,7 +23,10 @@ from tfqreg.export.tf_simulator import model as integer_model
 
 from .helpers.record import write_result
 
-NETWORKS = {"MobileNetV1": keras.applications.MobileNet, "MobileNetV2": keras.applications.MobileNetV2}
+NETWORKS = {
+    "MobileNetV1": keras.applications.MobileNet,
+    "MobileNetV2": keras.applications.MobileNetV2,
+}
 SIZE = 128
 
 
@@ -32,7 +36,9 @@ def measure(build: Any, batches: int, rounds: int, batch_size: int) -> dict[str,
     images = np.random.default_rng(0).random((batches * batch_size, SIZE, SIZE, 3), np.float32)
     # Raw logits: a softmax of random weights is the same everywhere.
     model = build((SIZE, SIZE, 3), weights=None, classifier_activation=None)
-    quantized = tq.calibrate(tq.quantize(model), images[:batch_size], batch_size=batch_size, verbose=0)
+    quantized = tq.calibrate(
+        tq.quantize(model), images[:batch_size], batch_size=batch_size, verbose=0
+    )
     models = {"float": model, "quantized": quantized, "integer": integer_model(quantized)}
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for turn in tqdm(range(rounds + 1), desc=model.name):
@@ -56,7 +62,9 @@ def measure(build: Any, batches: int, rounds: int, batch_size: int) -> dict[str,
 
 def main() -> None:
     """Measures and writes `results/simulator_speed.json`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--batches", type=int, default=4, help="batches a predict; 4 by default")
     parser.add_argument("--batch-size", type=int, default=32, help="images a batch; 32 by default")
     parser.add_argument("--rounds", type=int, default=5, help="turns timed; 5 by default")

@@ -1,13 +1,16 @@
-"""Sinusoidal regularization with preset and with learned bits: `python -m benchmarks.sinareq [networks]`.
+"""Sinusoidal regularization with preset and with learned bits: `python -m benchmarks.sinareq
+[networks]`.
 
-Preset bits: networks that were trained in float go on for an epoch with DoReFa or WRPN weights, with and without
-SinReQ. Learned bits: SinAReQ, with float weights in the forward pass until the bits freeze (faithful) or with the loss
-reaching the bits (loss-aware), against the same width in all layers; the size is that of the container.
+Preset bits: networks that were trained in float go on for an epoch with DoReFa or WRPN weights,
+with and without SinReQ. Learned bits: SinAReQ, with float weights in the forward pass until the
+bits freeze (faithful) or with the loss reaching the bits (loss-aware), against the same width in
+all layers; the size is that of the container.
 
-Both sides of a comparison see the same images in the same order. Learning rate and strength were chosen on the
-validation data of one network and seed, with as many tries on either side (`--tune`). A seed decides which images are
-seen and in which order: the float network is the same for all. `--overhead` measures the time of a step alone,
-`--report` writes summary and picture from the cells there are.
+Both sides of a comparison see the same images in the same order. Learning rate and strength were
+chosen on the validation data of one network and seed, with as many tries on either side (`--tune`).
+A seed decides which images are seen and in which order: the float network is the same for all.
+`--overhead` measures the time of a step alone, `--report` writes summary and picture from the cells
+there are.
 """
 
 import argparse
@@ -35,7 +38,12 @@ from .helpers.sinareq_report import report
 from .training_overhead import NEVER, alternate, trainer, with_ratios
 
 SEEDS = (0, 1, 2)
-PRESET = {"two_conv": 6400, "mobile_fashion": 6400, "vgg": 6400, "lenet5": 3200}  # images of the one epoch
+PRESET = {
+    "two_conv": 6400,
+    "mobile_fashion": 6400,
+    "vgg": 6400,
+    "lenet5": 3200,
+}  # images of the one epoch
 QUANTIZERS = {"DoReFa": tq.DoReFa, "WRPN": tq.WRPN}
 WIDTHS = {"two_conv": (2, 3, 4, 5), "mobile_fashion": (2, 3, 4), "vgg": (3, 4), "lenet5": (2, 3)}
 FOUR_BIT_ACTIVATIONS = ("two_conv",)
@@ -59,7 +67,9 @@ HEADER: dict[str, Any] = {
     "epochs": {"preset": 1, "learned": 2},
     "first_test_images": TESTED,
     "rate": RATE,
-    "tried_on_validation": {side: [{"rate": r, "strength": s} for r, s in tries] for side, tries in TUNING.items()},
+    "tried_on_validation": {
+        side: [{"rate": r, "strength": s} for r, s in tries] for side, tries in TUNING.items()
+    },
     "strength": {"preset": STRENGTH, "learned": LEARNED_STRENGTH},
     "beta_counted_over": COUNT,
     "pace": PACE,
@@ -80,7 +90,8 @@ class Trial:
         rules, activations: as for `tfqreg.quantize`.
         images: number of images that an epoch sees.
         epochs: of a run.
-        settle_from: share of the training after which the bits are frozen and all weights quantized.
+        settle_from: share of the training after which the bits are frozen and all weights
+            quantized.
     """
 
     def __init__(
@@ -104,7 +115,9 @@ class Trial:
         self.start = [keras.ops.convert_to_numpy(variable) for variable in self.variables]
 
     def run(self, seed: int, rate: float, split: Split) -> dict[str, Any]:
-        """Trains from the start with a rate that falls to 0 along a cosine; returns the accuracy on `split`."""
+        """Trains from the start with a rate that falls to 0 along a cosine; returns the accuracy on
+        `split`.
+        """
         begin = time.process_time()
         for variable, value in zip(self.variables, self.start, strict=True):
             variable.assign(value)
@@ -113,13 +126,27 @@ class Trial:
         x, y = data(self.name)[0]
         chosen = np.random.default_rng(seed).permutation(len(x))[: self.images]
         callbacks = [tq.Stages(settle_from=self.settle_from)]
-        self.model.fit(x[chosen], y[chosen], batch_size=BATCH, epochs=self.epochs, verbose=0, callbacks=callbacks)
+        self.model.fit(
+            x[chosen],
+            y[chosen],
+            batch_size=BATCH,
+            epochs=self.epochs,
+            verbose=0,
+            callbacks=callbacks,
+        )
         share = accuracy(self.model, split)
-        return {"accuracy": round(share, 4), "processor_seconds": round(time.process_time() - begin, 1)}
+        return {
+            "accuracy": round(share, 4),
+            "processor_seconds": round(time.process_time() - begin, 1),
+        }
 
 
-def preset_trial(name: str, quantizer: Quantizer, activations: int | None) -> tuple[Trial, tq.SinReQ]:
-    """Returns the trial of one width in all layers, and its regularizer: a strength of 0 leaves nothing of it."""
+def preset_trial(
+    name: str, quantizer: Quantizer, activations: int | None
+) -> tuple[Trial, tq.SinReQ]:
+    """Returns the trial of one width in all layers, and its regularizer: a strength of 0 leaves
+    nothing of it.
+    """
     trial = Trial(name, [tq.Rule(".*", quantizer, tq.SinReQ())], activations, PRESET[name])
     penalty = quantized_layers(trial.model)[0].regularizer
     assert isinstance(penalty, tq.SinReQ)
@@ -128,18 +155,28 @@ def preset_trial(name: str, quantizer: Quantizer, activations: int | None) -> tu
 
 def preset(name: str, cells: Cells, activations: int | None) -> None:
     """Measures one network with all quantizers, widths and seeds, with and without SinReQ."""
-    for width, kind in tqdm([(width, kind) for width in WIDTHS[name] for kind in QUANTIZERS], desc=name):
+    for width, kind in tqdm(
+        [(width, kind) for width in WIDTHS[name] for kind in QUANTIZERS], desc=name
+    ):
         sides = itertools.product(SEEDS, RATE)
-        keys = {preset_key(name, activations, kind, width, side, seed): (side, seed) for seed, side in sides}
+        keys = {
+            preset_key(name, activations, kind, width, side, seed): (side, seed)
+            for seed, side in sides
+        }
         if keys.keys() <= cells.values.keys():
             continue
         trial, penalty = preset_trial(name, QUANTIZERS[kind](width), activations)
         for key, (side, seed) in keys.items():
             penalty.strength = STRENGTH if side == "with" else 0.0
-            cells(key, lambda side=side, seed=seed, trial=trial: trial.run(seed, RATE[side], tested(name)))
+            cells(
+                key,
+                lambda side=side, seed=seed, trial=trial: trial.run(seed, RATE[side], tested(name)),
+            )
 
 
-def preset_key(name: str, activations: int | None, kind: str, width: int, side: str, seed: int) -> str:
+def preset_key(
+    name: str, activations: int | None, kind: str, width: int, side: str, seed: int
+) -> str:
     """Returns the key of a cell."""
     grid = f"{activations} bits" if activations else "float"
     return f"{name}, activations {grid}, {kind} {width} bits, {side} SinReQ, seed {seed}"
@@ -157,14 +194,18 @@ def tune(cells: Cells, name: str = "two_conv", width: int = 3) -> None:
 
 
 def grids(name: str) -> dict[str, tuple[Quantizer, tq.SinReQ]]:
-    """Returns quantizer and regularizer of each assignment of bits: one width in all layers, or learned ones."""
+    """Returns quantizer and regularizer of each assignment of bits: one width in all layers, or
+    learned ones.
+    """
     found: dict[str, tuple[Quantizer, tq.SinReQ]] = {
         f"all {bits} bits": (tq.WRPN(bits), tq.SinReQ(STRENGTH)) for bits in HOMOGENEOUS[name]
     }
     for target in TARGETS[name]:
         for mode, count in COUNT.items():
             quantizer = tq.LearnedBits(largest=6, loss_aware=mode == "loss-aware", pace=PACE)
-            penalty = tq.SinAReQ(target, strength=LEARNED_STRENGTH, rise=0.05, fall=0.55, count=count)
+            penalty = tq.SinAReQ(
+                target, strength=LEARNED_STRENGTH, rise=0.05, fall=0.55, count=count
+            )
             found[f"{mode}, average {target + 1:g} bits"] = quantizer, penalty
     return found
 
@@ -175,7 +216,9 @@ def learned(name: str, cells: Cells) -> None:
         keys = {seed: f"{name}, {label}, seed {seed}" for seed in SEEDS}
         if set(keys.values()) <= cells.values.keys():
             continue
-        trial = Trial(name, [tq.Rule(".*", quantizer, penalty)], 8, LEARNED[name], epochs=2, settle_from=0.6)
+        trial = Trial(
+            name, [tq.Rule(".*", quantizer, penalty)], 8, LEARNED[name], epochs=2, settle_from=0.6
+        )
 
         def measure(seed: int, trial: Trial = trial) -> dict[str, Any]:
             return trial.run(seed, RATE["with"], tested(name)) | size_and_widths(trial.model)
@@ -185,7 +228,9 @@ def learned(name: str, cells: Cells) -> None:
 
 
 def size_and_widths(model: keras.Model) -> dict[str, Any]:
-    """Returns the bytes of the container, and the width of the codes of each kernel with their sign."""
+    """Returns the bytes of the container, and the width of the codes of each kernel with their
+    sign.
+    """
     with tempfile.TemporaryDirectory() as folder:
         container = Path(folder) / "m.tqw"
         export_tflite(model, Path(folder) / "m.tflite", container)
@@ -203,7 +248,9 @@ def tested(name: str) -> Split:
 
 
 def overhead(rounds: int) -> None:
-    """Writes how much longer a step takes with the sine on float weights, the two taking turns in one process."""
+    """Writes how much longer a step takes with the sine on float weights, the two taking turns in
+    one process.
+    """
     figures = {}
     for build in (lenet5, mobile_blocks):
         keras.utils.set_random_seed(0)
@@ -219,17 +266,29 @@ def overhead(rounds: int) -> None:
 
 
 def stages() -> list[keras.callbacks.Callback]:
-    """Returns what a training runs with, so long that the weights stay float and the sine goes on acting."""
+    """Returns what a training runs with, so long that the weights stay float and the sine goes on
+    acting.
+    """
     return [tq.Stages(settle_from=1.0, total_steps=NEVER)]
 
 
 def main() -> None:
-    """Measures what is not measured yet, cell by cell, and writes `results/sinareq.json` and its picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", default=list(PRESET), help=f"all by default: {' '.join(PRESET)}")
-    parser.add_argument("--tune", action="store_true", help="measure the candidates for rate and strength alone")
+    """Measures what is not measured yet, cell by cell, and writes `results/sinareq.json` and its
+    picture.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "networks", nargs="*", default=list(PRESET), help=f"all by default: {' '.join(PRESET)}"
+    )
+    parser.add_argument(
+        "--tune", action="store_true", help="measure the candidates for rate and strength alone"
+    )
     parser.add_argument("--overhead", action="store_true", help="measure the time of a step alone")
-    parser.add_argument("--report", action="store_true", help="write summary and picture of the cells there are")
+    parser.add_argument(
+        "--report", action="store_true", help="write summary and picture of the cells there are"
+    )
     options = parser.parse_args()
     if options.overhead:
         overhead(rounds=8)

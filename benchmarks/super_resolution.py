@@ -1,8 +1,9 @@
 """Twice the width and height of photographs, by integers: `python -m benchmarks.super_resolution`.
 
-A network of 6,000 weights learns to double crops of photographs, in float; then with 8-bit activations and weights of
-8, 4 and 1 bits (`w1_inner`: binary but for the first and the last layer). Each exported `.tflite` runs on the middle of
-seven other photographs, and must equal its simulator.
+A network of 6,000 weights learns to double crops of photographs, in float; then with 8-bit
+activations and weights of 8, 4 and 1 bits (`w1_inner`: binary but for the first and the last
+layer). Each exported `.tflite` runs on the middle of seven other photographs, and must equal its
+simulator.
 """
 
 import argparse
@@ -29,15 +30,22 @@ from .helpers.record import Cells
 WINDOW, TEST_WINDOW, BORDER, WIDTH = 64, 288, 4, 20
 WINDOWS_PER_PHOTO, BATCH, SEEDS = 32, 16, (0, 1, 2)
 FLOAT_EPOCHS, FLOAT_RATE, RATE = 24, 2e-3, 1e-3
-# Bits of the first and last layer, of the one between, epochs, and alpha as a share of the float network's error.
-# Binary weights learn slowly, and need room to change their sign: of 1e-2, 1e-3 and 1e-4 the second gave the least
-# error on the windows of the training.
-VARIANTS = {"w8": (8, 8, 6, 1e-2), "w4": (4, 4, 6, 1e-2), "w1_inner": (8, 1, 60, 1e-2), "w1": (1, 1, 60, 1e-3)}
+# Bits of the first and last layer, of the one between, epochs, and alpha as a share of the float
+# network's error. Binary weights learn slowly, and need room to change their sign: of 1e-2, 1e-3
+# and 1e-4 the second gave the least error on the windows of the training.
+VARIANTS = {
+    "w8": (8, 8, 6, 1e-2),
+    "w4": (4, 4, 6, 1e-2),
+    "w1_inner": (8, 1, 60, 1e-2),
+    "w1": (1, 1, 60, 1e-3),
+}
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "benchmarks" / "weights" / "super_resolution.keras"
 IMAGES = ROOT / "build" / "super_resolution"
 TEST_PHOTOS = {
-    "skimage": [f"data/{name}" for name in ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")]
+    "skimage": [
+        f"data/{name}" for name in ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
+    ]
     + ["data/motorcycle_left.png"],
     "sklearn": ["datasets/images/china.jpg", "datasets/images/flower.jpg"],
 }
@@ -53,10 +61,15 @@ def test_photos() -> list[Path]:
     for package, names in TEST_PHOTOS.items():
         spec = importlib.util.find_spec(package)
         for name in names:
-            path = Path(next(iter(spec.submodule_search_locations or ())), name) if spec else Path(package, name)
+            path = (
+                Path(next(iter(spec.submodule_search_locations or ())), name)
+                if spec
+                else Path(package, name)
+            )
             if not path.is_file():
                 raise FileNotFoundError(
-                    f"Test photographs: pip install --no-deps scikit-image==0.26.0 scikit-learn==1.7.2. Missing: {path}"
+                    f"Test photographs: pip install --no-deps scikit-image==0.26.0 "
+                    f"scikit-learn==1.7.2. Missing: {path}"
                 )
             found.append(path)
     return found
@@ -87,11 +100,18 @@ def test_windows() -> np.ndarray:
     """Returns the middle of each test photograph, uint8 (7, TEST_WINDOW, TEST_WINDOW, 3)."""
     images = [np.asarray(Image.open(path).convert("RGB")) for path in test_photos()]
     corners = [[(side - TEST_WINDOW) // 2 for side in image.shape[:2]] for image in images]
-    return np.stack([x[t : t + TEST_WINDOW, s : s + TEST_WINDOW] for x, (t, s) in zip(images, corners, strict=True)])
+    return np.stack(
+        [
+            x[t : t + TEST_WINDOW, s : s + TEST_WINDOW]
+            for x, (t, s) in zip(images, corners, strict=True)
+        ]
+    )
 
 
 def psnr(found: np.ndarray, expected: np.ndarray) -> float:
-    """Returns the mean over images of `10 log10(255^2 / mean squared error)`, in dB, all channels, border left out."""
+    """Returns the mean over images of `10 log10(255^2 / mean squared error)`, in dB, all channels,
+    border left out.
+    """
     inner = slice(BORDER, -BORDER)
     error = (found[:, inner, inner].astype(np.float64) - expected[:, inner, inner]) ** 2
     return float(np.mean(10.0 * np.log10(255.0**2 / error.mean((1, 2, 3)))))
@@ -107,7 +127,9 @@ def network(size: int) -> keras.Model:
     return super_resolution_transposed((size, size, 3), WIDTH)
 
 
-def fit(model: keras.Model, windows: np.ndarray, epochs: int, rate: float, callbacks: Any = None) -> keras.Model:
+def fit(
+    model: keras.Model, windows: np.ndarray, epochs: int, rate: float, callbacks: Any = None
+) -> keras.Model:
     """Trains a model to give windows back from their halves; returns it."""
     x, y = (part.astype(np.float32) / 255.0 for part in (halved(windows), windows))
     steps = epochs * -(-len(x) // BATCH)
@@ -129,11 +151,15 @@ def float_network() -> keras.Model:
 def quantized(
     float_model: keras.Model, outer_bits: int, inner_bits: int, epochs: int, share: float, seed: int
 ) -> keras.Model:
-    """Returns the network of low-precision weights, trained from the float one, at the size of the test images."""
+    """Returns the network of low-precision weights, trained from the float one, at the size of the
+    test images.
+    """
     keras.utils.set_random_seed(seed)
     windows = training_windows(seed)
     # In units of the loss, as the method asks.
-    alpha = share * float(np.mean((float_model.predict(halved(windows) / 255.0, verbose=0) - windows / 255.0) ** 2))
+    alpha = share * float(
+        np.mean((float_model.predict(halved(windows) / 255.0, verbose=0) - windows / 255.0) ** 2)
+    )
     outer, inner = (tq.Uniform(bits, per_channel=True) for bits in (outer_bits, inner_bits))
     regularizer = tq.MSQE(alpha)
     rules = [tq.Rule("mapping", inner, regularizer), tq.Rule(".*", outer, regularizer)]
@@ -148,8 +174,13 @@ def quantized(
 
 
 def measure(float_model: keras.Model, variant: str, seed: int, test: np.ndarray) -> dict[str, Any]:
-    """Trains, exports, verifies; returns the figures on the test images, whose integer results go to `IMAGES`."""
-    model, x = quantized(float_model, *VARIANTS[variant], seed), halved(test).astype(np.float32) / 255.0
+    """Trains, exports, verifies; returns the figures on the test images, whose integer results go
+    to `IMAGES`.
+    """
+    model, x = (
+        quantized(float_model, *VARIANTS[variant], seed),
+        halved(test).astype(np.float32) / 255.0,
+    )
     with tempfile.TemporaryDirectory() as folder:
         path, container = Path(folder, "model.tflite"), Path(folder, "model.tqw")
         export_tflite(model, path, container=container)
@@ -193,17 +224,21 @@ def draw(test: np.ndarray, bicubic: np.ndarray, in_float: np.ndarray) -> Path:
 
 def main() -> None:
     """Measures, writes `results/super_resolution.json` and draws the strip."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     test = test_windows()
     bicubic = np.stack([_resized(image, 2) for image in halved(test)])
     float_model, large = float_network(), network(TEST_WINDOW // 2)
     large.set_weights(float_model.get_weights())
     in_float = to_bytes(large.predict(halved(test) / np.float32(255.0), verbose=0))
     header = {
-        "network": f"{float_model.count_params()} parameters; x2; activations of 8 bits; one scale a channel",
+        "network": f"{float_model.count_params()} parameters; x2; activations of 8 bits; one "
+        f"scale a channel",
         "training_windows": WINDOWS_PER_PHOTO * len(photos.split().train),
         "test_photos": [path.name for path in test_photos()],
-        "test_windows": f"the middle {TEST_WINDOW} x {TEST_WINDOW} pixels, borders of {BORDER} left out, RGB",
+        "test_windows": f"the middle {TEST_WINDOW} x {TEST_WINDOW} pixels, borders of {BORDER} "
+        f"left out, RGB",
         "float_epochs": FLOAT_EPOCHS,
         "bits_epochs_and_alpha": VARIANTS,
         "seeds": list(SEEDS),
@@ -214,7 +249,10 @@ def main() -> None:
     cells("float", lambda: {"psnr_db": psnr(in_float, test)})
     for seed in SEEDS:
         for variant in VARIANTS:
-            cells(f"{variant} seed {seed}", functools.partial(measure, float_model, variant, seed, test))
+            cells(
+                f"{variant} seed {seed}",
+                functools.partial(measure, float_model, variant, seed, test),
+            )
             keras.backend.clear_session()
     print(f"drawn: {draw(test, bicubic, in_float)}")
 

@@ -1,8 +1,9 @@
-"""What TensorFlow Model Optimization makes of the demo's job: `python -m benchmarks.tfmot_baseline`.
+"""What TensorFlow Model Optimization makes of the demo's job: `python -m
+benchmarks.tfmot_baseline`.
 
-The same LeNet-5 and digits, on tf_keras: float training, magnitude pruning along a polynomial schedule, then
-quantization-aware training that preserves the zeros, TFLiteConverter, and general-purpose compressors. It gets more
-epochs than the demo.
+The same LeNet-5 and digits, on tf_keras: float training, magnitude pruning along a polynomial
+schedule, then quantization-aware training that preserves the zeros, TFLiteConverter, and
+general-purpose compressors. It gets more epochs than the demo.
 """
 
 import argparse
@@ -26,7 +27,9 @@ from .helpers.record import write_result
 BATCH = 128
 
 
-def train(model: Any, data: tuple[Split, Split], epochs: int, rate: float, callbacks: Any = ()) -> None:
+def train(
+    model: Any, data: tuple[Split, Split], epochs: int, rate: float, callbacks: Any = ()
+) -> None:
     """Trains with Adam, its rate falling along a cosine."""
     import tf_keras as keras
 
@@ -36,7 +39,13 @@ def train(model: Any, data: tuple[Split, Split], epochs: int, rate: float, callb
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(*data[0], batch_size=BATCH, epochs=epochs, validation_data=data[1], callbacks=list(callbacks))
+    model.fit(
+        *data[0],
+        batch_size=BATCH,
+        epochs=epochs,
+        validation_data=data[1],
+        callbacks=list(callbacks),
+    )
 
 
 def pruned(model: Any, data: tuple[Split, Split], sparsity: float, epochs: int) -> Any:
@@ -45,7 +54,9 @@ def pruned(model: Any, data: tuple[Split, Split], sparsity: float, epochs: int) 
     import tf_keras as keras
 
     steps = epochs * -(-len(data[0][0]) // BATCH)
-    schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, sparsity, 0, round(0.7 * steps), frequency=100)
+    schedule = tfmot.sparsity.keras.PolynomialDecay(
+        0.0, sparsity, 0, round(0.7 * steps), frequency=100
+    )
 
     def wrap(layer: Any) -> Any:
         kernel = bool(layer.trainable_weights) and layer.name != "conv1"
@@ -97,8 +108,12 @@ def integer_accuracy(tflite: bytes, test: Split) -> float:
 
 def main() -> None:
     """Runs the job and writes `results/tfmot_baseline.json`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sparsity", type=float, default=0.98, help="share of pruned weights; 0.98 by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sparsity", type=float, default=0.98, help="share of pruned weights; 0.98 by default"
+    )
     parser.add_argument("--seed", type=int, default=0, help="0 by default")
     options = parser.parse_args()
     import tf_keras as keras

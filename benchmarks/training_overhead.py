@@ -1,9 +1,10 @@
-"""How much longer a training step takes when a model is wrapped: `python -m benchmarks.training_overhead`.
+"""How much longer a training step takes when a model is wrapped: `python -m
+benchmarks.training_overhead`.
 
-Float and wrapped models train in turns on the same batch within one process, and the ratio of the medians counts. The
-wrapped model has quantized weights and activations, MSQE and pruning, with the callbacks a user runs; it is measured in
-its pruning stage and in its quantized one. TensorFlow Model Optimization's QAT is measured the same way against
-tf_keras, in a process of its own.
+Float and wrapped models train in turns on the same batch within one process, and the ratio of the
+medians counts. The wrapped model has quantized weights and activations, MSQE and pruning, with the
+callbacks a user runs; it is measured in its pruning stage and in its quantized one. TensorFlow
+Model Optimization's QAT is measured the same way against tf_keras, in a process of its own.
 """
 
 import argparse
@@ -24,7 +25,9 @@ STEPS = 20
 NEVER = 10**9  # so long a training that its stage does not change while it is measured
 
 
-def alternate(runs: dict[str, Callable[[], list[float]]], rounds: int, label: str) -> dict[str, float]:
+def alternate(
+    runs: dict[str, Callable[[], list[float]]], rounds: int, label: str
+) -> dict[str, float]:
     """Returns the median seconds a step of each run, the runs taking turns."""
     for run in runs.values():
         run()
@@ -35,8 +38,11 @@ def alternate(runs: dict[str, Callable[[], list[float]]], rounds: int, label: st
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def trainer(keras: Any, model: Any, callbacks: Callable[[], list[Any]] = list) -> Callable[[], list[float]]:
-    """Returns a function that trains a compiled model for `STEPS` steps and returns the seconds of each.
+def trainer(
+    keras: Any, model: Any, callbacks: Callable[[], list[Any]] = list
+) -> Callable[[], list[float]]:
+    """Returns a function that trains a compiled model for `STEPS` steps and returns the seconds of
+    each.
 
     Args:
         keras: keras or tf_keras, whichever the model is of.
@@ -45,7 +51,9 @@ def trainer(keras: Any, model: Any, callbacks: Callable[[], list[Any]] = list) -
     """
 
     class Clock(keras.callbacks.Callback):
-        """Takes the time from the beginning of a step to its end; what `fit` does around them does not count."""
+        """Takes the time from the beginning of a step to its end; what `fit` does around them does
+        not count.
+        """
 
         def __init__(self) -> None:
             super().__init__()
@@ -90,7 +98,9 @@ def measure_tfqreg(rounds: int) -> dict[str, dict[str, float]]:
         runs = {
             "float": trainer(keras, compiled(model)),
             "pruning": trainer(keras, pruning, lambda: [tq.Stages(total_steps=NEVER)]),
-            "quantized": trainer(keras, quantized, lambda: [tq.Stages(0.0, 0.0, 1.0, total_steps=NEVER)]),
+            "quantized": trainer(
+                keras, quantized, lambda: [tq.Stages(0.0, 0.0, 1.0, total_steps=NEVER)]
+            ),
         }
         results[model.name] = with_ratios(alternate(runs, rounds, model.name))
     return results
@@ -110,7 +120,10 @@ def measure_tfmot(rounds: int) -> dict[str, dict[str, float]]:
         model = build(backend=keras)
         models = {"float": model, "quantized": tfmot.quantization.keras.quantize_model(model)}
         for each in models.values():
-            each.compile(keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+            each.compile(
+                keras.optimizers.Adam(1e-4),
+                keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            )
         runs = {name: trainer(keras, each) for name, each in models.items()}
         results[model.name] = with_ratios(alternate(runs, rounds, f"{model.name}, TFMOT"))
     return results
@@ -119,7 +132,11 @@ def measure_tfmot(rounds: int) -> dict[str, dict[str, float]]:
 def with_ratios(seconds: dict[str, float]) -> dict[str, float]:
     """Returns milliseconds a step by run, and each run's ratio over float."""
     figures = {f"{name}_ms": 1e3 * value for name, value in seconds.items()}
-    return figures | {f"{name}_ratio": value / seconds["float"] for name, value in seconds.items() if name != "float"}
+    return figures | {
+        f"{name}_ratio": value / seconds["float"]
+        for name, value in seconds.items()
+        if name != "float"
+    }
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""From a quantized Keras model to a phone: integer graph, `.tflite`, container, and the proof that they agree."""
+"""From a quantized Keras model to a phone: integer graph, `.tflite`, container, and the proof that
+they agree.
+"""
 
 import lazy_loader
 

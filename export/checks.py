@@ -22,15 +22,17 @@ from .targets.rules import load_target, target_findings
 
 
 def check(model: keras.Model, target: str | None = None) -> list[Finding]:
-    """Returns what keeps a model from its integer `.tflite`, and that from a target; an empty list where nothing does.
+    """Returns what keeps a model from its integer `.tflite`, and that from a target; an empty list
+    where nothing does.
 
-    A float model is quantized in a copy; missing scales are made up; then `export_tflite`'s own lowering goes over
-    it. A model without an "error" here is exported once it is quantized and calibrated. A "warning" keeps nothing
-    from it.
+    A float model is quantized in a copy; missing scales are made up; then `export_tflite`'s own
+    lowering goes over it. A model without an "error" here is exported once it is quantized and
+    calibrated. A "warning" keeps nothing from it.
 
     Args:
         model: a float model, or one that `tfqreg.quantize` returned; trained or not.
-        target: a name of `tfqreg.export.targets.rules.target_names()`, such as "ethos-u55-128"; none by default.
+        target: a name of `tfqreg.export.targets.rules.target_names()`, such as "ethos-u55-128";
+            none by default.
 
     Raises:
         ValueError: when there is no such target.
@@ -51,12 +53,18 @@ def check(model: keras.Model, target: str | None = None) -> list[Finding]:
     if quantized and unset:
         received = f"{len(unset)} quantizers without a scale"
         fix = "Train the model, or call tfqreg.calibrate(model, data)"
-        findings.append(Finding(unset[0].name, "its scale is not set yet", received, fix, "warning"))
+        findings.append(
+            Finding(unset[0].name, "its scale is not set yet", received, fix, "warning")
+        )
     nodes = [*flatten(prepared).nodes, *flatten(model).nodes]
     kinds = {node.path: type(node.operation).__name__ for node in nodes}
     known = {finding.path for finding in findings}
     lowered = (Finding.of(error) for error in problems)
-    findings += [replace(f, received=f.received or kinds.get(f.path, "input")) for f in lowered if f.path not in known]
+    findings += [
+        replace(f, received=f.received or kinds.get(f.path, "input"))
+        for f in lowered
+        if f.path not in known
+    ]
     if rules is not None and graph.ops:
         findings += target_findings(write_tflite(graph if problems else used(graph)), rules)
     return findings
@@ -64,14 +72,20 @@ def check(model: keras.Model, target: str | None = None) -> list[Finding]:
 
 def _sound_copy(model: keras.Model, findings: list[Finding]) -> keras.Model:
     """Returns the model, or a copy without what `quantize` refuses, which becomes findings."""
-    layers = {id(n.operation): n for n in flatten(model).nodes if isinstance(n.operation, keras.layers.Layer)}
+    layers = {
+        id(n.operation): n
+        for n in flatten(model).nodes
+        if isinstance(n.operation, keras.layers.Layer)
+    }
     unsupported = {key: node for key, node in layers.items() if not is_supported(node)}
     findings += [Finding.of(unsupported_error(node)) for node in unsupported.values()]
     broken = {}
     for key, node in layers.items():
         for name in kernel_names(node.operation):
             try:
-                check_kernel(ops.convert_to_numpy(getattr(node.operation, name)), f"{node.path}/{name}")
+                check_kernel(
+                    ops.convert_to_numpy(getattr(node.operation, name)), f"{node.path}/{name}"
+                )
             except ValueError as error:
                 findings.append(Finding.of(error))
                 broken[key] = name
@@ -96,7 +110,9 @@ def _sound_copy(model: keras.Model, findings: list[Finding]) -> keras.Model:
 
 
 class _StandIn(keras.layers.Layer):
-    """An operation that has no integer form, in a layer that can be cloned though the operation may not."""
+    """An operation that has no integer form, in a layer that can be cloned though the operation may
+    not.
+    """
 
     def __init__(self, operation: Any) -> None:
         super().__init__(name=operation.name)
@@ -113,7 +129,8 @@ class _StandIn(keras.layers.Layer):
 
 @contextmanager
 def _scales_set(model: keras.Model) -> Iterator[list[QuantizedActivation]]:
-    """Gives each activation quantizer without a scale one of its own, as long as the context lasts; yields those.
+    """Gives each activation quantizer without a scale one of its own, as long as the context lasts;
+    yields those.
 
     Equal scales would hide where a tensor changes its grid.
     """

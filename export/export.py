@@ -25,26 +25,29 @@ def export_tflite(
     storage: str = "int8",
     scale_dtype: str = "float32",
 ) -> Graph:
-    """Writes a quantized model as an all-integer `.tflite` of builtin operators; returns its integer graph.
+    """Writes a quantized model as an all-integer `.tflite` of builtin operators; returns its
+    integer graph.
 
-    A model equals `simulate(graph, ..., mode)` in every element, each runtime in its own mode; a portable one equals
-    the same numbers on all of them.
+    A model equals `simulate(graph, ..., mode)` in every element, each runtime in its own mode; a
+    portable one equals the same numbers on all of them.
 
     Args:
         model: a trained or calibrated model with quantizers.
         path: the `.tflite` to write; it appears whole or not at all.
         container: a `.tqw` to write beside it, entropy-coded; none by default.
         float_io: float32 inputs and outputs, converted at the ends; int8 by default.
-        portable: scales at powers of two and weights of 6 bits, derived anew from the model's: bit-exact on every
-            interpreter, at some cost in accuracy (`tfqreg.export.portable`). False by default.
-        storage: "int8", or "int4": two weights a byte where their codes fit and every runtime takes them. The
-            reference kernels stay exact, the default ones are not (`tfqreg.export.int4`).
-        scale_dtype: "bfloat16" rounds the scales of weights to 8 bits, in simulator and file alike: a third of their
-            bytes in the container, and a change of 0.4 % at most in a channel. "float32" by default.
+        portable: scales at powers of two and weights of 6 bits, derived anew from the model's:
+            bit-exact on every interpreter, at some cost in accuracy (`tfqreg.export.portable`).
+            False by default.
+        storage: "int8", or "int4": two weights a byte where their codes fit and every runtime takes
+            them. The reference kernels stay exact, the default ones are not (`tfqreg.export.int4`).
+        scale_dtype: "bfloat16" rounds the scales of weights to 8 bits, in simulator and file alike:
+            a third of their bytes in the container, and a change of 0.4 % at most in a channel.
+            "float32" by default.
 
     Raises:
-        TypeError, ValueError: as `tfqreg.export.lowering.lower.lower`, for an operator that cannot be portable, and for
-            arguments that exclude each other; before anything is written.
+        TypeError, ValueError: as `tfqreg.export.lowering.lower.lower`, for an operator that cannot
+            be portable, and for arguments that exclude each other; before anything is written.
         OSError: when a file cannot be written.
     """
     graph = exported_graph(model, float_io, portable, storage, scale_dtype)
@@ -63,13 +66,20 @@ def exported_graph(
     storage: str = "int8",
     scale_dtype: str = "float32",
 ) -> Graph:
-    """Returns the integer graph that `export_tflite` writes with these arguments, and raises what it does."""
+    """Returns the integer graph that `export_tflite` writes with these arguments, and raises what
+    it does.
+    """
     if storage not in STORAGES:
-        raise ValueError(f"`storage` is one of {', '.join(STORAGES)}. Received: storage={storage!r}")
+        raise ValueError(
+            f"`storage` is one of {', '.join(STORAGES)}. Received: storage={storage!r}"
+        )
     if portable and storage == "int4":
         raise ValueError('Portable weights take 6 bits. Leave out `portable`, or `storage="int4"`.')
     if scale_dtype not in SCALE_DTYPES:
-        raise ValueError(f"`scale_dtype` is one of {', '.join(SCALE_DTYPES)}. Received: scale_dtype={scale_dtype!r}")
+        raise ValueError(
+            f"`scale_dtype` is one of {', '.join(SCALE_DTYPES)}. Received: "
+            f"scale_dtype={scale_dtype!r}"
+        )
     graph = lower(model, float_io, scale_dtype)
     if portable:
         return portable_form(graph)

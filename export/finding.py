@@ -3,12 +3,17 @@
 import re
 from dataclasses import dataclass
 
-_ERROR = re.compile(r"(?P<path>.+?): (?P<rule>.+?)(?:\. (?P<fix>.+?))??\.?(?: Received: (?P<received>.+))?", re.DOTALL)
+_ERROR = re.compile(
+    r"(?P<path>.+?): (?P<rule>.+?)(?:\. (?P<fix>.+?))??\.?(?: Received: (?P<received>.+))?",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`path` names the layer or tensor; `severity` is "error" where nothing can be exported or run, else "warning"."""
+    """`path` names the layer or tensor; `severity` is "error" where nothing can be exported or run,
+    else "warning".
+    """
 
     path: str
     rule: str
@@ -18,7 +23,9 @@ class Finding:
 
     @classmethod
     def of(cls, error: Exception, received: str = "") -> "Finding":
-        """Returns the finding of an error whose text is "path: rule. Fix. Received: what"; `received` stands in."""
+        """Returns the finding of an error whose text is "path: rule. Fix. Received: what";
+        `received` stands in.
+        """
         match = _ERROR.fullmatch(str(error))
         if match is None:
             return cls("", str(error), received, "")

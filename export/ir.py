@@ -1,7 +1,8 @@
-"""The integer graph between a Keras model and a `.tflite`: plain data, in TFLite's own names and layouts.
+"""The integer graph between a Keras model and a `.tflite`: plain data, in TFLite's own names and
+layouts.
 
-`lower.py` writes it, `simulate.py` runs it, `tflite.py` stores it. Weights are int8 codes from the first moment;
-no float weight exists here.
+`lower.py` writes it, `simulate.py` runs it, `tflite.py` stores it. Weights are int8 codes from the
+first moment; no float weight exists here.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ Attribute = int | float | str | bool | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Quantization:
-    """`real = scale * (stored - zero_point)`; `scale` is float32 of shape (1,) or (channels,) along `axis`."""
+    """`real = scale * (stored - zero_point)`; `scale` is float32 of shape (1,) or (channels,) along
+    `axis`.
+    """
 
     scale: np.ndarray
     zero_point: int = 0
@@ -27,11 +30,12 @@ class Quantization:
 class Tensor:
     """One tensor. Activations carry a leading batch dimension of 1 and no `data`.
 
-    The batch is stored as open, but for a graph with a TRANSPOSE_CONV, which holds the shape of its output.
-    dtype: "int8", "int32" or "float32"; "int4" for weights whose int8 `data` are stored two a byte. Weights are OHWI
-    for CONV_2D (I is that of one group) and TRANSPOSE_CONV, 1HWO for DEPTHWISE_CONV_2D, (units, inputs) for
-    FULLY_CONNECTED; a bias is int32 at scale `s_in * s_w`. `bits` is the width of a weight's codes before they were
-    shifted up inside int8 (`stored = code << shift`); it is information for reports alone.
+    The batch is stored as open, but for a graph with a TRANSPOSE_CONV, which holds the shape of its
+    output. dtype: "int8", "int32" or "float32"; "int4" for weights whose int8 `data` are stored two
+    a byte. Weights are OHWI for CONV_2D (I is that of one group) and TRANSPOSE_CONV, 1HWO for
+    DEPTHWISE_CONV_2D, (units, inputs) for FULLY_CONNECTED; a bias is int32 at scale `s_in * s_w`.
+    `bits` is the width of a weight's codes before they were shifted up inside int8 (`stored = code
+    << shift`); it is information for reports alone.
     """
 
     name: str
@@ -47,10 +51,11 @@ class Tensor:
 class Op:
     """One TFLite builtin operator, such as "CONV_2D". `inputs` names tensors in TFLite's order.
 
-    Attributes, each present only where the operator has it: `activation` ("NONE" | "RELU" | "RELU6"),
-    `padding` ("SAME" | "VALID"), `stride` (h, w), `dilation` (h, w), `filter` (h, w), `depth_multiplier`,
-    `axis`, `keep_dims`, `beta`, `alpha`, `shape`, `block_size`, `half_pixel_centers`. TRANSPOSE_CONV reads its output's
-    shape, the weights, the image and the bias.
+    Attributes, each present only where the operator has it: `activation` ("NONE" | "RELU" |
+    "RELU6"), `padding` ("SAME" | "VALID"), `stride` (h, w), `dilation` (h, w), `filter` (h, w),
+    `depth_multiplier`, `axis`, `keep_dims`, `beta`, `alpha`, `shape`, `block_size`,
+    `half_pixel_centers`. TRANSPOSE_CONV reads its output's shape, the weights, the image and the
+    bias.
     """
 
     kind: str
@@ -61,10 +66,11 @@ class Op:
 
 @dataclass
 class Graph:
-    """Tensors by name, operators in execution order, and the names of the model's inputs and outputs.
+    """Tensors by name, operators in execution order, and the names of the model's inputs and
+    outputs.
 
-    `exponents` are those of the kernels whose trained scales are powers of two, one or one an output channel, by the
-    path of their layer: BatchNorm folds into the scales of the tensors.
+    `exponents` are those of the kernels whose trained scales are powers of two, one or one an
+    output channel, by the path of their layer: BatchNorm folds into the scales of the tensors.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)

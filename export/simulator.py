@@ -1,10 +1,10 @@
 """Runs an integer graph in numpy, bit for bit as a runtime does.
 
-The modes follow the arithmetic in use. "f32" is what LiteRT runs by default: XNNPACK, and built-in kernels
-for what it declines. "f32-tf" is TensorFlow's default, which rounds MEAN the other way at ties and agrees
-elsewhere. "ref" is the reference kernels of tflite-runtime; "ref-micro" those of TensorFlow Lite for
-Microcontrollers, whose LOGISTIC and TANH are fixed point; "ref-new" those of LiteRT and TensorFlow, where
-FULLY_CONNECTED has become float64.
+The modes follow the arithmetic in use. "f32" is what LiteRT runs by default: XNNPACK, and built-in
+kernels for what it declines. "f32-tf" is TensorFlow's default, which rounds MEAN the other way at
+ties and agrees elsewhere. "ref" is the reference kernels of tflite-runtime; "ref-micro" those of
+TensorFlow Lite for Microcontrollers, whose LOGISTIC and TANH are fixed point; "ref-new" those of
+LiteRT and TensorFlow, where FULLY_CONNECTED has become float64.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,25 +55,29 @@ KERNELS: dict[str, Kernel] = {
 _CHUNK_ELEMENTS = 1 << 23
 
 
-def simulate(graph: Graph, inputs: Arrays, mode: str = "f32", keep: set[str] | None = None) -> dict[str, np.ndarray]:
+def simulate(
+    graph: Graph, inputs: Arrays, mode: str = "f32", keep: set[str] | None = None
+) -> dict[str, np.ndarray]:
     """Runs a batch through the graph and returns what every operator computed.
 
     Args:
         graph: the integer graph.
         inputs: one array (batch, ...) per graph input, by name or in the graph's order.
-        mode: "f32" for LiteRT's default, "f32-tf" for TensorFlow's, "ref", "ref-micro" or "ref-new" for reference
-            kernels.
+        mode: "f32" for LiteRT's default, "f32-tf" for TensorFlow's, "ref", "ref-micro" or "ref-new"
+            for reference kernels.
         keep: the tensors to return; all operators' outputs when None.
 
     Returns:
         Tensor name -> array (batch, ...), in execution order.
 
     Raises:
-        ValueError: on an unknown mode, operator or tensor, or inputs whose names, shapes or dtypes do not
-            fit.
+        ValueError: on an unknown mode, operator or tensor, or inputs whose names, shapes or dtypes
+            do not fit.
     """
     if mode not in MODES:
-        raise ValueError(f"A simulator's mode is one of {', '.join(MODES)}. Received: mode={mode!r}")
+        raise ValueError(
+            f"A simulator's mode is one of {', '.join(MODES)}. Received: mode={mode!r}"
+        )
     calls = [(_call(graph, op, mode), _kernel(op)) for op in graph.ops]
     computed = [op.outputs[0] for op in graph.ops]
     if missing := sorted((keep or set()) - set(computed)):
@@ -92,20 +96,28 @@ def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
     """
     if not isinstance(inputs, Mapping):
         if len(inputs) != len(graph.inputs):
-            raise ValueError(f"Give one array per input {graph.inputs}. Received: {len(inputs)} arrays")
+            raise ValueError(
+                f"Give one array per input {graph.inputs}. Received: {len(inputs)} arrays"
+            )
         inputs = dict(zip(graph.inputs, inputs, strict=True))
     if set(inputs) != set(graph.inputs):
         raise ValueError(f"Give the inputs {graph.inputs}. Received: {list(inputs)}")
     for name in graph.inputs:
         tensor, array = graph.tensors[name], inputs[name]
-        if array.shape[1:] != tensor.shape[1:] or array.ndim != len(tensor.shape) or array.dtype != tensor.dtype:
+        if (
+            array.shape[1:] != tensor.shape[1:]
+            or array.ndim != len(tensor.shape)
+            or array.dtype != tensor.dtype
+        ):
             raise ValueError(
                 f"{name}: samples must be {tensor.dtype} of shape {('batch', *tensor.shape[1:])}. "
                 f"Received: {array.dtype} of shape {array.shape}"
             )
     sizes = {name: len(inputs[name]) for name in graph.inputs}
     if len(set(sizes.values())) > 1 or 0 in sizes.values():
-        raise ValueError(f"Every input needs the same number of samples, at least one. Received: {sizes}")
+        raise ValueError(
+            f"Every input needs the same number of samples, at least one. Received: {sizes}"
+        )
     return {name: inputs[name] for name in graph.inputs}
 
 
@@ -128,18 +140,24 @@ def chunk_size(graph: Graph) -> int:
 
 def _kernel(op: Op) -> Kernel:
     if op.kind not in KERNELS:
-        raise ValueError(f"{op.outputs}: no operator {op.kind!r} can be simulated. Known: {', '.join(KERNELS)}")
+        raise ValueError(
+            f"{op.outputs}: no operator {op.kind!r} can be simulated. Known: {', '.join(KERNELS)}"
+        )
     return KERNELS[op.kind]
 
 
 def _call(graph: Graph, op: Op, mode: str) -> Call:
-    return Call(op, tuple(graph.tensors[name] for name in op.inputs), graph.tensors[op.outputs[0]], mode)
+    return Call(
+        op, tuple(graph.tensors[name] for name in op.inputs), graph.tensors[op.outputs[0]], mode
+    )
 
 
 def _run(
     graph: Graph, calls: list[tuple[Call, Kernel]], values: dict[str, np.ndarray], kept: list[str]
 ) -> dict[str, np.ndarray]:
-    constants = {name: tensor.data for name, tensor in graph.tensors.items() if tensor.data is not None}
+    constants = {
+        name: tensor.data for name, tensor in graph.tensors.items() if tensor.data is not None
+    }
     values = constants | values
     for call, kernel in calls:
         values[call.output.name] = kernel(call, *(values[name] for name in call.op.inputs))

@@ -54,9 +54,15 @@ print("trained")
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_training(backend, tmp_path):
     pytest.importorskip(backend, reason=f"{backend} is not installed")
-    assert run_python(TRAIN, backend, tmp_path / "m.keras", backend=backend).splitlines()[-1] == "trained"
+    assert (
+        run_python(TRAIN, backend, tmp_path / "m.keras", backend=backend).splitlines()[-1]
+        == "trained"
+    )
 
 
 def test_training_here(tmp_path):
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    assert run_python(TRAIN, backend, tmp_path / "m.keras", backend=backend).splitlines()[-1] == "trained"
+    assert (
+        run_python(TRAIN, backend, tmp_path / "m.keras", backend=backend).splitlines()[-1]
+        == "trained"
+    )

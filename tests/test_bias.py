@@ -70,12 +70,17 @@ def test_means_behind(model):
 
 
 def test_means_before_a_fused_activation():
-    model, x = chain(layers.Dense(4, activation="relu", name="body"), shape=(6,)), images(shape=(6,))
+    model, x = (
+        chain(layers.Dense(4, activation="relu", name="body"), shape=(6,)),
+        images(shape=(6,)),
+    )
     _, after = corrected(model, x)
     wrapper = after.get_layer("body")
     rounded = wrapper.quantizer.decode(*wrapper.encode()["kernel"])
     found = x @ rounded + np.asarray(wrapper.layer.bias)
-    np.testing.assert_allclose(found.mean(0), (x @ np.asarray(wrapper.layer.kernel)).mean(0), atol=1e-5)
+    np.testing.assert_allclose(
+        found.mean(0), (x @ np.asarray(wrapper.layer.kernel)).mean(0), atol=1e-5
+    )
     assert wrapper.layer.activation is keras.activations.relu
 
 
@@ -100,7 +105,9 @@ def test_layer_called_twice_gets_the_mean_of_both():
     [
         chain(layers.Conv2D(4, 3, use_bias=False), layers.ReLU()),
         chain(layers.Conv2D(4, 3, use_bias=False, activation="relu"), layers.BatchNormalization()),
-        chain(layers.Conv2D(4, 3, use_bias=False), layers.MaxPooling2D(), layers.BatchNormalization()),
+        chain(
+            layers.Conv2D(4, 3, use_bias=False), layers.MaxPooling2D(), layers.BatchNormalization()
+        ),
     ],
     ids=["no bias", "activation between", "pool between"],
 )
@@ -133,7 +140,10 @@ def test_model_is_whole_after_a_failure():
 
 def test_calibrate_without_correction_keeps_biases():
     model, x = conv_net(), images()
-    plain, moved = (tq.calibrate(tq.quantize(model, COARSE), x, correct_bias=flag, verbose=0) for flag in (False, True))
+    plain, moved = (
+        tq.calibrate(tq.quantize(model, COARSE), x, correct_bias=flag, verbose=0)
+        for flag in (False, True)
+    )
     assert not np.asarray(plain.get_layer("head").layer.bias).any()
     assert np.asarray(moved.get_layer("head").layer.bias).any()
     errors = [np.square(np.asarray(net(x) - model(x))).mean() for net in (plain, moved)]

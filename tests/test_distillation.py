@@ -25,7 +25,9 @@ def small_net() -> keras.Model:
         layers.BatchNormalization(name="norm"),
         layers.ReLU(),
         layers.GlobalAveragePooling2D(),
-        layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(stddev=5.0), name="head"),
+        layers.Dense(
+            3, kernel_initializer=keras.initializers.RandomNormal(stddev=5.0), name="head"
+        ),
     ]
     return keras.Sequential([keras.Input((8, 8, 2)), *steps], name="small_net")
 
@@ -72,7 +74,9 @@ def test_loss_refuses_a_temperature(temperature):
 
 
 def test_loss_round_trips():
-    loss = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(DistillationLoss(3.0)))
+    loss = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(DistillationLoss(3.0))
+    )
     assert isinstance(loss, DistillationLoss) and loss.temperature == 3.0
 
 
@@ -97,8 +101,12 @@ def test_forms_of_data(photos, steps):
     model = tq.calibrate(tq.quantize(teacher, COARSE), features(), verbose=0)
     before, weights = [[np.asarray(w) for w in net.weights] for net in (model, teacher)]
     sizes = []
-    callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: sizes.append(batch))
-    history = tq.distill(model, teacher, photos, 2, steps, loss="mse", batch_size=16, callbacks=[callback], verbose=0)
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: sizes.append(batch)
+    )
+    history = tq.distill(
+        model, teacher, photos, 2, steps, loss="mse", batch_size=16, callbacks=[callback], verbose=0
+    )
     assert len(history.history["loss"]) == 2 and sizes == 2 * [0, 1, 2, 3]
     assert not all(np.array_equal(old, new) for old, new in zip(before, model.weights, strict=True))
     for old, new in zip(weights, teacher.weights, strict=True):
@@ -124,7 +132,9 @@ def test_norms(frozen):
     norm = model.get_layer("norm")
     before = [np.asarray(w) for w in norm.weights]
     tq.distill(model, teacher, 3 * images() + 1, freeze_norms=frozen, batch_size=16, verbose=0)
-    gamma, beta, mean, variance = (np.array_equal(a, b) for a, b in zip(before, norm.weights, strict=True))
+    gamma, beta, mean, variance = (
+        np.array_equal(a, b) for a, b in zip(before, norm.weights, strict=True)
+    )
     assert (gamma, beta, mean, variance) == (False, False, frozen, frozen)
     if frozen:  # ordinary training afterwards moves the statistics again
         model.fit(images(), np.zeros((64, 3)), verbose=0)
@@ -146,10 +156,17 @@ def test_several_outputs_and_a_dict_of_inputs():
     keras.utils.set_random_seed(0)
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
     x = layers.Concatenate(name="both")([a, b])
-    teacher = keras.Model({"a": a, "b": b}, [layers.Dense(2, name="first")(x), layers.Dense(3, name="second")(x)])
-    data = {name: np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32) for name in ("a", "b")}
+    teacher = keras.Model(
+        {"a": a, "b": b}, [layers.Dense(2, name="first")(x), layers.Dense(3, name="second")(x)]
+    )
+    data = {
+        name: np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)
+        for name in ("a", "b")
+    }
     model = tq.calibrate(tq.quantize(teacher, COARSE), data, verbose=0)
-    history = tq.distill(model, teacher, data, epochs=2, loss=["mse", DistillationLoss()], verbose=0)
+    history = tq.distill(
+        model, teacher, data, epochs=2, loss=["mse", DistillationLoss()], verbose=0
+    )
     assert len(history.history["loss"]) == 2
 
 
@@ -158,7 +175,11 @@ def test_progress_and_stages_of_pruning(capsys):
     rule = tq.Rule(".*", tq.Uniform(4), tq.MSQE(), tq.PartialL2(0.5))
     model = tq.calibrate(tq.quantize(teacher, [rule]), features(), verbose=0)
     tq.distill(model, teacher, features(), epochs=6, loss="mse", batch_size=16, verbose=1)
-    codes = [layer.encode()["kernel"][0].ravel() for layer in model.layers if isinstance(layer, tq.Quantized)]
+    codes = [
+        layer.encode()["kernel"][0].ravel()
+        for layer in model.layers
+        if isinstance(layer, tq.Quantized)
+    ]
     assert (np.concatenate(codes) == 0).mean() >= 0.5
     assert "Epoch 6/6" in capsys.readouterr().out
 
@@ -167,7 +188,9 @@ def test_what_is_refused():
     teacher = small_net()
     with pytest.raises(ValueError, match="no wrapped layers"):
         tq.distill(teacher, teacher, images(), verbose=0)
-    with pytest.raises(ValueError, match=r"the teacher's outputs must have the model's shape, .*3.* Received: .*1"):
+    with pytest.raises(
+        ValueError, match=r"the teacher's outputs must have the model's shape, .*3.* Received: .*1"
+    ):
         tq.distill(student(teacher), dense_net(), images(), verbose=0)
     with pytest.raises(ValueError, match=r"give `steps_per_epoch`. Received: photos=generator"):
         tq.distill(student(teacher), teacher, (x for x in images()), verbose=0)

@@ -25,8 +25,16 @@ def test_examples(name):
 
 
 def test_what_is_public_has_an_example():
-    found = {test.name.split(".")[-1] for test in doctest.DocTestFinder().find(tfqreg) if test.examples}
+    found = {
+        test.name.split(".")[-1] for test in doctest.DocTestFinder().find(tfqreg) if test.examples
+    }
     for name in MODULES:
         module = importlib.import_module(name)
-        found |= {test.name.split(".")[-1] for test in doctest.DocTestFinder().find(module) if test.examples}
-    assert {name for name in tfqreg.__all__ if not inspect.ismodule(getattr(tfqreg, name))} - found == WITHOUT_EXAMPLE
+        found |= {
+            test.name.split(".")[-1]
+            for test in doctest.DocTestFinder().find(module)
+            if test.examples
+        }
+    assert {
+        name for name in tfqreg.__all__ if not inspect.ismodule(getattr(tfqreg, name))
+    } - found == WITHOUT_EXAMPLE

@@ -15,7 +15,9 @@ def norm_net() -> keras.Model:
     inputs = keras.Input((3,))
     x = layers.BatchNormalization(epsilon=1e-3, name="first")(inputs)
     x = layers.Dense(2, use_bias=False, name="dense")(x)
-    return keras.Model(inputs, layers.BatchNormalization(epsilon=1e-3, name="second")(layers.Dropout(0.5)(x)))
+    return keras.Model(
+        inputs, layers.BatchNormalization(epsilon=1e-3, name="second")(layers.Dropout(0.5)(x))
+    )
 
 
 def test_averages_over_batches_of_unequal_size():
@@ -26,17 +28,27 @@ def test_averages_over_batches_of_unequal_size():
 
     def averages(values):
         sizes = [len(v) for v in values]
-        return [np.average([f(v, axis=0) for v in values], axis=0, weights=sizes) for f in (np.mean, np.var)]
+        return [
+            np.average([f(v, axis=0) for v in values], axis=0, weights=sizes)
+            for f in (np.mean, np.var)
+        ]
 
-    normal = [(b - b.mean(0)) / np.sqrt(b.var(0) + 1e-3) @ kernel for b in batches]  # dropout is off
+    normal = [
+        (b - b.mean(0)) / np.sqrt(b.var(0) + 1e-3) @ kernel for b in batches
+    ]  # dropout is off
     for name, (mean, variance) in {"first": averages(batches), "second": averages(normal)}.items():
         np.testing.assert_allclose(model.get_layer(name).moving_mean, mean, atol=1e-5)
-        np.testing.assert_allclose(model.get_layer(name).moving_variance, variance, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            model.get_layer(name).moving_variance, variance, rtol=1e-4, atol=1e-6
+        )
 
 
 def test_nothing_else_changes_and_a_second_call_neither():
     model = norm_net()
-    x, kernel = RNG.normal(size=(12, 3)).astype(np.float32), np.array(model.get_layer("dense").kernel)
+    x, kernel = (
+        RNG.normal(size=(12, 3)).astype(np.float32),
+        np.array(model.get_layer("dense").kernel),
+    )
     tq.reestimate_norms(model, x, verbose=0)
     once = [np.array(w) for w in model.get_weights()]
     tq.reestimate_norms(model, [(x, np.zeros(12))], verbose=0)  # batches with labels
@@ -60,9 +72,13 @@ def test_a_quantized_model_keeps_its_grids(capsys):
     q = tq.calibrate(tq.quantize(conv_net()), x, verbose=0)
     norm = q.get_layer("stem_norm")
     norm.moving_mean.assign(norm.moving_mean + 3.0)
-    grids = [layer.encode() for layer in q._flatten_layers() if isinstance(layer, tq.QuantizedActivation)]
+    grids = [
+        layer.encode() for layer in q._flatten_layers() if isinstance(layer, tq.QuantizedActivation)
+    ]
     tq.reestimate_norms(q, x, batch_size=8)
-    assert grids == [layer.encode() for layer in q._flatten_layers() if isinstance(layer, tq.QuantizedActivation)]
+    assert grids == [
+        layer.encode() for layer in q._flatten_layers() if isinstance(layer, tq.QuantizedActivation)
+    ]
     assert np.all(np.abs(norm.moving_mean) < 1.5)
     assert "2/2" in capsys.readouterr().out
 
@@ -70,5 +86,7 @@ def test_a_quantized_model_keeps_its_grids(capsys):
 def test_bad_input():
     with pytest.raises(ValueError, match="dense_net: no BatchNormalization to measure"):
         tq.reestimate_norms(dense_net(), np.zeros((4, 6), "float32"))
-    with pytest.raises(ValueError, match=r"no data to measure BatchNormalization on. Received: \[\]"):
+    with pytest.raises(
+        ValueError, match=r"no data to measure BatchNormalization on. Received: \[\]"
+    ):
         tq.reestimate_norms(norm_net(), [], verbose=0)

@@ -17,7 +17,9 @@ from tfqreg.regularizers import Penalty
 
 FOLDER = Path(tfqreg.__file__).parent
 SOURCES = [path for path in FOLDER.rglob("*.py") if "export" not in path.relative_to(FOLDER).parts]
-CLASSES = [getattr(tfqreg, name) for name in tfqreg.__all__ if inspect.isclass(getattr(tfqreg, name))]
+CLASSES = [
+    getattr(tfqreg, name) for name in tfqreg.__all__ if inspect.isclass(getattr(tfqreg, name))
+]
 QUANTIZERS = [cls for cls in CLASSES if issubclass(cls, Quantizer)]
 PENALTIES = [cls for cls in CLASSES if issubclass(cls, Penalty)]
 REQUIRED = {"sparsity": 0.5, "layer": layers.Dense(2), "pattern": "x"}
@@ -26,7 +28,9 @@ REQUIRED = {"sparsity": 0.5, "layer": layers.Dense(2), "pattern": "x"}
 def example(cls: type):
     """An instance from the required arguments alone."""
     parameters = inspect.signature(cls.__init__).parameters.values()
-    needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    needed = [
+        p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
     return cls(**{name: REQUIRED[name] for name in needed if name != "self"})
 
 
@@ -69,7 +73,10 @@ def test_every_module_says_what_it_is_for():
 def test_quantizers_equal_what_their_config_makes(cls):
     quantizer = example(cls)
     assert cls(**quantizer.get_config()) == quantizer
-    assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(quantizer)) == quantizer
+    assert (
+        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(quantizer))
+        == quantizer
+    )
 
 
 @pytest.mark.parametrize("cls", PENALTIES)
@@ -87,12 +94,16 @@ def test_layers_need_no_custom_objects(cls):
 
 
 @pytest.mark.parametrize("cls", QUANTIZERS)
-@pytest.mark.parametrize("shape,axes", [((6, 5), (1,)), ((3, 3, 2, 4), (3,)), ((3, 3, 4, 2), (2, 3))])
+@pytest.mark.parametrize(
+    "shape,axes", [((6, 5), (1,)), ((3, 3, 2, 4), (3,)), ((3, 3, 4, 2), (2, 3))]
+)
 def test_quantized_weights_are_the_decoded_codes(cls, shape, axes):
     quantizer, w = example(cls), np.random.default_rng(0).normal(size=shape).astype(np.float32)
     state = quantizer.fit(w, axes)
     state = {**state, **quantizer.project(state)}
-    assert {name: tuple(value.shape) for name, value in state.items()} == quantizer.state_shapes(shape, axes)
+    assert {name: tuple(value.shape) for name, value in state.items()} == quantizer.state_shapes(
+        shape, axes
+    )
     assert set(quantizer.trainable) <= set(state)
     codes, params = quantizer.encode(w, state)
     assert codes.dtype == np.int8 and codes.shape == shape

@@ -28,7 +28,10 @@ def test_the_examples_run_and_are_exact(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "m.tqw").stat().st_size < (tmp_path / "m.tflite").stat().st_size / 4
     exec(compile(without_training, "README.md", "exec"), names)
     assert "litert: 0 of" in capsys.readouterr().out
-    assert keras.models.load_model("m.keras").predict(names["x_test"][:3], verbose=0).shape == (3, 10)
+    assert keras.models.load_model("m.keras").predict(names["x_test"][:3], verbose=0).shape == (
+        3,
+        10,
+    )
 
 
 def test_every_command_of_the_readme_exists(capsys):

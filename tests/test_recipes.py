@@ -1,4 +1,6 @@
-"""The whole recipe on a tiny net: it shrinks, it meets its target, it is exported and equals its simulator."""
+"""The whole recipe on a tiny net: it shrinks, it meets its target, it is exported and equals its
+simulator.
+"""
 
 import keras
 import numpy as np
@@ -46,15 +48,21 @@ def test_smallest_meets_its_target_and_is_exported(tmp_path):
     export_tflite(small, tmp_path / "m.tflite", scale_dtype="bfloat16")
     report = verify(small, tmp_path / "m.tflite", IMAGES[:8], runtimes=["litert"])
     assert report.runtimes["litert"].mismatched_elements == 0
-    correlation = np.corrcoef(small.predict(IMAGES, verbose=0).ravel(), model.predict(IMAGES, verbose=0).ravel())
+    correlation = np.corrcoef(
+        small.predict(IMAGES, verbose=0).ravel(), model.predict(IMAGES, verbose=0).ravel()
+    )
     assert correlation[0, 1] > 0.5
 
 
 def test_batch_norm_is_measured_on_the_weights_that_ship():
     inputs = keras.Input((10, 10, 1), name="image")
-    x = layers.ReLU()(layers.BatchNormalization(name="norm")(layers.Conv2D(8, 3, name="conv")(inputs)))
+    x = layers.ReLU()(
+        layers.BatchNormalization(name="norm")(layers.Conv2D(8, 3, name="conv")(inputs))
+    )
     model = keras.Model(inputs, layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(x)))
-    small = tq.recipes.smallest(model, IMAGES, keep=1.0, sparsity=0.3, epochs=(1, 1), batch_size=16, verbose=0)
+    small = tq.recipes.smallest(
+        model, IMAGES, keep=1.0, sparsity=0.3, epochs=(1, 1), batch_size=16, verbose=0
+    )
     found = [np.asarray(weight) for weight in small.get_layer("norm").weights]
     tq.reestimate_norms(small, IMAGES, 16, verbose=0)
     for weight, again in zip(found, small.get_layer("norm").weights, strict=True):

@@ -1,4 +1,6 @@
-"""A training that was saved and went on in a new process equals one that never stopped, bit for bit."""
+"""A training that was saved and went on in a new process equals one that never stopped, bit for
+bit.
+"""
 
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 from tests.tiny_nets import run_python
 
 EPOCHS = 8
-# 8 steps an epoch, 64 in all: pruning ends at step 29, in epoch 3; settling begins at step 54, in epoch 6.
+# 8 steps an epoch, 64 in all: pruning ends at step 29, in epoch 3; settling begins at step 54, in
+# epoch 6.
 SPLITS = {"prune": 2, "midway": 4, "settle": 7}
 
 TRAIN = f"""
@@ -82,9 +85,22 @@ def test_resumed_training_equals_the_uninterrupted(runs, name, stage):
     whole, resumed = np.load(folder / "whole.npz"), np.load(folder / f"{SPLITS[name]}.npz")
     paths = [str(path) for path in whole["paths"]]
     assert len(whole.files) == len(resumed.files) == len(paths) + 1
-    different = [path for i, path in enumerate(paths) if whole[f"arr_{i}"].tobytes() != resumed[f"arr_{i}"].tobytes()]
+    different = [
+        path
+        for i, path in enumerate(paths)
+        if whole[f"arr_{i}"].tobytes() != resumed[f"arr_{i}"].tobytes()
+    ]
     assert different == []
-    learned = ("kernel", "mask", "log2_scale", "omega_unit", "stage", "threshold", "base_scale", "moving_mean")
+    learned = (
+        "kernel",
+        "mask",
+        "log2_scale",
+        "omega_unit",
+        "stage",
+        "threshold",
+        "base_scale",
+        "moving_mean",
+    )
     for part in (*learned, "centre", "float_below"):
         assert any(path.endswith(part) for path in paths), part
     assert any("adam" in path.lower() or "momentum" in path for path in paths)

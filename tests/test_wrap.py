@@ -17,7 +17,9 @@ def images(count: int = 16) -> np.ndarray:
 
 
 def bits_of(model: keras.Model) -> dict[str, int]:
-    return {x.name: x.quantizer.bits for x in model._flatten_layers() if isinstance(x, tq.Quantized)}
+    return {
+        x.name: x.quantizer.bits for x in model._flatten_layers() if isinstance(x, tq.Quantized)
+    }
 
 
 def assert_close(a, b, tolerance: float) -> None:
@@ -30,14 +32,21 @@ def assert_close(a, b, tolerance: float) -> None:
 
 def sequential():
     keras.utils.set_random_seed(0)
-    stack = [keras.Input((8, 8, 2)), layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), layers.Dense(3)]
+    stack = [
+        keras.Input((8, 8, 2)),
+        layers.Conv2D(4, 3, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(3),
+    ]
     return keras.Sequential(stack, name="stack")
 
 
 def nested():
     keras.utils.set_random_seed(0)
     x = keras.Input((8, 8, 4))
-    block = keras.Model(x, x + layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(x), name="block")
+    block = keras.Model(
+        x, x + layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(x), name="block"
+    )
     head = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="conv")], name="head")
     inputs = keras.Input((8, 8, 2))
     y = block(layers.Conv2D(4, 1, name="stem")(inputs))
@@ -62,8 +71,16 @@ def operators():
 
 def several_inputs_and_outputs():
     keras.utils.set_random_seed(0)
-    inputs = {"image": keras.Input((8, 8, 2), name="image"), "more": keras.Input((8, 8, 2), name="more")}
-    x = layers.Add()([layers.Conv2D(2, 1, name="a")(inputs["image"]), layers.Conv2D(2, 1, name="b")(inputs["more"])])
+    inputs = {
+        "image": keras.Input((8, 8, 2), name="image"),
+        "more": keras.Input((8, 8, 2), name="more"),
+    }
+    x = layers.Add()(
+        [
+            layers.Conv2D(2, 1, name="a")(inputs["image"]),
+            layers.Conv2D(2, 1, name="b")(inputs["more"]),
+        ]
+    )
     outputs = {"map": x, "class": layers.Dense(2, name="c")(layers.GlobalAveragePooling2D()(x))}
     return keras.Model(inputs, outputs, name="several")
 
@@ -71,15 +88,31 @@ def several_inputs_and_outputs():
 def separable():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 2))
-    x = layers.SeparableConv2D(4, 3, strides=2, depth_multiplier=2, activation="tanh", name="sep")(inputs)
-    return keras.Model(inputs, layers.Conv2DTranspose(3, 2, strides=2, name="up")(x), name="separable")
+    x = layers.SeparableConv2D(4, 3, strides=2, depth_multiplier=2, activation="tanh", name="sep")(
+        inputs
+    )
+    return keras.Model(
+        inputs, layers.Conv2DTranspose(3, 2, strides=2, name="up")(x), name="separable"
+    )
 
 
-MODELS = [sequential, nested, shared_layers, operators, several_inputs_and_outputs, separable, conv_net]
+MODELS = [
+    sequential,
+    nested,
+    shared_layers,
+    operators,
+    several_inputs_and_outputs,
+    separable,
+    conv_net,
+]
 
 
 def data_for(model):
-    return {name: images() for name in model.input} if isinstance(getattr(model, "input", None), dict) else images()
+    return (
+        {name: images() for name in model.input}
+        if isinstance(getattr(model, "input", None), dict)
+        else images()
+    )
 
 
 def compare(f, a, b):
@@ -94,7 +127,9 @@ def test_8_bits_stay_close_to_the_float_model(make):
     q = tq.quantize(model, BITS_8)
     assert q.name == model.name
     assert not {id(v) for v in q.variables} & {id(v) for v in model.variables}
-    compare(lambda a, b: assert_close(a, b, 0.03), model(x), q(x))  # activations not calibrated: float
+    compare(
+        lambda a, b: assert_close(a, b, 0.03), model(x), q(x)
+    )  # activations not calibrated: float
     tq.calibrate(q, x, verbose=0)
     assert not np.array_equal(*(keras.tree.flatten(m(x))[0] for m in (model, q)))
     compare(lambda a, b: assert_close(a, b, 0.06), model(x), q(x))
@@ -158,17 +193,24 @@ def test_float_weights_statistics_and_flags_are_copied():
 
 
 def test_a_separable_convolution_becomes_its_two():
-    q = tq.quantize(separable(), [tq.Rule("sep_depthwise", tq.Uniform(5)), tq.Rule("sep", tq.Uniform(3)), *BITS_8])
+    q = tq.quantize(
+        separable(),
+        [tq.Rule("sep_depthwise", tq.Uniform(5)), tq.Rule("sep", tq.Uniform(3)), *BITS_8],
+    )
     assert bits_of(q) == {"sep_depthwise": 5, "sep_pointwise": 3, "up": 8}
     assert isinstance(q.get_layer("sep_pointwise_tanh"), layers.Activation)
 
 
 def test_a_separable_convolution_of_rows_becomes_its_two():
     x = keras.Input((9, 3))
-    model = keras.Model(x, layers.SeparableConv1D(4, 3, 2, "same", depth_multiplier=2, name="sep")(x))
+    model = keras.Model(
+        x, layers.SeparableConv1D(4, 3, 2, "same", depth_multiplier=2, name="sep")(x)
+    )
     model.get_layer("sep").bias.assign([1, 2, 3, 4])
     q = tq.quantize(model, activations=None)
-    assert [type(q.get_layer(f"sep_{part}").layer).__name__ for part in ("depthwise", "pointwise")] == [
+    assert [
+        type(q.get_layer(f"sep_{part}").layer).__name__ for part in ("depthwise", "pointwise")
+    ] == [
         "DepthwiseConv1D",
         "Conv1D",
     ]
@@ -178,8 +220,14 @@ def test_a_separable_convolution_of_rows_becomes_its_two():
 
 def test_what_a_separable_convolution_brings_is_kept():
     inputs = keras.Input((8, 8, 2))
-    l2, l1, bias = keras.regularizers.L2(0.5), keras.regularizers.L1(0.25), keras.regularizers.L2(0.125)
-    sep = layers.SeparableConv2D(4, 3, depthwise_regularizer=l2, pointwise_regularizer=l1, bias_regularizer=bias)
+    l2, l1, bias = (
+        keras.regularizers.L2(0.5),
+        keras.regularizers.L1(0.25),
+        keras.regularizers.L2(0.125),
+    )
+    sep = layers.SeparableConv2D(
+        4, 3, depthwise_regularizer=l2, pointwise_regularizer=l1, bias_regularizer=bias
+    )
     model = keras.Model(inputs, sep(inputs))
     sep.bias.assign([1, 2, 3, 4])
     q = tq.quantize(model, [tq.Rule(".*", tq.Uniform(8, scale_from="task"))])
@@ -198,9 +246,17 @@ def test_default_rules_are_8_bits_a_channel():
 
 
 def test_the_first_matching_rule_decides():
-    rules = [tq.Rule("head", tq.Uniform(6)), tq.Rule("^block/conv$", tq.Uniform(3)), tq.Rule(".*", tq.Uniform(2))]
+    rules = [
+        tq.Rule("head", tq.Uniform(6)),
+        tq.Rule("^block/conv$", tq.Uniform(3)),
+        tq.Rule(".*", tq.Uniform(2)),
+    ]
     q = tq.quantize(nested(), rules)
-    assert {x.quantizer.bits for x in q.get_layer("head")._flatten_layers() if isinstance(x, tq.Quantized)} == {6}
+    assert {
+        x.quantizer.bits
+        for x in q.get_layer("head")._flatten_layers()
+        if isinstance(x, tq.Quantized)
+    } == {6}
     assert q.get_layer("block").get_layer("conv").quantizer.bits == 3
     assert q.get_layer("stem").quantizer.bits == 2
     q = tq.quantize(nested(), [tq.Rule(".*", tq.Uniform(2)), tq.Rule("head", tq.Uniform(6))])
@@ -223,21 +279,29 @@ def test_skip():
 
 def test_a_rule_that_matches_nothing():
     rules = [tq.Rule("steam", tq.Uniform(4)), *BITS_8]
-    with pytest.raises(ValueError, match=r"Rule 'steam' matches no layer. .* Received a model with the layers: stem,"):
+    with pytest.raises(
+        ValueError,
+        match=r"Rule 'steam' matches no layer. .* Received a model with the layers: stem,",
+    ):
         tq.quantize(conv_net(), rules)
     rules[0] = tq.Rule("steam", tq.Uniform(4), optional=True)
     assert bits_of(tq.quantize(conv_net(), rules))["stem"] == 8
 
 
 def test_a_kernel_that_no_rule_matches():
-    with pytest.raises(ValueError, match=r"No rule matches depthwise, head, pointwise. .* Received: rules=\['stem'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"No rule matches depthwise, head, pointwise. .* Received: rules=\['stem'\]",
+    ):
         tq.quantize(conv_net(), [tq.Rule("stem")])
     with pytest.raises(ValueError, match="No rule matches"):
         tq.quantize(conv_net(), [])
 
 
 def test_a_pattern_that_is_no_regular_expression():
-    with pytest.raises(ValueError, match=r"Rule: the pattern is no regular expression: .* Received: '\*\.'"):
+    with pytest.raises(
+        ValueError, match=r"Rule: the pattern is no regular expression: .* Received: '\*\.'"
+    ):
         tq.Rule("*.")
 
 
@@ -247,7 +311,9 @@ def test_a_pattern_that_is_no_regular_expression():
 def test_kernels_of_nan_and_zeros():
     model = nested()
     model.get_layer("block").get_layer("conv").kernel.assign(np.full((3, 3, 4, 4), np.nan))
-    with pytest.raises(ValueError, match=r"block/conv/kernel: the kernel holds NaN or infinity. .* 144 of 144"):
+    with pytest.raises(
+        ValueError, match=r"block/conv/kernel: the kernel holds NaN or infinity. .* 144 of 144"
+    ):
         tq.quantize(model)
     model.get_layer("block").get_layer("conv").kernel.assign(np.zeros((3, 3, 4, 4)))
     with pytest.raises(ValueError, match=r"block/conv/kernel: the kernel is all zeros"):
@@ -256,7 +322,9 @@ def test_kernels_of_nan_and_zeros():
 
 
 def test_unknown_input_shape():
-    with pytest.raises(ValueError, match=r"open: the input shape is unknown. Start the Sequential with keras.Input"):
+    with pytest.raises(
+        ValueError, match=r"open: the input shape is unknown. Start the Sequential with keras.Input"
+    ):
         tq.quantize(keras.Sequential([layers.Dense(3)], name="open"))
 
 
@@ -270,7 +338,9 @@ def test_a_subclassed_model_is_told_to_wrap_by_hand():
             return self.fc(x)
 
     for function in (tq.quantize, tq.strip):
-        with pytest.raises(TypeError, match=r"mine: Mine is a subclassed model.*self.conv = tfqreg.Quantized\("):
+        with pytest.raises(
+            TypeError, match=r"mine: Mine is a subclassed model.*self.conv = tfqreg.Quantized\("
+        ):
             function(Mine())
 
 
@@ -299,7 +369,9 @@ def test_mixed_precision():
 
 
 def grids(model) -> dict[str, tuple[float, int]]:
-    return {x.name: x.encode() for x in model._flatten_layers() if isinstance(x, tq.QuantizedActivation)}
+    return {
+        x.name: x.encode() for x in model._flatten_layers() if isinstance(x, tq.QuantizedActivation)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -357,12 +429,16 @@ def test_calibration_fits_the_weights_too():
         kernel.state["log2_scale"].assign(kernel.state["log2_scale"] + 2)
     tq.calibrate(q, regression()[0], verbose=0)
     for kernel, variable in kernels(q):
-        np.testing.assert_allclose(kernel.state["log2_scale"], kernel.fitted(variable)["log2_scale"])
+        np.testing.assert_allclose(
+            kernel.state["log2_scale"], kernel.fitted(variable)["log2_scale"]
+        )
 
 
 def test_what_calibration_refuses():
     q = tq.quantize(dense_net())
-    with pytest.raises(ValueError, match=r"_quantizer: calibration saw no data. .* Received: 0 values"):
+    with pytest.raises(
+        ValueError, match=r"_quantizer: calibration saw no data. .* Received: 0 values"
+    ):
         tq.calibrate(q, [], verbose=0)
     with pytest.raises(ValueError, match=r"_quantizer: calibration saw NaN or infinity"):
         tq.calibrate(q, np.full((4, 6), np.nan, np.float32), verbose=0)
@@ -388,7 +464,9 @@ def test_issue_like_tfmot_957_nested_model(tmp_path):
     assert sorted(bits_of(q)) == ["conv", "stem"]  # two of the name conv, in two models
     assert len(kernels(q)) == 3
     q.save(tmp_path / "m.keras")
-    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "m.keras")(images()), q(images()))
+    np.testing.assert_array_equal(
+        keras.models.load_model(tmp_path / "m.keras")(images()), q(images())
+    )
 
 
 def test_issue_like_tfmot_638_shared_layer():

@@ -38,7 +38,9 @@ def conv_net(seed: int = 0) -> keras.Model:
     return keras.Model(inputs, layers.Dense(3, name="head")(x), name="conv_net")
 
 
-def regression(samples: int = 64, features: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def regression(
+    samples: int = 64, features: int = 6, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and one target each."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(samples, features)).astype(np.float32)
@@ -48,13 +50,18 @@ def regression(samples: int = 64, features: int = 6, seed: int = 0) -> tuple[np.
 def kernels(model: keras.Model) -> list[tuple[Any, Any]]:
     """All (QuantizedKernel, float kernel) pairs of a model."""
     return [
-        pair for layer in model._flatten_layers() if isinstance(layer, tq.Quantized) for pair in layer.kernel_pairs()
+        pair
+        for layer in model._flatten_layers()
+        if isinstance(layer, tq.Quantized)
+        for pair in layer.kernel_pairs()
     ]
 
 
 def quantizer_names(model: keras.Model) -> list[str]:
     """The names of a model's activation quantizers, sorted."""
-    return sorted({x.name for x in model._flatten_layers() if isinstance(x, tq.QuantizedActivation)})
+    return sorted(
+        {x.name for x in model._flatten_layers() if isinstance(x, tq.QuantizedActivation)}
+    )
 
 
 def gradients(f: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -68,7 +75,10 @@ def gradients(f: Callable[..., Any], *arguments: Any) -> list[Any]:
 
 def finite_difference(f: Callable[[np.ndarray], Any], x: Any, step: float = 1e-6) -> np.ndarray:
     """The gradient of the scalar `f` at `x`, by central differences in float64."""
-    shape, x = np.shape(x), np.atleast_1d(np.asarray(x, np.float64))  # numpy rounds a scalar to a float32 beside it
+    shape, x = (
+        np.shape(x),
+        np.atleast_1d(np.asarray(x, np.float64)),
+    )  # numpy rounds a scalar to a float32 beside it
     gradient = np.zeros_like(x)
     for index in np.ndindex(*x.shape):
         delta = np.zeros_like(x)
@@ -77,10 +87,19 @@ def finite_difference(f: Callable[[np.ndarray], Any], x: Any, step: float = 1e-6
     return gradient.reshape(shape)
 
 
-def run_python(code: str, *arguments: Any, backend: str = "tensorflow", python: str = sys.executable) -> str:
+def run_python(
+    code: str, *arguments: Any, backend: str = "tensorflow", python: str = sys.executable
+) -> str:
     """Runs code in a new process, `sys.argv[1:]` the arguments; returns what it prints."""
-    env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run([python, "-c", code, *map(str, arguments)], env=env, capture_output=True, text=True)
+    env = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+    done = subprocess.run(
+        [python, "-c", code, *map(str, arguments)], env=env, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -1,8 +1,10 @@
 """tfqreg trains sparse, low-precision Keras 3 networks with learnable regularizers.
 
-`quantize` wraps a float model, `fit` trains it as any other, `tfqreg.export` takes it to an integer `.tflite`.
+`quantize` wraps a float model, `fit` trains it as any other, `tfqreg.export` takes it to an integer
+`.tflite`.
 
-What is public stands in `__init__.pyi`. It loads at its first use, so that importing tfqreg costs nothing.
+What is public stands in `__init__.pyi`. It loads at its first use, so that importing tfqreg costs
+nothing.
 """
 
 import lazy_loader

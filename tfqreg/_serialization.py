@@ -1,7 +1,8 @@
 """Makes the classes of tfqreg known to `keras.models.load_model`, whenever Keras is imported.
 
-Keras finds a class in a `.keras` file by its registered name, so the class must have been imported by then. Importing
-tfqreg must not import Keras, which takes seconds: the console command answers without it.
+Keras finds a class in a `.keras` file by its registered name, so the class must have been imported
+by then. Importing tfqreg must not import Keras, which takes seconds: the console command answers
+without it.
 """
 
 import importlib

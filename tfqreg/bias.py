@@ -2,9 +2,9 @@ r"""Empirical bias correction: rounding the weights must not move the mean of a 
 
     b_c <- b_c - (E[y_hat_c] - E[y_c])
 
-over the calibration data, with `y` a layer's output in the float net and `y_hat` in the net of quantized weights whose
-earlier layers are corrected already (Nagel et al. 2019, arXiv 1906.04721, section 4.2). Where BatchNormalization
-follows, its moving mean takes the correction.
+over the calibration data, with `y` a layer's output in the float net and `y_hat` in the net of
+quantized weights whose earlier layers are corrected already (Nagel et al. 2019, arXiv 1906.04721,
+section 4.2). Where BatchNormalization follows, its moving mean takes the correction.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,13 +24,14 @@ Means = dict[Quantized, list[np.ndarray]]
 
 
 class BiasCorrection:
-    """Measures what the rounding of weights does to the means, batch by batch, and `apply`s the remedy.
+    """Measures what the rounding of weights does to the means, batch by batch, and `apply`s the
+    remedy.
 
     Each batch goes through the model twice, first within `reference()`, then within `correcting()`.
 
     Args:
-        model: a model with wrapped layers; those with neither a bias nor a BatchNormalization of their own stay as
-            they are.
+        model: a model with wrapped layers; those with neither a bias nor a BatchNormalization of
+            their own stay as they are.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -42,7 +43,9 @@ class BiasCorrection:
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Lets the model compute with float weights, and keeps its means for the next `correcting()`."""
+        """Lets the model compute with float weights, and keeps its means for the next
+        `correcting()`.
+        """
         self.expected = {wrapper: [] for wrapper in self.targets}
 
         def note(wrapper: Quantized, y: Any) -> Any:
@@ -65,12 +68,16 @@ class BiasCorrection:
         """Lets the model compute with what is corrected so far, and averages in this batch."""
 
         def correct(wrapper: Quantized, y: Any) -> Any:
-            with np.errstate(invalid="ignore", over="ignore"):  # `calibrate` tells of NaN by the name of its layer
+            with np.errstate(
+                invalid="ignore", over="ignore"
+            ):  # `calibrate` tells of NaN by the name of its layer
                 moved = _means(wrapper, y) - self.expected[wrapper].pop(0)
                 self.calls[wrapper] += 1
                 shift = self.shifts.get(wrapper, np.zeros_like(moved))
                 self.shifts[wrapper] = shift = shift + (moved - shift) / self.calls[wrapper]
-            return y - np.reshape(shift, [-1 if i == _channel_axis(wrapper, y) else 1 for i in range(len(y.shape))])
+            return y - np.reshape(
+                shift, [-1 if i == _channel_axis(wrapper, y) else 1 for i in range(len(y.shape))]
+            )
 
         with _intercepted(list(self.targets), correct):
             yield
@@ -82,7 +89,9 @@ class BiasCorrection:
             variable.assign(ops.convert_to_numpy(variable) + sign * shift)
 
 
-def _targets(model: keras.Model, wrappers: list[Quantized]) -> dict[Quantized, tuple[keras.Variable, float]]:
+def _targets(
+    model: keras.Model, wrappers: list[Quantized]
+) -> dict[Quantized, tuple[keras.Variable, float]]:
     """Returns the variable that moves the mean of each layer's output, and in which direction."""
     norms = _norms(model)
     found = {}
@@ -98,7 +107,9 @@ def _targets(model: keras.Model, wrappers: list[Quantized]) -> dict[Quantized, t
 
 
 def _norms(model: keras.Model) -> dict[Quantized, keras.layers.BatchNormalization]:
-    """Returns the BatchNormalization that takes the output of a layer, where each has no other partner."""
+    """Returns the BatchNormalization that takes the output of a layer, where each has no other
+    partner.
+    """
     try:
         nodes = flatten(model).nodes
     except TypeError:  # a subclassed model has no graph
@@ -112,22 +123,32 @@ def _norms(model: keras.Model) -> dict[Quantized, keras.layers.BatchNormalizatio
             after.setdefault(producer, set()).add(node.operation)
         if any(edge.is_output for edge in node.outputs):
             after.setdefault(node.operation, set()).add(None)
-    pairs = [(wrapper, *consumers) for wrapper, consumers in after.items() if isinstance(wrapper, Quantized)]
+    pairs = [
+        (wrapper, *consumers)
+        for wrapper, consumers in after.items()
+        if isinstance(wrapper, Quantized)
+    ]
     return {
         pair[0]: pair[1]
         for pair in pairs
-        if len(pair) == 2 and isinstance(pair[1], keras.layers.BatchNormalization) and len(before[pair[1]]) == 1
+        if len(pair) == 2
+        and isinstance(pair[1], keras.layers.BatchNormalization)
+        and len(before[pair[1]]) == 1
     }
 
 
 @contextmanager
-def _intercepted(wrappers: list[Quantized], function: Callable[[Quantized, Any], Any]) -> Iterator[None]:
+def _intercepted(
+    wrappers: list[Quantized], function: Callable[[Quantized, Any], Any]
+) -> Iterator[None]:
     """Has every layer's output before the activation pass through `function(wrapper, y)`."""
     activations = [wrapper.layer.activation for wrapper in wrappers]
     try:
         for wrapper, activation in zip(wrappers, activations, strict=True):
             after = activation or keras.activations.linear
-            wrapper.layer.activation = lambda y, wrapper=wrapper, after=after: after(function(wrapper, y))
+            wrapper.layer.activation = lambda y, wrapper=wrapper, after=after: after(
+                function(wrapper, y)
+            )
         yield
     finally:
         for wrapper, activation in zip(wrappers, activations, strict=True):
@@ -135,7 +156,9 @@ def _intercepted(wrappers: list[Quantized], function: Callable[[Quantized, Any],
 
 
 def _channel_axis(wrapper: Quantized, y: Any) -> int:
-    return 1 if getattr(wrapper.layer, "data_format", None) == "channels_first" else len(y.shape) - 1
+    return (
+        1 if getattr(wrapper.layer, "data_format", None) == "channels_first" else len(y.shape) - 1
+    )
 
 
 def _means(wrapper: Quantized, y: Any) -> np.ndarray:

@@ -20,15 +20,18 @@ def calibrate(
 ) -> keras.Model:
     """Sets the scales of weights and activations from data, without training; returns the model.
 
-    With `quantize` at 8 bits this is plain post-training quantization. Some hundred inputs do, labels or none.
+    With `quantize` at 8 bits this is plain post-training quantization. Some hundred inputs do,
+    labels or none.
 
     Args:
-        model: a model with quantizers, not trained quantized yet: scales and biases that were trained are lost.
-        data: an array of inputs or a dict of them, or an iterable of batches (a tf.data.Dataset or a generator), of
-            which labels are ignored; a batch of several inputs without labels is `((first, second),)`.
+        model: a model with quantizers, not trained quantized yet: scales and biases that were
+            trained are lost.
+        data: an array of inputs or a dict of them, or an iterable of batches (a tf.data.Dataset or
+            a generator), of which labels are ignored; a batch of several inputs without labels is
+            `((first, second),)`.
         batch_size: samples a batch where `data` is an array; 64 by default.
-        correct_bias: moves biases (or the means of BatchNormalization) by what the rounding of weights moves the mean
-            of their channel; True by default. It takes twice the time.
+        correct_bias: moves biases (or the means of BatchNormalization) by what the rounding of
+            weights moves the mean of their channel; True by default. It takes twice the time.
         verbose: 0 for no progress bar; 1 by default.
 
     Raises:
@@ -47,16 +50,22 @@ def calibrate(
     """
     layers = activation_layers(model)
     if not layers:
-        raise ValueError(f"{model.name}: no activation quantizers to calibrate. Call tfqreg.quantize(model) first.")
+        raise ValueError(
+            f"{model.name}: no activation quantizers to calibrate. Call tfqreg.quantize(model) "
+            f"first."
+        )
     for wrapper in quantized_layers(model):
         wrapper.fit_quantizers()
     batches = batches_of(data, batch_size)
-    progress = keras.utils.Progbar(count_batches(data, batch_size), verbose=verbose, unit_name="batch")
+    progress = keras.utils.Progbar(
+        count_batches(data, batch_size), verbose=verbose, unit_name="batch"
+    )
     correction = BiasCorrection(model) if correct_bias else None
     for layer, sample in _observe(model, layers, batches, correction, progress).items():
         if not sample.size or not np.isfinite(sample).all():
             raise ValueError(
-                f"{layer.name}: calibration saw {'NaN or infinity' if sample.size else 'no data'}. Give sound inputs "
+                f"{layer.name}: calibration saw "
+                f"{'NaN or infinity' if sample.size else 'no data'}. Give sound inputs "
                 f"that reach this layer. Received: {sample.size} values"
             )
         layer.assign_grid(*layer.fit(ops.convert_to_tensor(sample[None])))
@@ -72,13 +81,17 @@ def _observe(
     correction: BiasCorrection | None,
     progress: keras.utils.Progbar,
 ) -> dict[QuantizedActivation, np.ndarray]:
-    """Returns a sample of what each activation quantizer sees in the net of quantized weights and float activations."""
+    """Returns a sample of what each activation quantizer sees in the net of quantized weights and
+    float activations.
+    """
     seen: dict[QuantizedActivation, list[np.ndarray]] = {layer: [] for layer in layers}
     random, count = np.random.default_rng(0), 0
 
     def observe(layer: QuantizedActivation, x: Any) -> Any:
         values = ops.convert_to_numpy(x).ravel()
-        seen[layer].append(values if values.size <= SAMPLE_SIZE else random.choice(values, SAMPLE_SIZE))
+        seen[layer].append(
+            values if values.size <= SAMPLE_SIZE else random.choice(values, SAMPLE_SIZE)
+        )
         return x
 
     def watch(observer: Any) -> None:
@@ -99,4 +112,7 @@ def _observe(
         progress.update(count, finalize=True)
     finally:
         watch(None)
-    return {layer: np.concatenate(values) if values else np.zeros(0, np.float32) for layer, values in seen.items()}
+    return {
+        layer: np.concatenate(values) if values else np.zeros(0, np.float32)
+        for layer, values in seen.items()
+    }

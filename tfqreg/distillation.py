@@ -2,8 +2,8 @@ r"""`distill`: a quantized model learns from the float model's outputs on images
 
     L = T^2 * KL(softmax(t / T) || softmax(s / T))
 
-with the teacher's logits `t`, the student's `s` and the temperature `T` (Hinton, Vinyals and Dean 2015,
-arXiv 1503.02531, section 2: `T^2` keeps the gradient's size).
+with the teacher's logits `t`, the student's `s` and the temperature `T` (Hinton, Vinyals and Dean
+2015, arXiv 1503.02531, section 2: `T^2` keeps the gradient's size).
 """
 
 import itertools
@@ -21,7 +21,8 @@ from tfqreg.norms import fix_mode, free_mode, norms_of
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class DistillationLoss(keras.losses.Loss):
-    """`T^2 * KL(softmax(t / T) || softmax(s / T))` of the teacher's logits `t` (the targets) and the student's `s`.
+    """`T^2 * KL(softmax(t / T) || softmax(s / T))` of the teacher's logits `t` (the targets) and
+    the student's `s`.
 
     Args:
         temperature: `T`; 1.0 by default. A higher one lets the unlikely classes count more.
@@ -38,7 +39,10 @@ class DistillationLoss(keras.losses.Loss):
     def __init__(self, temperature: float = 1.0, name: str = "distillation", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         if not temperature > 0:
-            raise ValueError(f"DistillationLoss: `temperature` must be positive. Received: temperature={temperature!r}")
+            raise ValueError(
+                f"DistillationLoss: `temperature` must be positive. Received: "
+                f"temperature={temperature!r}"
+            )
         self.temperature = temperature
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -65,29 +69,34 @@ def distill(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> keras.callbacks.History:
-    """Trains a quantized model on unlabelled images to give the teacher's outputs; returns the history of `fit`.
+    """Trains a quantized model on unlabelled images to give the teacher's outputs; returns the
+    history of `fit`.
 
-    The teacher's outputs are computed batch by batch, so that every batch may be augmented anew. The model stays
-    compiled with the optimizer and the loss.
+    The teacher's outputs are computed batch by batch, so that every batch may be augmented anew.
+    The model stays compiled with the optimizer and the loss.
 
     Args:
-        model: what `quantize` returned for the teacher; after `calibrate`, training begins from there.
+        model: what `quantize` returned for the teacher; after `calibrate`, training begins from
+            there.
         teacher: the float model, of the same inputs and output shape.
-        photos: an array of inputs, shuffled every epoch; or an iterable of batches such as a tf.data.Dataset, whose
-            labels are ignored. A generator is used once, an iterable anew every epoch.
+        photos: an array of inputs, shuffled every epoch; or an iterable of batches such as a
+            tf.data.Dataset, whose labels are ignored. A generator is used once, an iterable anew
+            every epoch.
         epochs: 1 by default.
-        steps_per_epoch: batches an epoch; all of `photos` by default, to be given where their number is unknown.
+        steps_per_epoch: batches an epoch; all of `photos` by default, to be given where their
+            number is unknown.
         optimizer: as of `compile`; Adam by default.
-        loss: any loss of the teacher's outputs and the model's; `DistillationLoss()` by default, which wants logits.
-            "mse" suits outputs that are no logits.
-        freeze_norms: keeps the statistics of BatchNormalization, those of the data the teacher was trained on, while
-            its factors train; True by default.
+        loss: any loss of the teacher's outputs and the model's; `DistillationLoss()` by default,
+            which wants logits. "mse" suits outputs that are no logits.
+        freeze_norms: keeps the statistics of BatchNormalization, those of the data the teacher was
+            trained on, while its factors train; True by default.
         batch_size: images a batch where `photos` is an array; 32 by default.
         callbacks: more callbacks; those of `callbacks_for(model)` are always there.
         verbose: of `fit`.
 
     Raises:
-        ValueError: for a model without quantizers, a teacher of other outputs, or an unknown number of batches.
+        ValueError: for a model without quantizers, a teacher of other outputs, or an unknown number
+            of batches.
 
     Example:
         >>> import numpy as np
@@ -99,10 +108,13 @@ def distill(
         1
     """
     added = callbacks_for(model)
-    shapes = [keras.tree.map_structure(lambda y: tuple(y.shape), net.outputs) for net in (model, teacher)]
+    shapes = [
+        keras.tree.map_structure(lambda y: tuple(y.shape), net.outputs) for net in (model, teacher)
+    ]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            f"{model.name}: the teacher's outputs must have the model's shape, {shapes[0]}. Received: {shapes[1]}"
+            f"{model.name}: the teacher's outputs must have the model's shape, {shapes[0]}. "
+            f"Received: {shapes[1]}"
         )
     steps = steps_per_epoch or count_batches(photos, batch_size)
     if steps is None:

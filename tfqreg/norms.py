@@ -2,9 +2,9 @@ r"""Moving statistics of BatchNormalization, measured anew with the weights as t
 
     mean = (1/N) sum_b n_b mean_b,    variance = (1/N) sum_b n_b variance_b
 
-over batches b of n_b samples, N in all: averages that are exact where training leaves exponentially weighted ones, of
-weights that have moved since. Quantized weights move the statistics most, above all in depthwise layers (Nagel et al.
-2022, arXiv 2203.11086, section 3.2).
+over batches b of n_b samples, N in all: averages that are exact where training leaves exponentially
+weighted ones, of weights that have moved since. Quantized weights move the statistics most, above
+all in depthwise layers (Nagel et al. 2022, arXiv 2203.11086, section 3.2).
 """
 
 from collections.abc import Iterator
@@ -18,15 +18,20 @@ from tfqreg.batches import batches_of, count_batches
 Norm: TypeAlias = keras.layers.BatchNormalization
 
 
-def reestimate_norms(model: keras.Model, data: Any, batch_size: int = 128, verbose: int = 1) -> keras.Model:
-    """Sets the moving statistics of every BatchNormalization to their averages over data; returns the model.
+def reestimate_norms(
+    model: keras.Model, data: Any, batch_size: int = 128, verbose: int = 1
+) -> keras.Model:
+    """Sets the moving statistics of every BatchNormalization to their averages over data; returns
+    the model.
 
     Best called after training, with the weights on their grid. Nothing else changes.
 
     Args:
         model: any model; a BatchNormalization that is not trainable stays as it is.
-        data: an array of inputs or a dict of them, or an iterable of batches, of which labels are ignored.
-        batch_size: samples a batch where `data` is an array, best that of the training; 128 by default.
+        data: an array of inputs or a dict of them, or an iterable of batches, of which labels are
+            ignored.
+        batch_size: samples a batch where `data` is an array, best that of the training; 128 by
+            default.
         verbose: 0 for no progress bar; 1 by default.
 
     Raises:
@@ -43,8 +48,12 @@ def reestimate_norms(model: keras.Model, data: Any, batch_size: int = 128, verbo
     """
     norms = norms_of(model)
     if not norms:
-        raise ValueError(f"{model.name}: no BatchNormalization to measure. Leave out reestimate_norms.")
-    progress = keras.utils.Progbar(count_batches(data, batch_size), verbose=verbose, unit_name="batch")
+        raise ValueError(
+            f"{model.name}: no BatchNormalization to measure. Leave out reestimate_norms."
+        )
+    progress = keras.utils.Progbar(
+        count_batches(data, batch_size), verbose=verbose, unit_name="batch"
+    )
     seen, count = 0, 0
     with _measuring(norms):
         for count, batch in enumerate(batches_of(data, batch_size), 1):
@@ -52,24 +61,32 @@ def reestimate_norms(model: keras.Model, data: Any, batch_size: int = 128, verbo
             size = len(keras.tree.flatten(inputs)[0])
             seen += size
             for norm in norms:
-                norm.momentum = 1.0 - size / seen  # its own update is then the average of all batches so far
+                norm.momentum = (
+                    1.0 - size / seen
+                )  # its own update is then the average of all batches so far
             model(inputs, training=False)
             progress.update(count)
     if not count:
-        raise ValueError(f"{model.name}: no data to measure BatchNormalization on. Received: {data!r}")
+        raise ValueError(
+            f"{model.name}: no data to measure BatchNormalization on. Received: {data!r}"
+        )
     progress.update(count, finalize=True)
     return model
 
 
 def norms_of(model: keras.Model) -> list[Norm]:
     """Returns every BatchNormalization of a model once, nested models included."""
-    return list(dict.fromkeys(layer for layer in model._flatten_layers() if isinstance(layer, Norm)))
+    return list(
+        dict.fromkeys(layer for layer in model._flatten_layers() if isinstance(layer, Norm))
+    )
 
 
 def fix_mode(norm: Norm, training: bool) -> None:
     """Has a BatchNormalization compute as in training, or as in inference, whatever its model does."""
 
-    def call(inputs: Any, training: bool | None = None, mask: Any = None, fixed: bool = training) -> Any:
+    def call(
+        inputs: Any, training: bool | None = None, mask: Any = None, fixed: bool = training
+    ) -> Any:
         return type(norm).call(norm, inputs, training=fixed, mask=mask)
 
     norm.call = call  # type: ignore[method-assign]

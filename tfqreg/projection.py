@@ -11,10 +11,11 @@ from tfqreg.layers.queries import kernel_pairs, quantized_layers
 
 
 def project(model: keras.Model) -> dict[str, float]:
-    """Moves levels that lie on no integer grid to the nearest one; returns the largest change of a weight by kernel.
+    """Moves levels that lie on no integer grid to the nearest one; returns the largest change of a
+    weight by kernel.
 
-    Kernels that are on a grid already stay as they are and are not listed. Needed before export where `MultiBit`
-    weights were trained without `ALQRounds`, which does this at its end.
+    Kernels that are on a grid already stay as they are and are not listed. Needed before export
+    where `MultiBit` weights were trained without `ALQRounds`, which does this at its end.
 
     Args:
         model: a model with wrapped layers.
@@ -35,13 +36,17 @@ def project(model: keras.Model) -> dict[str, float]:
             for name, value in kernel.quantizer.project(kernel.state).items():
                 kernel.state[name].assign(value)
             variable.assign(kernel.quantized(variable))
-            changes[f"{layer.name}/{kernel.name}"] = float(np.abs(ops.convert_to_numpy(variable) - before).max())
+            changes[f"{layer.name}/{kernel.name}"] = float(
+                np.abs(ops.convert_to_numpy(variable) - before).max()
+            )
     return changes
 
 
 @contextmanager
 def projected(model: keras.Model) -> Iterator[None]:
-    """Has the model on integer grids for as long as the context lasts, and puts everything back after it."""
+    """Has the model on integer grids for as long as the context lasts, and puts everything back
+    after it.
+    """
     pairs = kernel_pairs(model)
     variables = [v for kernel, variable in pairs for v in (variable, *kernel.state.values())]
     values = [ops.convert_to_numpy(v).copy() for v in variables]

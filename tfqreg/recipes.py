@@ -40,37 +40,42 @@ def smallest(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> keras.Model:
-    """Returns a narrow, sparse, quantized model that gives what a float model gives, trained on images alone.
+    """Returns a narrow, sparse, quantized model that gives what a float model gives, trained on
+    images alone.
 
     1. The weakest units leave (`drop_weak_units`).
-    2. Weights are pruned by their worth a coded bit while the rest learns the float model's outputs, in float
-       (`RateDistortion`, `distill`); with a target, the share follows the container's bytes (`SizeBudget`).
+    2. Weights are pruned by their worth a coded bit while the rest learns the float model's
+       outputs, in float (`RateDistortion`, `distill`); with a target, the share follows the
+       container's bytes (`SizeBudget`).
     3. Dead units leave (`remove_dead_units`).
-    4. What remains is quantized by learned MSQE with a price on bytes (`Rate`), and settles; dead units leave again.
+    4. What remains is quantized by learned MSQE with a price on bytes (`Rate`), and settles; dead
+       units leave again.
     5. BatchNormalization, where there is any, is measured anew (`reestimate_norms`).
 
     Args:
-        model: a trained float model of logits, Functional or Sequential. The better it generalises, the smaller the
-            result may be.
+        model: a trained float model of logits, Functional or Sequential. The better it generalises,
+            the smaller the result may be.
         images: training inputs, without labels.
         keep: share of the weights in the units that stay at the start; 0.06 by default.
         sparsity: share of those to prune, 0.9 by default; where it starts with a target.
-        rules: what holds for which layer, as of `quantize`; by default 3 bits, `Rate()` and one `RateDistortion` for
-            all. A rule of its own with more bits and no `prune` suits depthwise convolutions.
-        target_bytes: what the container may take, but for what step 5 makes of scales and biases; None, the default,
-            leaves `sparsity` as it is.
+        rules: what holds for which layer, as of `quantize`; by default 3 bits, `Rate()` and one
+            `RateDistortion` for all. A rule of its own with more bits and no `prune` suits
+            depthwise convolutions.
+        target_bytes: what the container may take, but for what step 5 makes of scales and biases;
+            None, the default, leaves `sparsity` as it is.
         size: gives the bytes of a model; `tfqreg.export.container_size`. Needed with a target.
         epochs: of pruning and of quantized training; 10 and 20 by default.
         rate: of Adam at the start of both, falling to 0 along a cosine; 2e-3 by default.
         temperature: of the distillation; 1 by default.
-        augment: maps a batch of images to another, fresh for every batch; the float model sees the originals. None by
-            default.
+        augment: maps a batch of images to another, fresh for every batch; the float model sees the
+            originals. None by default.
         batch_size: 128 by default.
         callbacks: more callbacks, of both trainings.
         verbose: of `fit`.
 
     Raises:
-        TypeError, ValueError: as `quantize`, `drop_weak_units` and `SizeBudget`, and for a target without `size`.
+        TypeError, ValueError: as `quantize`, `drop_weak_units` and `SizeBudget`, and for a target
+            without `size`.
 
     Example:
         >>> import keras, numpy as np
@@ -83,19 +88,28 @@ def smallest(
     """
     if target_bytes is not None and size is None:
         raise ValueError(
-            "smallest: a target needs `size`, which tells the bytes of a model: tfqreg.export.container_size. "
+            "smallest: a target needs `size`, which tells the bytes of a model: "
+            "tfqreg.export.container_size. "
             f"Received: target_bytes={target_bytes}, size=None"
         )
     narrow = drop_weak_units(model, keep)
-    q = quantize(narrow, rules or [Rule(".*", Uniform(3), Rate(2e-6, alpha=1e-4), RateDistortion(sparsity))])
+    q = quantize(
+        narrow, rules or [Rule(".*", Uniform(3), Rate(2e-6, alpha=1e-4), RateDistortion(sparsity))]
+    )
     lessons = Lessons(images, model.predict(images, batch_size=500, verbose=0), batch_size, augment)
     sample = images[np.random.default_rng(0).permutation(len(images))[:CALIBRATION]]
 
     def fit(stage_epochs: int, stages: Stages) -> None:
         schedule = keras.optimizers.schedules.CosineDecay(rate, stage_epochs * len(lessons))
         q.compile(keras.optimizers.Adam(schedule), DistillationLoss(temperature))
-        budget = [] if target_bytes is None or size is None else [SizeBudget(target_bytes, _without_dead(size))]
-        q.fit(lessons, epochs=stage_epochs, callbacks=[*budget, stages, *callbacks], verbose=verbose)  # type: ignore
+        budget = (
+            []
+            if target_bytes is None or size is None
+            else [SizeBudget(target_bytes, _without_dead(size))]
+        )
+        q.fit(
+            lessons, epochs=stage_epochs, callbacks=[*budget, stages, *callbacks], verbose=verbose
+        )  # type: ignore
 
     with _float_activations(q, sample):
         fit(epochs[0], Stages(0.85, 0.75, 1.0))
@@ -107,11 +121,20 @@ def smallest(
 
 
 class Lessons(keras.utils.PyDataset):
-    """Batches of images, augmented anew, with the teacher's logits of the images as they are; shuffled every epoch."""
+    """Batches of images, augmented anew, with the teacher's logits of the images as they are;
+    shuffled every epoch.
+    """
 
-    def __init__(self, images: np.ndarray, logits: np.ndarray, batch_size: int, augment: Augment | None) -> None:
+    def __init__(
+        self, images: np.ndarray, logits: np.ndarray, batch_size: int, augment: Augment | None
+    ) -> None:
         super().__init__()
-        self.images, self.logits, self.batch_size, self.augment = images, logits, batch_size, augment
+        self.images, self.logits, self.batch_size, self.augment = (
+            images,
+            logits,
+            batch_size,
+            augment,
+        )
         self.order = np.random.permutation(len(images))
 
     def __len__(self) -> int:

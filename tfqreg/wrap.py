@@ -21,14 +21,17 @@ from tfqreg.regularizers import Penalty, Pruning
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens to the layers whose path matches a pattern; the first rule that matches a layer decides.
+    """What happens to the layers whose path matches a pattern; the first rule that matches a layer
+    decides.
 
     Args:
         pattern: regular expression, searched for in the path "nested_model/layer".
         weights: quantizer of the kernels; `Uniform(bits=8)` by default.
-        regularizer: penalty towards the grid; none by default. Rules that hold the same object share its coefficient.
+        regularizer: penalty towards the grid; none by default. Rules that hold the same object
+            share its coefficient.
         prune: penalty towards zero and mask; none by default.
-        activations: bits of the matched layers' outputs, or a range, where they differ from the rest of the model.
+        activations: bits of the matched layers' outputs, or a range, where they differ from the
+            rest of the model.
         skip: leaves the matched layers in float.
         optional: lets the rule match nothing, which is an error otherwise.
 
@@ -65,22 +68,22 @@ def quantize(
 ) -> keras.Model:
     """Returns a copy of a float model with its kernels wrapped and its activations quantized.
 
-    Weights are copied. Activation quantizers stand at the inputs, after activations and after additions, never between
-    a convolution and its BatchNorm; where TFLite needs one scale for several tensors, they share one. A
-    separable convolution becomes its two convolutions, and an activation that no integer kernel absorbs (softmax, say)
-    becomes a layer of its own.
+    Weights are copied. Activation quantizers stand at the inputs, after activations and after
+    additions, never between a convolution and its BatchNorm; where TFLite needs one scale for
+    several tensors, they share one. A separable convolution becomes its two convolutions, and an
+    activation that no integer kernel absorbs (softmax, say) becomes a layer of its own.
 
     Args:
         model: Functional or Sequential, nested models included.
-        rules: what happens to which layer; every kernel to 8 bits a channel by default. A layer with a kernel that no
-            rule matches is an error.
-        activations: bits of the activations, on learned grids, or a range: `LearnedRange`, `UnitRange` or
-            `MultiBitRange`; None leaves them in float, which cannot be exported.
+        rules: what happens to which layer; every kernel to 8 bits a channel by default. A layer
+            with a kernel that no rule matches is an error.
+        activations: bits of the activations, on learned grids, or a range: `LearnedRange`,
+            `UnitRange` or `MultiBitRange`; None leaves them in float, which cannot be exported.
 
     Raises:
         TypeError: for a subclassed model.
-        ValueError: for rules and layers that do not match, an unknown input shape, a kernel of NaN or zeros, or a
-            model that is quantized already.
+        ValueError: for rules and layers that do not match, an unknown input shape, a kernel of NaN
+            or zeros, or a model that is quantized already.
 
     Example:
         >>> import keras
@@ -91,7 +94,9 @@ def quantize(
     rules = list(rules) if rules is not None else [Rule(".*", weights=Uniform(8, per_channel=True))]
     functional(model)
     if quantized_layers(model) or activation_layers(model):
-        raise ValueError(f"{model.name}: the model is quantized already. Quantize tfqreg.strip(model) instead.")
+        raise ValueError(
+            f"{model.name}: the model is quantized already. Quantize tfqreg.strip(model) instead."
+        )
     float_model = canonical(model)
     graph = flatten(float_model)
     chosen = _match(graph, rules)
@@ -127,19 +132,23 @@ def quantize(
 
 
 def _match(graph: FlatGraph, rules: list[Rule]) -> dict[str, Rule]:
-    """Returns the first matching rule of every path; raises where a kernel or a rule is left without a partner."""
+    """Returns the first matching rule of every path; raises where a kernel or a rule is left
+    without a partner.
+    """
     paths = list(dict.fromkeys(node.path for node in graph.nodes))
     chosen = {path: rule for path in paths for rule in reversed(rules) if rule.matches(path)}
     for rule in rules:
         if not rule.optional and not any(rule.matches(path) for path in paths):
             raise ValueError(
-                f"Rule {rule.pattern!r} matches no layer. Correct the pattern, or allow it with optional=True. "
+                f"Rule {rule.pattern!r} matches no layer. Correct the pattern, or allow it with "
+                f"optional=True. "
                 f"Received a model with the layers: {', '.join(paths)}"
             )
     bare = {node.path for node in graph.nodes if kind(node.operation) == "linear"} - set(chosen)
     if bare:
         raise ValueError(
-            f"No rule matches {', '.join(sorted(bare))}. Add a rule for them, Rule('.*') for all the rest, or "
+            f"No rule matches {', '.join(sorted(bare))}. Add a rule for them, Rule('.*') for all "
+            f"the rest, or "
             f"skip=True to leave them in float. Received: rules={[rule.pattern for rule in rules]}"
         )
     return chosen
@@ -149,7 +158,9 @@ def _check_kernels(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
     for node in graph.nodes:
         if kind(node.operation) == "linear" and not chosen[node.path].skip:
             for name in kernel_names(node.operation):
-                check_kernel(ops.convert_to_numpy(getattr(node.operation, name)), f"{node.path}/{name}")
+                check_kernel(
+                    ops.convert_to_numpy(getattr(node.operation, name)), f"{node.path}/{name}"
+                )
 
 
 def _activation_quantizers(
@@ -165,7 +176,9 @@ def _activation_quantizers(
             return set()
         rule = chosen.get(node.path)
         absorbed = [e.producer for e in node.inputs if id(e.keras_tensor) not in representatives]
-        return set().union({rule.activations} if rule and rule.activations else (), *map(wanted, absorbed))
+        return set().union(
+            {rule.activations} if rule and rule.activations else (), *map(wanted, absorbed)
+        )
 
     quantizers: dict[Any, QuantizedActivation] = {}
     taken: dict[str, int] = {}
@@ -178,17 +191,21 @@ def _activation_quantizers(
         scale = fixed_scale(edges)
         full_name = f"{name}_quantizer" if calls == 1 else f"{name}_quantizer_{calls - 1}"
         if scale is None:
-            quantizers[edge] = layer_for(set().union(*map(wanted, producers)) or {default}, signed, full_name)
+            quantizers[edge] = layer_for(
+                set().union(*map(wanted, producers)) or {default}, signed, full_name
+            )
         else:  # an operator dictates the grid
             quantizers[edge] = QuantizedActivation(8, signed, fixed_scale=scale, name=full_name)
     return representatives, quantizers
 
 
 def strip(model: keras.Model) -> keras.Model:
-    """Returns the plain float model: the wrapped layers themselves with the quantized weights, no quantizers.
+    """Returns the plain float model: the wrapped layers themselves with the quantized weights, no
+    quantizers.
 
     Args:
-        model: what `quantize` returned, trained or not, or any Functional or Sequential model with wrappers.
+        model: what `quantize` returned, trained or not, or any Functional or Sequential model with
+            wrappers.
 
     Raises:
         TypeError, ValueError: as `quantize`.

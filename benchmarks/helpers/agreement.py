@@ -41,7 +41,8 @@ def same_class(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def integer_logits(tflite: bytes, images: np.ndarray, batch: int = 32) -> np.ndarray:
-    """Returns what an int8 `.tflite` of one input and one output gives under LiteRT, as float logits.
+    """Returns what an int8 `.tflite` of one input and one output gives under LiteRT, as float
+    logits.
 
     Args:
         tflite: the model.
@@ -60,6 +61,8 @@ def integer_logits(tflite: bytes, images: np.ndarray, batch: int = 32) -> np.nda
         interpreter.allocate_tensors()
         interpreter.set_tensor(source["index"], part)
         interpreter.invoke()
-        found.append((interpreter.get_tensor(target["index"]).astype(np.float32) - out_zero) * out_scale)
+        found.append(
+            (interpreter.get_tensor(target["index"]).astype(np.float32) - out_zero) * out_scale
+        )
         progress.update(start + len(part))
     return np.concatenate(found)

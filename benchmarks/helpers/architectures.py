@@ -1,4 +1,5 @@
-"""The networks of the benchmarks, built from Keras layers; `benchmarks.networks` measures what becomes of them.
+"""The networks of the benchmarks, built from Keras layers; `benchmarks.networks` measures what
+becomes of them.
 
 `backend` is keras, or tf_keras for what runs on Keras 2 alone.
 """
@@ -13,7 +14,9 @@ Tensor = Any
 
 
 def lenet5(classes: int = 10, backend: ModuleType = keras) -> Any:
-    """Returns Caffe's LeNet-5: 20 and 50 convolutions 5x5, 500 and 10 dense units; 430,500 weights, raw logits."""
+    """Returns Caffe's LeNet-5: 20 and 50 convolutions 5x5, 500 and 10 dense units; 430,500 weights,
+    raw logits.
+    """
     layers = backend.layers
     return backend.Sequential(
         [
@@ -31,7 +34,10 @@ def lenet5(classes: int = 10, backend: ModuleType = keras) -> Any:
 
 
 def mobile_blocks(
-    classes: int = 10, width: int = 32, backend: ModuleType = keras, shape: tuple[int, int, int] = (28, 28, 1)
+    classes: int = 10,
+    width: int = 32,
+    backend: ModuleType = keras,
+    shape: tuple[int, int, int] = (28, 28, 1),
 ) -> Any:
     """Returns a small BatchNorm and depthwise network with one residual addition; raw logits."""
     layers = backend.layers
@@ -40,12 +46,20 @@ def mobile_blocks(
         return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
 
     def block(x: Any, filters: int, name: str, strides: int = 1) -> Any:
-        depthwise = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False, name=f"{name}_depthwise")
+        depthwise = layers.DepthwiseConv2D(
+            3, strides=strides, padding="same", use_bias=False, name=f"{name}_depthwise"
+        )
         x = norm_relu(depthwise(x), f"{name}_depthwise")
-        return norm_relu(layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_pointwise")(x), f"{name}_pointwise")
+        return norm_relu(
+            layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_pointwise")(x),
+            f"{name}_pointwise",
+        )
 
     inputs = layers.Input(shape, name="image")
-    x = norm_relu(layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name="stem")(inputs), "stem")
+    x = norm_relu(
+        layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name="stem")(inputs),
+        "stem",
+    )
     x = block(x, 2 * width, "block_1")
     x = layers.Add(name="add")([x, block(x, 2 * width, "block_2")])
     x = block(x, 4 * width, "block_3", strides=2)
@@ -65,7 +79,9 @@ def conv_norm(x: Tensor, filters: int, size: int, strides: int, name: str) -> Te
 
 
 def residual_block(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
-    """Returns ReLU of two convolutions 3x3 plus a skip; the skip is a convolution where `strides` > 1."""
+    """Returns ReLU of two convolutions 3x3 plus a skip; the skip is a convolution where `strides` >
+    1.
+    """
     y = layers.ReLU(name=f"{name}_a_relu")(conv_norm(x, filters, 3, strides, f"{name}_a"))
     y = conv_norm(y, filters, 3, 1, f"{name}_b")
     if strides > 1:
@@ -78,14 +94,21 @@ def residual_head(x: Tensor, width: int, stages: int, classes: int) -> Tensor:
     for stage in range(stages):
         for index in range(2):
             x = residual_block(
-                x, width << stage, 2 if stage and not index else 1, f"stage_{stage + 1}_block_{index + 1}"
+                x,
+                width << stage,
+                2 if stage and not index else 1,
+                f"stage_{stage + 1}_block_{index + 1}",
             )
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return layers.Dense(classes, name="head")(x)
 
 
-def resnet18(shape: tuple[int, int, int] = (224, 224, 3), classes: int = 1000, width: int = 64) -> keras.Model:
-    """Returns ResNet-18 (He et al. 2016, table 1), raw logits; `width` is the first stage's channels."""
+def resnet18(
+    shape: tuple[int, int, int] = (224, 224, 3), classes: int = 1000, width: int = 64
+) -> keras.Model:
+    """Returns ResNet-18 (He et al. 2016, table 1), raw logits; `width` is the first stage's
+    channels.
+    """
     inputs = keras.Input(shape, name="image")
     x = layers.ReLU(name="stem_relu")(conv_norm(inputs, width, 7, 2, "stem"))
     x = layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)
@@ -93,9 +116,14 @@ def resnet18(shape: tuple[int, int, int] = (224, 224, 3), classes: int = 1000, w
 
 
 def shufflenet(
-    shape: tuple[int, int, int] = (224, 224, 3), classes: int = 1000, groups: int = 3, width: int = 240
+    shape: tuple[int, int, int] = (224, 224, 3),
+    classes: int = 1000,
+    groups: int = 3,
+    width: int = 240,
 ) -> keras.Model:
-    """Returns ShuffleNet V1 (Zhang et al. 2018, table 1), raw logits; `width` is the second stage's channels."""
+    """Returns ShuffleNet V1 (Zhang et al. 2018, table 1), raw logits; `width` is the second stage's
+    channels.
+    """
 
     def shuffled(x: Tensor, name: str) -> Tensor:
         high, wide, channels = x.shape[1:]
@@ -139,11 +167,17 @@ def super_resolution(shape: tuple[int, int, int] = (64, 64, 3), width: int = 32)
     return keras.Model(inputs, keras.ops.depth_to_space(x, 2), name="super_resolution")
 
 
-def super_resolution_transposed(shape: tuple[int, int, int] = (64, 64, 3), width: int = 32) -> keras.Model:
-    """Returns a x2 super-resolution network: a transposed convolution adds detail to the bilinear image."""
+def super_resolution_transposed(
+    shape: tuple[int, int, int] = (64, 64, 3), width: int = 32
+) -> keras.Model:
+    """Returns a x2 super-resolution network: a transposed convolution adds detail to the bilinear
+    image.
+    """
     inputs = keras.Input(shape, name="image")
     x = layers.Conv2D(width, 5, padding="same", activation="relu", name="features")(inputs)
     x = layers.Conv2D(width, 3, padding="same", activation="relu", name="mapping")(x)
     detail = layers.Conv2DTranspose(shape[-1], 4, 2, "same", name="detail")(x)
     image = layers.UpSampling2D(2, interpolation="bilinear", name="upsampled")(inputs)
-    return keras.Model(inputs, layers.Add(name="add")([image, detail]), name="super_resolution_transposed")
+    return keras.Model(
+        inputs, layers.Add(name="add")([image, detail]), name="super_resolution_transposed"
+    )

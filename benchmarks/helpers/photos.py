@@ -1,6 +1,8 @@
-"""Photographs without labels, from packages: crops for calibration, distillation and tests, split by photograph.
+"""Photographs without labels, from packages: crops for calibration, distillation and tests, split
+by photograph.
 
-Licences vary from file to file: they are read where they are installed, and never copied into the project.
+Licences vary from file to file: they are read where they are installed, and never copied into the
+project.
 """
 
 import importlib.util
@@ -11,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-APT = "apt-get install --no-install-recommends mate-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \
+APT = (
+    "apt-get install --no-install-recommends mate-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \
 plasma-workspace-wallpapers"
+)
 FOOLBOX = "pip install --no-deps foolbox==3.3.4"
 
 # What of those packages is a photograph, and no abstract art: chosen by eye.
@@ -102,8 +106,13 @@ def label_of(path: Path) -> int:
 
 
 def split() -> Split:
-    """Returns all photographs: of six, one for validation, two for the test and three to calibrate or train on."""
-    groups = [*(wallpapers()[i::6] for i in range(6))], [*(imagenet_samples()[i::6] for i in range(6))]
+    """Returns all photographs: of six, one for validation, two for the test and three to calibrate
+    or train on.
+    """
+    groups = (
+        [*(wallpapers()[i::6] for i in range(6))],
+        [*(imagenet_samples()[i::6] for i in range(6))],
+    )
     sixths = [first + second for first, second in zip(*groups, strict=True)]
     return Split(sixths[0] + sixths[2] + sixths[4], sixths[5], sixths[1] + sixths[3])
 
@@ -114,15 +123,21 @@ def load(path: Path, short_side: int = 640) -> Image.Image:
     image.draft("RGB", (short_side, short_side))  # a JPEG decodes faster at a fraction of its size
     image = image.convert("RGB")
     factor = min(1.0, short_side / min(image.size))
-    return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
+    return image.resize(
+        (round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC
+    )
 
 
 def centre_crop(path: Path, size: int = 224) -> np.ndarray:
-    """Returns the middle square, 7/8 of the shorter side, as uint8 (size, size, 3): ImageNet's usual evaluation."""
+    """Returns the middle square, 7/8 of the shorter side, as uint8 (size, size, 3): ImageNet's
+    usual evaluation.
+    """
     image = Image.open(path).convert("RGB")
     side = round(min(image.size) * 0.875)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)))
+    return np.asarray(
+        image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+    )
 
 
 def crops(paths: list[Path], count: int, size: int = 224, seed: int = 0) -> np.ndarray:
@@ -131,19 +146,31 @@ def crops(paths: list[Path], count: int, size: int = 224, seed: int = 0) -> np.n
     Crops of one photograph follow each other.
     """
     random = np.random.default_rng(seed)
-    return np.stack([random_crop(image, size, random) for image in map(load, paths) for _ in range(count)])
+    return np.stack(
+        [random_crop(image, size, random) for image in map(load, paths) for _ in range(count)]
+    )
 
 
-def endless_crops(paths: list[Path], batch: int, size: int = 224, seed: int = 0) -> Iterator[np.ndarray]:
-    """Yields batches of random crops of random photographs, half of them mirrored, uint8 (batch, size, size, 3)."""
+def endless_crops(
+    paths: list[Path], batch: int, size: int = 224, seed: int = 0
+) -> Iterator[np.ndarray]:
+    """Yields batches of random crops of random photographs, half of them mirrored, uint8 (batch,
+    size, size, 3).
+    """
     random, images = np.random.default_rng(seed), [load(path) for path in paths]
     while True:
-        found = [random_crop(images[i], size, random) for i in random.integers(len(images), size=batch)]
+        found = [
+            random_crop(images[i], size, random) for i in random.integers(len(images), size=batch)
+        ]
         yield np.stack([crop[:, ::-1] if random.random() < 0.5 else crop for crop in found])
 
 
 def random_crop(image: Image.Image, size: int, random: np.random.Generator) -> np.ndarray:
-    """Returns a square of 0.35 to 1 times the shorter side, evenly in the logarithm, as uint8 (size, size, 3)."""
+    """Returns a square of 0.35 to 1 times the shorter side, evenly in the logarithm, as uint8
+    (size, size, 3).
+    """
     side = min(image.size) * 0.35 ** random.random()
     left, top = random.random() * (image.width - side), random.random() * (image.height - side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)))
+    return np.asarray(
+        image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+    )

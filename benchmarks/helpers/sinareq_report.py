@@ -16,25 +16,39 @@ import matplotlib.pyplot as plt
 from .record import Cells
 
 PICTURE = Path(__file__).parents[2] / "docs" / "learned_bits.png"
-PRESET = re.compile(r"(.*), activations (.*), (DoReFa|WRPN) (\d) bits, (with|without) SinReQ, seed (\d)")
+PRESET = re.compile(
+    r"(.*), activations (.*), (DoReFa|WRPN) (\d) bits, (with|without) SinReQ, seed (\d)"
+)
 LEARNED = re.compile(r"(.*), (all|faithful, average|loss-aware, average) ([\d.]+) bits, seed \d")
-LABELS = {"all": "one width in all layers", "faithful": "learned, faithful", "loss-aware": "learned, loss-aware"}
+LABELS = {
+    "all": "one width in all layers",
+    "faithful": "learned, faithful",
+    "loss-aware": "learned, loss-aware",
+}
 Grid = tuple[str, str, str, int]
 
 
 def report(cells: Cells) -> None:
     """Writes "summary" into the benchmark's JSON, prints it, and draws the picture."""
     gains, points = preset_gains(cells.values), learned_points(cells.values)
-    summary = {"preset": preset_summary(gains), "average_gain_points": averages(gains), "learned": points}
+    summary = {
+        "preset": preset_summary(gains),
+        "average_gain_points": averages(gains),
+        "learned": points,
+    }
     whole = json.loads(cells.path.read_text())
     head = {key: value for key, value in whole.items() if key not in ("cells", "summary")}
-    cells.path.write_text(json.dumps({**head, "summary": summary, "cells": cells.values}, indent=2) + "\n")
+    cells.path.write_text(
+        json.dumps({**head, "summary": summary, "cells": cells.values}, indent=2) + "\n"
+    )
     print(json.dumps(summary, indent=2))
     draw(points)
 
 
 def preset_gains(cells: dict[str, Any]) -> dict[Grid, dict[str, list[float]]]:
-    """Returns accuracies without and with SinReQ, and gains, in points, by (network, activations, quantizer, bits)."""
+    """Returns accuracies without and with SinReQ, and gains, in points, by (network, activations,
+    quantizer, bits).
+    """
     found: dict[Grid, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for key, value in cells.items():
         if match := PRESET.fullmatch(key):
@@ -50,7 +64,9 @@ def preset_gains(cells: dict[str, Any]) -> dict[Grid, dict[str, list[float]]]:
 
 
 def preset_summary(gains: dict[Grid, dict[str, list[float]]]) -> list[dict[str, Any]]:
-    """Returns one row a cell: mean accuracies, mean gain and its standard deviation over the seeds, in points."""
+    """Returns one row a cell: mean accuracies, mean gain and its standard deviation over the seeds,
+    in points.
+    """
     return [
         {
             **dict(zip(("network", "activations", "quantizer", "bits"), grid, strict=True)),
@@ -65,18 +81,26 @@ def preset_summary(gains: dict[Grid, dict[str, list[float]]]) -> list[dict[str, 
 
 
 def averages(gains: dict[Grid, dict[str, list[float]]]) -> dict[str, float]:
-    """Returns the mean gain over the cells of 3 to 5 bits, and over those of 2, by quantizer and in all."""
+    """Returns the mean gain over the cells of 3 to 5 bits, and over those of 2, by quantizer and in
+    all.
+    """
     found = {}
     widths = {"2 bits": (2,), "3 to 5 bits": (3, 4, 5)}
     for kind, (words, chosen) in itertools.product(("DoReFa", "WRPN", "both"), widths.items()):
-        means = [mean(x["gain"]) for grid, x in gains.items() if kind in (grid[2], "both") and grid[3] in chosen]
+        means = [
+            mean(x["gain"])
+            for grid, x in gains.items()
+            if kind in (grid[2], "both") and grid[3] in chosen
+        ]
         if means:
             found[f"{kind}, {words}"] = round(mean(means), 2)
     return found
 
 
 def learned_points(cells: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns one row an assignment of bits: mean accuracy in percent, its standard deviation, mean container bytes."""
+    """Returns one row an assignment of bits: mean accuracy in percent, its standard deviation, mean
+    container bytes.
+    """
     found: dict[tuple[str, str, float], list[Any]] = defaultdict(list)
     for key, value in cells.items():
         if match := LEARNED.fullmatch(key):
@@ -103,7 +127,9 @@ def draw(points: list[dict[str, Any]]) -> None:
         return
     figure, panels = plt.subplots(1, len(names), figsize=(4.6 * len(names), 3.6), squeeze=False)
     for name, axes in zip(names, panels[0], strict=True):
-        for (mode, label), colour, marker in zip(LABELS.items(), ("#94a3b8", "#f59e0b", "#3b82f6"), "os^", strict=True):
+        for (mode, label), colour, marker in zip(
+            LABELS.items(), ("#94a3b8", "#f59e0b", "#3b82f6"), "os^", strict=True
+        ):
             line = sorted(
                 (point["container_bytes"] / 1000, point["accuracy"], point["spread"])
                 for point in points
@@ -111,7 +137,9 @@ def draw(points: list[dict[str, Any]]) -> None:
             )
             if line:
                 x, y, spread = zip(*line, strict=True)
-                axes.errorbar(x, y, spread, label=label, color=colour, marker=marker, capsize=2, lw=1.5)
+                axes.errorbar(
+                    x, y, spread, label=label, color=colour, marker=marker, capsize=2, lw=1.5
+                )
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("container (kB)")
         axes.set_ylabel("test accuracy (%)")

@@ -1,4 +1,6 @@
-"""Networks that train within minutes on two cores, for the benchmarks of the methods; all give raw logits."""
+"""Networks that train within minutes on two cores, for the benchmarks of the methods; all give raw
+logits.
+"""
 
 import keras
 from keras import layers
@@ -9,7 +11,9 @@ COLOUR = (32, 32, 3)
 
 
 def two_conv_three_dense(classes: int = 10) -> keras.Model:
-    """Returns the network that SinReQ's authors call CIFAR-10: 6 and 16 convolutions 5x5; 120, 84 and 10 units."""
+    """Returns the network that SinReQ's authors call CIFAR-10: 6 and 16 convolutions 5x5; 120, 84
+    and 10 units.
+    """
     return keras.Sequential(
         [
             keras.Input(COLOUR, name="image"),
@@ -27,13 +31,17 @@ def two_conv_three_dense(classes: int = 10) -> keras.Model:
 
 
 def vgg(classes: int = 10, width: int = 12) -> keras.Model:
-    """Returns five convolutions 3x3 with BatchNorm, three pools and three dense layers: VGG-small, narrow."""
+    """Returns five convolutions 3x3 with BatchNorm, three pools and three dense layers: VGG-small,
+    narrow.
+    """
     inputs = keras.Input(COLOUR, name="image")
     x = inputs
     for stage, convs in enumerate((1, 2, 2)):
         for index in range(convs):
             name = f"conv{stage + 1}_{index + 1}"
-            x = norm_relu(layers.Conv2D(width << stage, 3, padding="same", use_bias=False, name=name)(x), name)
+            x = norm_relu(
+                layers.Conv2D(width << stage, 3, padding="same", use_bias=False, name=name)(x), name
+            )
         x = layers.MaxPooling2D(2, name=f"pool{stage + 1}")(x)
     x = layers.Flatten(name="flatten")(x)
     for name in ("fc1", "fc2"):

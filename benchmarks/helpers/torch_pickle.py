@@ -1,4 +1,6 @@
-"""Reads tensors from PyTorch's file format of before 1.6, without PyTorch and without running what a file names."""
+"""Reads tensors from PyTorch's file format of before 1.6, without PyTorch and without running what
+a file names.
+"""
 
 import pickle
 from collections import OrderedDict
@@ -9,7 +11,9 @@ import numpy as np
 
 MAGIC = 0x1950A86A20F9469CFC6C
 DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
-Description = tuple[str, int, tuple[int, ...], tuple[int, ...]]  # storage key, offset, shape, strides
+Description = tuple[
+    str, int, tuple[int, ...], tuple[int, ...]
+]  # storage key, offset, shape, strides
 
 
 class _Unpickler(pickle.Unpickler):
@@ -37,11 +41,12 @@ class _Unpickler(pickle.Unpickler):
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """Returns the tensors of a state dict by name.
 
-    The file is a run of pickles - magic number, protocol, system, the dict, the list of storages - and then, for each
-    storage in that order, its length as an int64 and its elements.
+    The file is a run of pickles - magic number, protocol, system, the dict, the list of storages -
+    and then, for each storage in that order, its length as an int64 and its elements.
 
     Args:
-        path: a `.pth` file that `torch.save` wrote before PyTorch 1.6, or later in the legacy format.
+        path: a `.pth` file that `torch.save` wrote before PyTorch 1.6, or later in the legacy
+            format.
 
     Raises:
         pickle.UnpicklingError: for another format, or a file with more than tensors.
@@ -64,8 +69,12 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
+def _tensor(
+    storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> np.ndarray:
     if offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) >= storage.size:
-        raise pickle.UnpicklingError(f"A tensor reaches past its storage. Received: shape={shape}, strides={strides}")
+        raise pickle.UnpicklingError(
+            f"A tensor reaches past its storage. Received: shape={shape}, strides={strides}"
+        )
     strides = tuple(step * storage.itemsize for step in strides)
     return np.ascontiguousarray(np.lib.stride_tricks.as_strided(storage[offset:], shape, strides))

@@ -15,7 +15,9 @@ _NARROWEST = 12
 
 
 def run_check(arguments: argparse.Namespace) -> int:
-    """Prints what was found; returns 1 where the model cannot be exported or does not run on the target, else 0."""
+    """Prints what was found; returns 1 where the model cannot be exported or does not run on the
+    target, else 0.
+    """
     path, target = Path(arguments.file), arguments.target
     is_keras = kind_of(read(path, "keras", "tflite")) == "keras"
     findings = _of_model(path, target) if is_keras else _of_file(path, target)
@@ -23,7 +25,9 @@ def run_check(arguments: argparse.Namespace) -> int:
         print(format_findings(findings, shutil.get_terminal_size((120, 24)).columns), end="\n\n")
     errors = sum(finding.severity == "error" for finding in findings)
     on_target = f" for {target}" if target else ""
-    print(f"{path}{on_target}: {_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}")
+    print(
+        f"{path}{on_target}: {_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}"
+    )
     return 1 if errors else 0
 
 

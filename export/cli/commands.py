@@ -42,7 +42,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns 0, or 1 where `verify` or `check` finds an error, or 2 for wrong input.
+    """Runs one command; returns 0, or 1 where `verify` or `check` finds an error, or 2 for wrong
+    input.
 
     Args:
         argv: the command line without the program's name; the process's own by default.
@@ -74,7 +75,12 @@ def _export(arguments: argparse.Namespace) -> int:
 
     with bar("Exporting", total=2) as progress:
         with about(source):
-            forms = (arguments.float_io, arguments.portable, arguments.storage, arguments.scale_dtype)
+            forms = (
+                arguments.float_io,
+                arguments.portable,
+                arguments.storage,
+                arguments.scale_dtype,
+            )
             graph = exported_graph(model, *forms)
             files = [write_tflite(graph)]
         progress.update()
@@ -91,10 +97,17 @@ def _pack(arguments: argparse.Namespace) -> int:
 
 
 def _unpack(arguments: argparse.Namespace) -> int:
-    return _convert(arguments, "tqw", lambda data, progress, base: unpack(data, progress=progress, base=base), "larger")
+    return _convert(
+        arguments,
+        "tqw",
+        lambda data, progress, base: unpack(data, progress=progress, base=base),
+        "larger",
+    )
 
 
-def _convert(arguments: argparse.Namespace, kind: str, convert: Callable[..., bytes], word: str) -> int:
+def _convert(
+    arguments: argparse.Namespace, kind: str, convert: Callable[..., bytes], word: str
+) -> int:
     source, target = Path(arguments.file), Path(arguments.output)
     check_targets(source, target)
     data = read(source, kind)
@@ -183,7 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], summary: str, example: str) -> Any:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], summary: str, example: str
+    ) -> Any:
         added = commands.add_parser(
             name,
             help=summary,
@@ -193,17 +208,41 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    export = command("export", _export, "Write a quantized .keras as .tflite.", "m.keras -o m.tflite --container m.tqw")
+    export = command(
+        "export",
+        _export,
+        "Write a quantized .keras as .tflite.",
+        "m.keras -o m.tflite --container m.tqw",
+    )
     export.add_argument("model", help="the quantized .keras")
     export.add_argument("-o", "--output", required=True, help="the .tflite to write")
     export.add_argument("--container", help="a .tqw to write as well")
-    export.add_argument("--float-io", action="store_true", help="float32 inputs and outputs; int8 by default")
-    export.add_argument("--portable", action="store_true", help="bit-exact on every interpreter, at some accuracy")
-    export.add_argument("--storage", choices=("int8", "int4"), default="int8", help="of the weights; int8 by default")
+    export.add_argument(
+        "--float-io", action="store_true", help="float32 inputs and outputs; int8 by default"
+    )
+    export.add_argument(
+        "--portable", action="store_true", help="bit-exact on every interpreter, at some accuracy"
+    )
+    export.add_argument(
+        "--storage",
+        choices=("int8", "int4"),
+        default="int8",
+        help="of the weights; int8 by default",
+    )
     dtypes = ("float32", "bfloat16")
-    export.add_argument("--scale-dtype", choices=dtypes, default="float32", help="of weight scales; float32 by default")
-    for name, run, source, target in (("pack", _pack, "tflite", "tqw"), ("unpack", _unpack, "tqw", "tflite")):
-        convert = command(name, run, f"Turn a .{source} into a .{target}.", f"m.{source} -o m.{target}")
+    export.add_argument(
+        "--scale-dtype",
+        choices=dtypes,
+        default="float32",
+        help="of weight scales; float32 by default",
+    )
+    for name, run, source, target in (
+        ("pack", _pack, "tflite", "tqw"),
+        ("unpack", _unpack, "tqw", "tflite"),
+    ):
+        convert = command(
+            name, run, f"Turn a .{source} into a .{target}.", f"m.{source} -o m.{target}"
+        )
         convert.add_argument("file", help=f"the .{source}")
         convert.add_argument("-o", "--output", required=True, help=f"the .{target} to write")
         convert.add_argument("--base", help="the .tflite or .tqw that a delta builds on")
@@ -220,12 +259,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("model", help="the quantized .keras")
     verify.add_argument("tflite", help="the .tflite exported from it")
-    verify.add_argument("--samples", required=True, help=".npy of what the model takes, or .npz by input name")
-    verify.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=DEFAULT_RUNTIMES, help=_RUNTIMES_HELP)
-    report = command("report", _report, "Write a report as one HTML page.", "m.keras -o report.html")
+    verify.add_argument(
+        "--samples", required=True, help=".npy of what the model takes, or .npz by input name"
+    )
+    verify.add_argument(
+        "--runtimes", nargs="+", choices=RUNTIMES, default=DEFAULT_RUNTIMES, help=_RUNTIMES_HELP
+    )
+    report = command(
+        "report", _report, "Write a report as one HTML page.", "m.keras -o report.html"
+    )
     report.add_argument("file", help="a .keras, .tflite or .tqw")
     report.add_argument("-o", "--output", required=True, help="the .html to write")
-    report.add_argument("--history", help='.json with any of "float", "quantized", "figures" and "result"')
+    report.add_argument(
+        "--history", help='.json with any of "float", "quantized", "figures" and "result"'
+    )
     for added in (examine, report):
-        added.add_argument("--target", help="what it is to run on, such as ethos-u55-128 or tflite-micro")
+        added.add_argument(
+            "--target", help="what it is to run on, such as ethos-u55-128 or tflite-micro"
+        )
     return parser

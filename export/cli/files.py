@@ -55,7 +55,10 @@ def read(path: Path, *kinds: str) -> bytes:
 
 def kind_of(data: bytes) -> str | None:
     """Returns "keras", "tflite" or "tqw" by a file's first bytes, None for anything else."""
-    return next((kind for kind, (at, mark) in _BEGINNINGS.items() if data[at : at + len(mark)] == mark), None)
+    return next(
+        (kind for kind, (at, mark) in _BEGINNINGS.items() if data[at : at + len(mark)] == mark),
+        None,
+    )
 
 
 def load_model(path: Path, quantized: bool = True) -> Any:
@@ -73,7 +76,9 @@ def load_model(path: Path, quantized: bool = True) -> Any:
         with quiet():
             import keras
 
-            from tfqreg.layers.queries import quantized_layers  # before the model, whose classes this registers
+            from tfqreg.layers.queries import (
+                quantized_layers,
+            )  # before the model, whose classes this registers
         progress.set_description(f"Loading {path.name}")
         progress.update()
         try:
@@ -82,15 +87,20 @@ def load_model(path: Path, quantized: bool = True) -> Any:
         except Exception as error:
             if lambdas := lambda_layers(path):
                 raise UserError(
-                    f"{path}: {', '.join(lambdas)}: Lambda has no integer form, and Keras loads none from a file. "
+                    f"{path}: {', '.join(lambdas)}: Lambda has no integer form, and Keras loads "
+                    f"none from a file. "
                     "Replace it by a layer of Keras, and save the model again. Received: Lambda"
                 ) from error
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_REASON]
-            raise UserError(f"{path}: Keras cannot load it. Save the model again. Received: {reason}") from error
+            raise UserError(
+                f"{path}: Keras cannot load it. Save the model again. Received: {reason}"
+            ) from error
     if quantized and not quantized_layers(model):
         raise UserError(
-            f"{path}: the model is not quantized. Wrap it with tfqreg.quantize(model), calibrate it first with "
-            f"tfqreg.calibrate(model, data) or train it, and save that. Received: {type(model).__name__} "
+            f"{path}: the model is not quantized. Wrap it with tfqreg.quantize(model), calibrate "
+            f"it first with "
+            f"tfqreg.calibrate(model, data) or train it, and save that. Received: "
+            f"{type(model).__name__} "
             f"{model.name!r} with float layers"
         )
     return model
@@ -123,7 +133,9 @@ def load_samples(path: Path) -> dict[str, np.ndarray] | np.ndarray:
         UserError: it holds anything but numbers, or no sample.
     """
     read(path)
-    remedy = "Save numbers of shape (samples, ...) with numpy.save, or numpy.savez for several inputs."
+    remedy = (
+        "Save numbers of shape (samples, ...) with numpy.save, or numpy.savez for several inputs."
+    )
     try:
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -143,7 +155,9 @@ def load_history(path: Path) -> dict[str, Any]:
     try:
         history = json.loads(read(path))
     except ValueError as error:
-        raise UserError(f"{path}: this is no JSON. Write it with json.dump. Received: {error}") from error
+        raise UserError(
+            f"{path}: this is no JSON. Write it with json.dump. Received: {error}"
+        ) from error
     if not isinstance(history, dict) or not set(history) <= set(_HISTORY_KEYS):
         raise UserError(
             f"{path}: a history is an object with some of {', '.join(_HISTORY_KEYS)}. "
@@ -164,7 +178,8 @@ def check_targets(source: Path, *targets: Path) -> None:
                 raise PermissionError(errno.EACCES, "no permission")
     if len({path.resolve() for path in (source, *targets)}) <= len(targets):
         raise UserError(
-            f"{source}: the files to read and to write must differ. Received: {', '.join(map(str, targets))}"
+            f"{source}: the files to read and to write must differ. Received: "
+            f"{', '.join(map(str, targets))}"
         )
 
 

@@ -1,4 +1,6 @@
-"""The `.tqw` container: a `.tflite` with its weights entropy-coded, restored byte for byte. See SPEC.md."""
+"""The `.tqw` container: a `.tflite` with its weights entropy-coded, restored byte for byte. See
+SPEC.md.
+"""
 
 from .decoder.unpack import unpack
 from .encoder.pack import pack

@@ -13,14 +13,20 @@ from .format.limits import DEFAULT_LIMITS, Limits
 
 
 def pack_file(
-    source: str | Path, target: str | Path, progress: Progress | None = None, base: str | Path | None = None
+    source: str | Path,
+    target: str | Path,
+    progress: Progress | None = None,
+    base: str | Path | None = None,
 ) -> int:
-    """Packs the `.tflite` at `source` into a `.tqw` at `target`; returns the size of the latter in bytes.
+    """Packs the `.tflite` at `source` into a `.tqw` at `target`; returns the size of the latter in
+    bytes.
 
     Args:
         source, target: paths. `target` appears whole or not at all, and is replaced if it exists.
-        progress: called with the input bytes coded and their total, for example a tqdm bar's. Default none.
-        base: path of a `.tflite` or `.tqw` that the receiver has: `target` then holds what changed. Default none.
+        progress: called with the input bytes coded and their total, for example a tqdm bar's.
+            Default none.
+        base: path of a `.tflite` or `.tqw` that the receiver has: `target` then holds what changed.
+            Default none.
 
     Raises:
         ContainerError: `source` is not a `.tflite`; OSError: a file cannot be read or written.
@@ -39,7 +45,8 @@ def unpack_file(
     progress: Progress | None = None,
     base: str | Path | None = None,
 ) -> int:
-    """Unpacks the `.tqw` at `source` into a `.tflite` at `target`; returns the size of the latter in bytes.
+    """Unpacks the `.tqw` at `source` into a `.tflite` at `target`; returns the size of the latter
+    in bytes.
 
     Args:
         source, target: paths. `target` appears whole or not at all, and is replaced if it exists.
@@ -73,7 +80,9 @@ def _convert(source: str | Path, target: str | Path, convert: Callable[[bytes], 
 
 
 def write_atomically(target: Path, data: bytes) -> None:
-    """Writes `data` beside `target`, to the disk, then renames it; leaves nothing behind on failure."""
+    """Writes `data` beside `target`, to the disk, then renames it; leaves nothing behind on
+    failure.
+    """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

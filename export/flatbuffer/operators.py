@@ -1,4 +1,6 @@
-"""The operators a `.tflite` may hold: the version of each, and its options from the graph's attributes."""
+"""The operators a `.tflite` may hold: the version of each, and its options from the graph's
+attributes.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +62,10 @@ OPERATORS: dict[str, tuple[int, Callable[[Any], Any] | None]] = {
     "RELU": (2, None),
     "RELU6": (2, None),
     "RESHAPE": (1, lambda a: schema.ReshapeOptionsT(newShape=[-1, *a["shape"][1:]])),
-    "RESIZE_BILINEAR": (3, lambda a: schema.ResizeBilinearOptionsT(halfPixelCenters=a["half_pixel_centers"])),
+    "RESIZE_BILINEAR": (
+        3,
+        lambda a: schema.ResizeBilinearOptionsT(halfPixelCenters=a["half_pixel_centers"]),
+    ),
     "RESIZE_NEAREST_NEIGHBOR": (
         3,
         lambda a: schema.ResizeNearestNeighborOptionsT(halfPixelCenters=a["half_pixel_centers"]),

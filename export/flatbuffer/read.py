@@ -10,18 +10,29 @@ def read_tflite(path: str | Path) -> bytes:
     """Returns the bytes of a `.tflite`; raises ValueError for a file that is none."""
     data = Path(path).read_bytes()
     if data[4:8] != b"TFL3":
-        raise ValueError(f"{path}: this is no .tflite file. Received: {len(data)} bytes, starting {data[:8]!r}")
+        raise ValueError(
+            f"{path}: this is no .tflite file. Received: {len(data)} bytes, starting {data[:8]!r}"
+        )
     return data
 
 
 def ends_of_file(tflite: bytes, path: str | Path) -> list[list[tuple[str, str]]]:
     """Returns name and dtype of the inputs and of the outputs."""
-    dtypes = {value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()}
+    dtypes = {
+        value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()
+    }
     try:
         subgraph: Any = schema.ModelT.InitFromPackedBuf(tflite).subgraphs[0]  # type: ignore[index]
         return [
-            [(tensor.name.decode(), dtypes[tensor.type]) for tensor in (subgraph.tensors[i] for i in ends)]
+            [
+                (tensor.name.decode(), dtypes[tensor.type])
+                for tensor in (subgraph.tensors[i] for i in ends)
+            ]
             for ends in (subgraph.inputs, subgraph.outputs)
         ]
-    except Exception as error:  # FlatBuffers' Python reader checks nothing: damage ends in whatever it trips over.
-        raise ValueError(f"{path}: this .tflite file is damaged. Received: {len(tflite)} bytes") from error
+    except (
+        Exception
+    ) as error:  # FlatBuffers' Python reader checks nothing: damage ends in whatever it trips over.
+        raise ValueError(
+            f"{path}: this .tflite file is damaged. Received: {len(tflite)} bytes"
+        ) from error

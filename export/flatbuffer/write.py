@@ -1,10 +1,11 @@
-"""Stores an integer graph as a `.tflite` flatbuffer, with nothing in it that no runtime reads but for the exponents of
-kernels whose scales were trained to be powers of two: the entry "tfqreg.exponents" of the metadata, JSON.
+"""Stores an integer graph as a `.tflite` flatbuffer, with nothing in it that no runtime reads but
+for the exponents of kernels whose scales were trained to be powers of two: the entry
+"tfqreg.exponents" of the metadata, JSON.
 
-The schema's object API does the packing. Added to it: constant data starts on a 16-byte boundary, which
-microcontrollers rely on (`force_align` in the schema; the generated Python leaves it out); equal vectors are
-stored once; the batch dimension is open (`shape_signature` -1 where `shape` says 1), but for a model with a
-TRANSPOSE_CONV, which stores its output's shape.
+The schema's object API does the packing. Added to it: constant data starts on a 16-byte boundary,
+which microcontrollers rely on (`force_align` in the schema; the generated Python leaves it out);
+equal vectors are stored once; the batch dimension is open (`shape_signature` -1 where `shape` says
+1), but for a model with a TRANSPOSE_CONV, which stores its output's shape.
 """
 
 import json
@@ -33,7 +34,9 @@ _NEEDS_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 class _Builder(flatbuffers.Builder):
-    """Starts constant data on a 16-byte boundary and stores equal vectors once, which FlatBuffers allows."""
+    """Starts constant data on a 16-byte boundary and stores equal vectors once, which FlatBuffers
+    allows.
+    """
 
     def __init__(self) -> None:
         super().__init__(1024)
@@ -52,15 +55,15 @@ class _Builder(flatbuffers.Builder):
 def write_tflite(graph: Graph) -> bytes:
     """Stores a graph as a `.tflite` model.
 
-    The same graph gives the same bytes. Tensors keep their names and order; every activation's leading
-    dimension is left open.
+    The same graph gives the same bytes. Tensors keep their names and order; every activation's
+    leading dimension is left open.
 
     Args:
         graph: the integer graph.
 
     Raises:
-        ValueError: when an operator is unknown, lacks an attribute or a bias or names a missing tensor, or
-            when a constant disagrees with its tensor.
+        ValueError: when an operator is unknown, lacks an attribute or a bias or names a missing
+            tensor, or when a constant disagrees with its tensor.
     """
     index = {name: i for i, name in enumerate(graph.tensors)}
     kinds = list(dict.fromkeys(op.kind for op in graph.ops))
@@ -81,16 +84,20 @@ def write_tflite(graph: Graph) -> bytes:
     codes = [_operator_code(kind) for kind in kinds]
     metadata = _exponents(graph, buffers)
     return _pack(
-        schema.ModelT(version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=buffers, metadata=metadata)
+        schema.ModelT(
+            version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=buffers, metadata=metadata
+        )
     )
 
 
 def kernel_exponents(tflite: bytes) -> dict[str, list[int]]:
-    """Returns the exponents of the kernels whose trained scales are powers of two, by the path of their layer.
+    """Returns the exponents of the kernels whose trained scales are powers of two, by the path of
+    their layer.
 
-    One exponent, or one an output channel: `w = 2^exponent code`, with codes as they were trained: those of the file
-    may all be shifted by some bits, and BatchNorm folds into their scales and signs. Interpreters do not read the
-    exponents; a back end that shifts instead of multiplying may.
+    One exponent, or one an output channel: `w = 2^exponent code`, with codes as they were trained:
+    those of the file may all be shifted by some bits, and BatchNorm folds into their scales and
+    signs. Interpreters do not read the exponents; a back end that shifts instead of multiplying
+    may.
 
     Args:
         tflite: a model that `write_tflite` stored.
@@ -127,7 +134,9 @@ def debug_copy(tflite: bytes) -> bytes:
     model = schema.ModelT.InitFromPackedBuf(tflite)
     for subgraph in model.subgraphs or []:
         # Arrays, of which `or` would take the one that holds tensor 0 alone for an empty one.
-        subgraph.outputs = [t for op in subgraph.operators or [] if op.outputs is not None for t in op.outputs]
+        subgraph.outputs = [
+            t for op in subgraph.operators or [] if op.outputs is not None for t in op.outputs
+        ]
     return _pack(model)
 
 
@@ -139,16 +148,24 @@ def _pack(model: schema.ModelT) -> bytes:
 
 def _check_op(op: Op, index: dict[str, int]) -> None:
     if op.kind not in OPERATORS:
-        raise ValueError(f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(OPERATORS)}")
+        raise ValueError(
+            f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(OPERATORS)}"
+        )
     for name in (*op.inputs, *op.outputs):
         if name not in index:
-            raise ValueError(f"{op.kind} {op.outputs}: add tensor {name!r} to the graph before its operator.")
+            raise ValueError(
+                f"{op.kind} {op.outputs}: add tensor {name!r} to the graph before its operator."
+            )
     if op.kind in _NEEDS_BIAS and len(op.inputs) < 3:
-        raise ValueError(f"{op.kind} {op.outputs}: the int8 kernels refuse it without a bias; give it zeros.")
+        raise ValueError(
+            f"{op.kind} {op.outputs}: the int8 kernels refuse it without a bias; give it zeros."
+        )
 
 
 def _check_same(op: Op, graph: Graph) -> None:
-    """Refuses SAME where window and stride leave rows unread: TensorFlow 2.21's XNNPACK gets it wrong."""
+    """Refuses SAME where window and stride leave rows unread: TensorFlow 2.21's XNNPACK gets it
+    wrong.
+    """
     if op.kind not in _NEEDS_BIAS or op.attributes.get("padding") != "SAME":
         return
     a: Any = op.attributes
@@ -157,15 +174,19 @@ def _check_same(op: Op, graph: Graph) -> None:
     for size, k, stride, dilation in steps:
         if window != (1, 1) and stride_remainder(size, (k - 1) * dilation + 1, stride) > 0:
             raise ValueError(
-                f"{op.kind} {op.outputs}: TensorFlow pads SAME wrongly where the stride passes the window; "
-                f"use PAD and VALID. Received: size={size}, window={k}, stride={stride}, dilation={dilation}"
+                f"{op.kind} {op.outputs}: TensorFlow pads SAME wrongly where the stride passes "
+                f"the window; "
+                f"use PAD and VALID. Received: size={size}, window={k}, stride={stride}, "
+                f"dilation={dilation}"
             )
 
 
 def _operator_code(kind: str) -> schema.OperatorCodeT:
     code = getattr(schema.BuiltinOperator, kind)
     return schema.OperatorCodeT(
-        deprecatedBuiltinCode=min(code, _LAST_ONE_BYTE_CODE), builtinCode=code, version=OPERATORS[kind][0]
+        deprecatedBuiltinCode=min(code, _LAST_ONE_BYTE_CODE),
+        builtinCode=code,
+        version=OPERATORS[kind][0],
     )
 
 
@@ -187,13 +208,16 @@ def _options(op: Op) -> Any:
         return build and build(op.attributes)
     except KeyError as error:
         raise ValueError(
-            f"{op.kind} {op.outputs}: give it the attribute {error}, or a value TFLite has. Received: {op.attributes}"
+            f"{op.kind} {op.outputs}: give it the attribute {error}, or a value TFLite has. "
+            f"Received: {op.attributes}"
         ) from None
 
 
 def _tensor(tensor: Tensor, buffers: list[schema.BufferT], open_batch: bool) -> schema.TensorT:
     if tensor.dtype not in _TYPE or (tensor.dtype == "int4" and tensor.data is None):
-        raise ValueError(f"{tensor.name}: dtype is one of {', '.join(_TYPE)}. Received: dtype={tensor.dtype!r}")
+        raise ValueError(
+            f"{tensor.name}: dtype is one of {', '.join(_TYPE)}. Received: dtype={tensor.dtype!r}"
+        )
     is_open = open_batch and tensor.data is None
     packed = schema.TensorT(
         name=tensor.name,
@@ -204,13 +228,17 @@ def _tensor(tensor: Tensor, buffers: list[schema.BufferT], open_batch: bool) -> 
     )
     if tensor.data is None:
         return packed
-    if tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype.replace("int4", "int8"):
+    if tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype.replace(
+        "int4", "int8"
+    ):
         raise ValueError(
             f"{tensor.name}: the data must match the tensor, {tensor.dtype} {tensor.shape}. "
             f"Received: {tensor.data.dtype} {tensor.data.shape}"
         )
     packed.buffer = len(buffers)
-    buffers.append(schema.BufferT(np.frombuffer(_stored_bytes(tensor.data, tensor.dtype), np.uint8)))
+    buffers.append(
+        schema.BufferT(np.frombuffer(_stored_bytes(tensor.data, tensor.dtype), np.uint8))
+    )
     return packed
 
 

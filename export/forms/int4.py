@@ -1,9 +1,10 @@
 """Weights of at most 4 bits stored as INT4, two a byte: half the file, on what has kernels for it.
 
-Codes go in without the shift that int8 leaves them, so the bias has that much coarser a grid. The reference kernels
-are exact. By default LiteRT and TensorFlow do not give INT4 weights to XNNPACK: they round as gemmlowp does, or as ruy
-does, next to operators that round as XNNPACK, and no simulator equals that (benchmarks/results/portable.json: 1 to 29 %
-of all elements differ). tflite-runtime's default kernels differ from its reference ones in up to 6 %. Vela refuses it.
+Codes go in without the shift that int8 leaves them, so the bias has that much coarser a grid. The
+reference kernels are exact. By default LiteRT and TensorFlow do not give INT4 weights to XNNPACK:
+they round as gemmlowp does, or as ruy does, next to operators that round as XNNPACK, and no
+simulator equals that (benchmarks/results/portable.json: 1 to 29 % of all elements differ).
+tflite-runtime's default kernels differ from its reference ones in up to 6 %. Vela refuses it.
 """
 
 from dataclasses import replace
@@ -13,14 +14,20 @@ import numpy as np
 from ..ir import Graph, Tensor
 
 LARGEST_CODE = 7
-# FULLY_CONNECTED takes INT4 a tensor alone in tflite-runtime and TensorFlow Lite for Microcontrollers.
+# FULLY_CONNECTED takes INT4 a tensor alone in tflite-runtime and TensorFlow Lite for
+# Microcontrollers.
 _ANY_SCALES = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _ONE_SCALE = ("FULLY_CONNECTED",)
 
 
 def int4_storage(graph: Graph) -> Graph:
-    """Returns the graph with int4 weights wherever their codes are within -7 to 7 and every runtime takes them."""
-    tensors, result = dict(graph.tensors), Graph(inputs=graph.inputs, outputs=graph.outputs, exponents=graph.exponents)
+    """Returns the graph with int4 weights wherever their codes are within -7 to 7 and every runtime
+    takes them.
+    """
+    tensors, result = (
+        dict(graph.tensors),
+        Graph(inputs=graph.inputs, outputs=graph.outputs, exponents=graph.exponents),
+    )
     for op in graph.ops:
         weights = graph.tensors[op.inputs[1]] if op.kind in (*_ANY_SCALES, *_ONE_SCALE) else None
         if weights is not None and _fits(graph, weights):
@@ -51,5 +58,7 @@ def _unshifted(tensor: Tensor, shift: int) -> Tensor:
     assert tensor.data is not None and tensor.quantization is not None
     data = np.rint(tensor.data / 2.0**shift).astype(tensor.data.dtype)
     return replace(
-        tensor, data=data, quantization=replace(tensor.quantization, scale=tensor.quantization.scale * 2**shift)
+        tensor,
+        data=data,
+        quantization=replace(tensor.quantization, scale=tensor.quantization.scale * 2**shift),
     )

@@ -1,16 +1,18 @@
-"""The portable form of an integer graph: every interpreter computes the same, not only those of one arithmetic.
+"""The portable form of an integer graph: every interpreter computes the same, not only those of one
+arithmetic.
 
 Interpreters differ in how they round a sum to int8. Here no sum is rounded where they differ:
 
 - Every scale is a power of two, so a multiplier is a shift, 2^-n.
-- Weights are 4 m, -31 <= m <= 31, and biases 2 modulo 4. A sum is then 2 modulo 4: even, so that halving it first
-  loses nothing, and no tie where n >= 3. Where n <= 2, biases are 0 modulo 4, and nothing is rounded.
+- Weights are 4 m, -31 <= m <= 31, and biases 2 modulo 4. A sum is then 2 modulo 4: even, so that
+  halving it first loses nothing, and no tie where n >= 3. Where n <= 2, biases are 0 modulo 4, and
+  nothing is rounded.
 - The inputs of an addition are at least as coarse as its output, so it rounds nothing either.
 - A global average is an AVERAGE_POOL_2D, an integer division everywhere, on its input's own grid.
 
-The codes are derived anew from the graph's: at most 6 bits, the nearest on each channel's grid. That is exact for codes
-of up to 6 bits at scales that are powers of two, and an approximation of everything else; what it costs in accuracy is
-in benchmarks/results/portable.json.
+The codes are derived anew from the graph's: at most 6 bits, the nearest on each channel's grid.
+That is exact for codes of up to 6 bits at scales that are powers of two, and an approximation of
+everything else; what it costs in accuracy is in benchmarks/results/portable.json.
 """
 
 from dataclasses import replace
@@ -24,7 +26,8 @@ WEIGHT_BITS, WEIGHT_SHIFT = 6, 2
 _LARGEST_CODE = 2 ** (WEIGHT_BITS - 1) - 1
 _RESIDUE = 2 ** (WEIGHT_SHIFT - 1)
 _LARGEST_BIAS = 2**30
-# A larger right shift would meet sums that float32 does not hold, 2^25 and more; a smaller one saturates them.
+# A larger right shift would meet sums that float32 does not hold, 2^25 and more; a smaller one
+# saturates them.
 _LARGEST_RIGHT_SHIFT, _LARGEST_LEFT_SHIFT = 16, 7
 
 
@@ -35,10 +38,13 @@ def portable(graph: Graph) -> Graph:
         graph: the graph, with int8 inputs and outputs.
 
     Raises:
-        ValueError: for an operator that interpreters round differently whatever its scales; it names the operator.
+        ValueError: for an operator that interpreters round differently whatever its scales; it
+            names the operator.
     """
     grids = portable_grids(graph)
-    result = Graph(inputs=list(graph.inputs), outputs=list(graph.outputs), exponents=graph.exponents)
+    result = Graph(
+        inputs=list(graph.inputs), outputs=list(graph.outputs), exponents=graph.exponents
+    )
     for name, grid in grids.items():
         result.add(replace(graph.tensors[name], quantization=grid))
     for op in graph.ops:
@@ -55,7 +61,11 @@ def portable(graph: Graph) -> Graph:
 
 def _attributes(graph: Graph, op: Op) -> dict[str, Attribute]:
     """What int8's lowest code has clipped at 0 becomes a ReLU: the new grid may reach below."""
-    clips = op.kind in FUSES_RELU and op.attributes.get("activation", "NONE") == "NONE" and _starts_at_zero(graph, op)
+    clips = (
+        op.kind in FUSES_RELU
+        and op.attributes.get("activation", "NONE") == "NONE"
+        and _starts_at_zero(graph, op)
+    )
     return {**op.attributes, "activation": "RELU"} if clips else op.attributes
 
 
@@ -87,21 +97,36 @@ def _product_inputs(graph: Graph, result: Graph, op: Op) -> tuple[str, ...]:
     names = [*op.inputs, *([f"{op.outputs[0]}/bias"] if len(op.inputs) == order.bias else [])]
     weights, bias = graph.tensors[names[order.weights]], graph.tensors.get(names[order.bias])
     axis = _axis(weights)
-    source, target = (_scales(result.tensors[name])[0] for name in (names[order.source], op.outputs[0]))
+    source, target = (
+        _scales(result.tensors[name])[0] for name in (names[order.source], op.outputs[0])
+    )
     offset = np.zeros(weights.shape[axis]) if bias is None else _data(bias) * _scales(bias)
-    data, scale, integers = portable_weights(_data(weights), _scales(weights), axis, offset, source, target)
+    data, scale, integers = portable_weights(
+        _data(weights), _scales(weights), axis, offset, source, target
+    )
     _check_sums(op, data, axis, integers, source * scale / target)
     kernel = replace(
-        weights, data=data, quantization=Quantization(scale, 0, axis), bits=WEIGHT_BITS, shift=WEIGHT_SHIFT
+        weights,
+        data=data,
+        quantization=Quantization(scale, 0, axis),
+        bits=WEIGHT_BITS,
+        shift=WEIGHT_SHIFT,
     )
     names[order.weights] = _added(result, kernel)
     grid = Quantization(source * scale)
-    names[order.bias] = _added(result, Tensor(names[order.bias], integers.shape, "int32", grid, integers))
+    names[order.bias] = _added(
+        result, Tensor(names[order.bias], integers.shape, "int32", grid, integers)
+    )
     return tuple(names)
 
 
 def portable_weights(
-    codes: np.ndarray, scale: np.ndarray, axis: int, bias: np.ndarray, source_scale: float, target_scale: float
+    codes: np.ndarray,
+    scale: np.ndarray,
+    axis: int,
+    bias: np.ndarray,
+    source_scale: float,
+    target_scale: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns int8 weights 4 m, their scales, powers of two, and an int32 bias off the ties.
 
@@ -113,7 +138,8 @@ def portable_weights(
     Example:
         >>> w, scale, b = portable_weights(np.int8([[7, -3]]), np.array([0.3]), 0, np.array([1.0]), 2.0**-7, 2.0**-5)
         >>> w, scale, b
-        (array([[ 68, -28]], dtype=int8), array([0.03125], dtype=float32), array([4098], dtype=int32))
+        (array([[ 68, -28]], dtype=int8), array([0.03125], dtype=float32), array([4098],
+        dtype=int32))
     """
     shape = [1] * codes.ndim
     shape[axis] = -1
@@ -123,21 +149,29 @@ def portable_weights(
     unit = 2.0 ** np.ceil(np.log2(np.maximum(largest / (_LARGEST_CODE + 0.49), finest)))
     data = np.rint(real / unit.reshape(shape)).astype(np.int8) << WEIGHT_SHIFT
     stored = unit / 2**WEIGHT_SHIFT
-    residue = np.where(source_scale * stored / target_scale <= 2.0 ** -(WEIGHT_SHIFT + 1), _RESIDUE, 0)
+    residue = np.where(
+        source_scale * stored / target_scale <= 2.0 ** -(WEIGHT_SHIFT + 1), _RESIDUE, 0
+    )
     steps = np.clip(bias / (source_scale * stored), -_LARGEST_BIAS, _LARGEST_BIAS)
     integers = np.rint((steps - residue) / 2**WEIGHT_SHIFT) * 2**WEIGHT_SHIFT + residue
     scales = stored[:1] if (stored == stored[0]).all() else stored
     return data, scales.astype(np.float32), integers.astype(np.int32)
 
 
-def _check_sums(op: Op, data: np.ndarray, axis: int, bias: np.ndarray, multiplier: np.ndarray) -> None:
-    """Raises ValueError where a sum may leave int32, shifted left by one more than its multiplier says."""
+def _check_sums(
+    op: Op, data: np.ndarray, axis: int, bias: np.ndarray, multiplier: np.ndarray
+) -> None:
+    """Raises ValueError where a sum may leave int32, shifted left by one more than its multiplier
+    says.
+    """
     sums = np.abs(data.astype(np.int64)).sum(tuple(a for a in range(data.ndim) if a != axis)) * 255
     reach = (sums + np.abs(bias.astype(np.int64))) * np.maximum(2 * multiplier, 1.0)
     if reach.max() >= 2**31 or multiplier.max() > 2**_LARGEST_LEFT_SHIFT:
         raise ValueError(
-            f"{op.outputs[0]}: {op.kind} has no portable form: its sums overflow. Calibrate the model, so that its "
-            f"output scale fits its weights. Received: {multiplier.max() * 4:g} output steps for one of its weights'"
+            f"{op.outputs[0]}: {op.kind} has no portable form: its sums overflow. Calibrate the "
+            f"model, so that its "
+            f"output scale fits its weights. Received: {multiplier.max() * 4:g} output steps for "
+            f"one of its weights'"
         )
 
 
@@ -145,16 +179,24 @@ def _regridded(constant: Tensor, grid: Quantization) -> Tensor:
     """Returns a constant, with int8 codes brought to a grid."""
     if constant.dtype != "int8" or constant.quantization is None:
         return constant
-    steps = (_data(constant) - constant.quantization.zero_point) * _scales(constant) / grid.scale + grid.zero_point
-    return replace(constant, data=np.clip(np.rint(steps), -128, 127).astype(np.int8), quantization=grid)
+    steps = (_data(constant) - constant.quantization.zero_point) * _scales(
+        constant
+    ) / grid.scale + grid.zero_point
+    return replace(
+        constant, data=np.clip(np.rint(steps), -128, 127).astype(np.int8), quantization=grid
+    )
 
 
 def _added(result: Graph, tensor: Tensor) -> str:
-    """Adds a constant, under a name of its own where a layer that is called twice has met two grids."""
+    """Adds a constant, under a name of its own where a layer that is called twice has met two
+    grids.
+    """
     present = result.tensors.get(tensor.name)
     if present is None:
         return result.add(tensor)
-    equal = np.array_equal(_data(present), _data(tensor)) and np.array_equal(_scales(present), _scales(tensor))
+    equal = np.array_equal(_data(present), _data(tensor)) and np.array_equal(
+        _scales(present), _scales(tensor)
+    )
     return tensor.name if equal else _added(result, replace(tensor, name=f"{tensor.name}'"))
 
 

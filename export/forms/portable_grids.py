@@ -1,4 +1,6 @@
-"""Grids at powers of two for the activations of an integer graph, so that nothing but products is rounded."""
+"""Grids at powers of two for the activations of an integer graph, so that nothing but products is
+rounded.
+"""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +25,16 @@ PRODUCTS = {
 }
 # All int8 tensors of these lie on one grid, constants too. MEAN becomes an AVERAGE_POOL_2D.
 _ONE_GRID = (
-    *("AVERAGE_POOL_2D", "CONCATENATION", "DEPTH_TO_SPACE", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "PAD"),
+    *(
+        "AVERAGE_POOL_2D",
+        "CONCATENATION",
+        "DEPTH_TO_SPACE",
+        "MAXIMUM",
+        "MAX_POOL_2D",
+        "MEAN",
+        "MINIMUM",
+        "PAD",
+    ),
     *("RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "SPACE_TO_DEPTH", "STRIDED_SLICE", "TRANSPOSE"),
 )
 # Exact where an input's step is a multiple of the output's.
@@ -38,7 +49,9 @@ _REMEDIES = {"SOFTMAX": "Leave it out: the largest score stays the largest."}
 
 @dataclass
 class _Class:
-    """Tensors on one grid: their range, the exponent of their scale, and whether int8's lowest code has to clip."""
+    """Tensors on one grid: their range, the exponent of their scale, and whether int8's lowest code
+    has to clip.
+    """
 
     bottom: float
     top: float
@@ -54,8 +67,8 @@ class _Class:
 def portable_grids(graph: Graph) -> dict[str, Quantization]:
     """Returns a grid for every activation.
 
-    A scale is the smallest power of two that covers the range in use; an addition may ask for a larger one. The
-    highest code keeps its value, so that a trained clip stays where it was.
+    A scale is the smallest power of two that covers the range in use; an addition may ask for a
+    larger one. The highest code keeps its value, so that a trained clip stays where it was.
 
     Raises:
         ValueError: for an operator that cannot be portable.
@@ -71,7 +84,8 @@ def portable_grids(graph: Graph) -> dict[str, Quantization]:
         exponent = classes[op.outputs[0]].exponent
         if relu6 and exponent > _LARGEST_SCALE_FOR_6:
             raise ValueError(
-                f"{op.outputs[0]}: {op.kind} has no portable form: 6 is no whole number of its steps. Use ReLU without "
+                f"{op.outputs[0]}: {op.kind} has no portable form: 6 is no whole number of its "
+                f"steps. Use ReLU without "
                 f"a maximum. Received: scale={2**exponent}"
             )
     return {name: _grid(found) for name, found in classes.items()}
@@ -79,11 +93,18 @@ def portable_grids(graph: Graph) -> dict[str, Quantization]:
 
 def _check(graph: Graph, op: Op) -> None:
     if "float32" in (graph.tensors[name].dtype for name in (*op.inputs, *op.outputs)):
-        raise ValueError(f"{op.outputs[0]}: {op.kind} of float32 has no portable form. Export with float_io=False.")
-    pooled = op.kind != "MEAN" or (len(graph.tensors[op.inputs[0]].shape) == 4 and _axes(graph, op) == [1, 2])
+        raise ValueError(
+            f"{op.outputs[0]}: {op.kind} of float32 has no portable form. Export with "
+            f"float_io=False."
+        )
+    pooled = op.kind != "MEAN" or (
+        len(graph.tensors[op.inputs[0]].shape) == 4 and _axes(graph, op) == [1, 2]
+    )
     if op.kind not in (*_ONE_GRID, *_WHOLE_STEPS, *PRODUCTS) or not pooled:
         remedy = _REMEDIES.get(op.kind, "Replace it, or export with portable=False.")
-        raise ValueError(f"{op.outputs[0]}: {op.kind} has no portable form: interpreters differ in it. {remedy}")
+        raise ValueError(
+            f"{op.outputs[0]}: {op.kind} has no portable form: interpreters differ in it. {remedy}"
+        )
 
 
 def _axes(graph: Graph, op: Op) -> list[int]:
@@ -126,13 +147,20 @@ def _own(graph: Graph, name: str) -> _Class:
 
 def _lowest(graph: Graph, op: Op) -> float:
     """Returns the value at which a MAXIMUM clips."""
-    constant = next(graph.tensors[name] for name in op.inputs if graph.tensors[name].data is not None)
+    constant = next(
+        graph.tensors[name] for name in op.inputs if graph.tensors[name].data is not None
+    )
     assert constant.data is not None and constant.quantization is not None
-    return float((constant.data.min() - float(constant.quantization.zero_point)) * constant.quantization.scale[0])
+    return float(
+        (constant.data.min() - float(constant.quantization.zero_point))
+        * constant.quantization.scale[0]
+    )
 
 
 def _coarsen(graph: Graph, classes: dict[str, _Class]) -> None:
-    """Raises exponents until every addition's inputs are as coarse as its output, and not coarser than it takes."""
+    """Raises exponents until every addition's inputs are as coarse as its output, and not coarser
+    than it takes.
+    """
     changed = True
     while changed:
         changed = False
@@ -148,5 +176,7 @@ def _coarsen(graph: Graph, classes: dict[str, _Class]) -> None:
 
 def _grid(found: _Class) -> Quantization:
     scale = 2.0**found.exponent
-    zero_point = -128 - round(found.bottom / scale) if found.clips else 127 - round(found.top / scale)
+    zero_point = (
+        -128 - round(found.bottom / scale) if found.clips else 127 - round(found.top / scale)
+    )
     return Quantization(np.array(scale), max(zero_point, -128))

@@ -1,8 +1,8 @@
 """The scalar arithmetic of TFLite's integer kernels: gemmlowp's multiplier and XNNPACK's float one.
 
-Two ways to bring an int32 accumulator to int8 are in use. The reference kernels multiply by a 32-bit
-fixed-point number and round twice; XNNPACK multiplies once in float32 and rounds half to even. They differ by
-one step now and then, so a simulator has to know which of them a runtime uses.
+Two ways to bring an int32 accumulator to int8 are in use. The reference kernels multiply by a
+32-bit fixed-point number and round twice; XNNPACK multiplies once in float32 and rounds half to
+even. They differ by one step now and then, so a simulator has to know which of them a runtime uses.
 """
 
 import math
@@ -15,7 +15,9 @@ INT8_MIN, INT8_MAX = -128, 127
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """Splits a factor >= 0: `real = multiplier * 2**(shift - 31)`, multiplier in [2**30, 2**31), or 0, 0."""
+    """Splits a factor >= 0: `real = multiplier * 2**(shift - 31)`, multiplier in [2**30, 2**31), or
+    0, 0.
+    """
     if real == 0.0:
         return 0, 0
     fraction, shift = math.frexp(real)
@@ -65,7 +67,9 @@ def multiply_by_quantized_multiplier(
 
 
 def requantize_f32(accumulator: np.ndarray, scale: np.ndarray, zero_point: int) -> np.ndarray:
-    """XNNPACK's `rint(float32(accumulator) * scale) + zero_point`, half to even; float32, not yet clamped."""
+    """XNNPACK's `rint(float32(accumulator) * scale) + zero_point`, half to even; float32, not yet
+    clamped.
+    """
     result = accumulator.astype(np.float32)
     result *= scale
     np.rint(result, out=result)
@@ -79,25 +83,31 @@ def clamp_int8(x: np.ndarray, bounds: tuple[int, int]) -> np.ndarray:
 
 
 def round_half_away(x: np.ndarray) -> np.ndarray:
-    """`std::round`: half away from zero, computed in float64, where adding a half to a float32 is exact."""
+    """`std::round`: half away from zero, computed in float64, where adding a half to a float32 is
+    exact.
+    """
     x = np.asarray(x, np.float64)
     return np.trunc(x + np.copysign(0.5, x))
 
 
-def activation_bounds(activation: str, output: Quantization, xnnpack: bool = False) -> tuple[int, int]:
+def activation_bounds(
+    activation: str, output: Quantization, xnnpack: bool = False
+) -> tuple[int, int]:
     """The int8 range that a fused activation leaves, as CalculateActivationRangeQuantized finds it.
 
     Args:
         activation: "NONE", "RELU" or "RELU6".
         output: the output's quantization, per tensor.
-        xnnpack: round `6 / scale + zero_point` half to even, as xnn_qs8_quantize does, instead of `6 / scale`
-            half away from zero. They differ when 6 / scale is an integer and a half.
+        xnnpack: round `6 / scale + zero_point` half to even, as xnn_qs8_quantize does, instead of
+            `6 / scale` half away from zero. They differ when 6 / scale is an integer and a half.
 
     Raises:
         ValueError: on any other activation.
     """
     if activation not in ("NONE", "RELU", "RELU6"):
-        raise ValueError(f"A fused activation is NONE, RELU or RELU6. Received: activation={activation!r}")
+        raise ValueError(
+            f"A fused activation is NONE, RELU or RELU6. Received: activation={activation!r}"
+        )
     low, high = INT8_MIN, INT8_MAX
     if activation != "NONE":
         low = output.zero_point

@@ -1,4 +1,6 @@
-"""What a simulated kernel is handed: one operator with its tensors, and the runtime family to imitate."""
+"""What a simulated kernel is handed: one operator with its tensors, and the runtime family to
+imitate.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +10,9 @@ import numpy as np
 from ..ir import Op, Quantization, Tensor
 from .arithmetic import activation_bounds, clamp_int8
 
-# LiteRT's default, TensorFlow's default (an older XNNPACK), the reference kernels of tflite-runtime, those of
-# TensorFlow Lite for Microcontrollers, and the newer ones of LiteRT and TensorFlow.
+# LiteRT's default, TensorFlow's default (an older XNNPACK), the reference kernels of
+# tflite-runtime, those of TensorFlow Lite for Microcontrollers, and the newer ones of LiteRT and
+# TensorFlow.
 MODES = ("f32", "f32-tf", "ref", "ref-micro", "ref-new")
 
 
@@ -24,7 +27,9 @@ class Call:
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """An attribute of the operator; without a default it must be there (KeyError)."""
-        return self.op.attributes[name] if default is None else self.op.attributes.get(name, default)
+        return (
+            self.op.attributes[name] if default is None else self.op.attributes.get(name, default)
+        )
 
     def source(self, position: int = 0) -> Quantization:
         """The quantization of an input."""
@@ -46,7 +51,9 @@ class Call:
         `xnnpack=False` marks the operators that no runtime hands to XNNPACK.
         """
         activation = self.attribute("activation", "NONE")
-        return clamp_int8(x, activation_bounds(activation, self.target, xnnpack and not self.reference))
+        return clamp_int8(
+            x, activation_bounds(activation, self.target, xnnpack and not self.reference)
+        )
 
 
 def _quantization(op: Op, tensor: Tensor) -> Quantization:

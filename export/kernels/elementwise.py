@@ -1,4 +1,6 @@
-"""The operators that treat every element alone: ADD, SUB, MAXIMUM, MINIMUM, RELU, RELU6, QUANTIZE, DEQUANTIZE."""
+"""The operators that treat every element alone: ADD, SUB, MAXIMUM, MINIMUM, RELU, RELU6, QUANTIZE,
+DEQUANTIZE.
+"""
 
 import numpy as np
 
@@ -32,13 +34,16 @@ def _add_f32(call: Call, a: np.ndarray, b: np.ndarray, sign: int) -> np.ndarray:
     ratios = [float(first.scale[0] / target.scale[0]), float(second.scale[0] / target.scale[0])]
     if max(ratios) >= _LARGEST_RATIO:
         raise ValueError(
-            f"{call.op.kind} {call.op.outputs}: XNNPACK needs an output scale above 1/256 of each input's; enlarge it. "
+            f"{call.op.kind} {call.op.outputs}: XNNPACK needs an output scale above 1/256 of each "
+            f"input's; enlarge it. "
             f"Received: input scale / output scale = {max(ratios):g}"
         )
     shift = _LEFT_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
     factor_a, factor_b = (round(ratio * 2.0**shift) for ratio in ratios)
     factor_b *= sign
-    total = (a.astype(np.int32) - first.zero_point) * factor_a + (b.astype(np.int32) - second.zero_point) * factor_b
+    total = (a.astype(np.int32) - first.zero_point) * factor_a + (
+        b.astype(np.int32) - second.zero_point
+    ) * factor_b
     return ((total + (1 << (shift - 1))) >> shift) + target.zero_point
 
 
@@ -110,10 +115,14 @@ def _convert_f32(call: Call, x: np.ndarray) -> np.ndarray:
     ratio = source.scale[0] / target.scale[0]
     if ratio < _SMALLEST_RATIO / 2:  # half of the output's step is beyond the largest input
         return np.full(x.shape, target.zero_point)
-    if ratio < _SMALLEST_RATIO:  # XNNPACK leaves it to a kernel that rounds ties in a way of its own
+    if (
+        ratio < _SMALLEST_RATIO
+    ):  # XNNPACK leaves it to a kernel that rounds ties in a way of its own
         raise ValueError(
-            f"QUANTIZE {call.op.outputs}: between 256 and 512 times the input's scale, runtimes round the output "
-            f"differently. Requantize in two steps. Received: input scale / output scale = {ratio:g}"
+            f"QUANTIZE {call.op.outputs}: between 256 and 512 times the input's scale, runtimes "
+            f"round the output "
+            f"differently. Requantize in two steps. Received: input scale / output scale = "
+            f"{ratio:g}"
         )
     factor = int(np.rint(np.float32(256) * ratio))
     return (((x.astype(np.int32) - source.zero_point) * factor + 128) >> 8) + target.zero_point

@@ -36,7 +36,9 @@ def space_to_depth(call: Call, x: np.ndarray) -> np.ndarray:
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(count, high // size, wide // size, -1)
 
 
-def strided_slice(call: Call, x: np.ndarray, begin: np.ndarray, end: np.ndarray, strides: np.ndarray) -> np.ndarray:
+def strided_slice(
+    call: Call, x: np.ndarray, begin: np.ndarray, end: np.ndarray, strides: np.ndarray
+) -> np.ndarray:
     """Every `strides`-th element from `begin` to `end` of each axis; the batch whole."""
     del call
     return x[:, *(slice(*axis) for axis in zip(begin[1:], end[1:], strides[1:], strict=True))]

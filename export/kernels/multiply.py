@@ -5,7 +5,8 @@ import numpy as np
 from .arithmetic import multiply_by_quantized_multiplier, quantize_multiplier, requantize_f32
 from .call import Call
 
-# Products of scales over the output's that XNNPACK's qs8-vmul takes; what is outside runs on the built-in kernel.
+# Products of scales over the output's that XNNPACK's qs8-vmul takes; what is outside runs on the
+# built-in kernel.
 _SMALLEST_RATIO, _LARGEST_RATIO = 2.0**-16, 2.0**8
 
 

@@ -26,7 +26,9 @@ def mean(call: Call, x: np.ndarray, axes: np.ndarray) -> np.ndarray:
     over = tuple(int(a) % x.ndim for a in np.ravel(axes))
     count = int(np.prod([x.shape[a] for a in over]))
     total = x.astype(np.int64).sum(over, keepdims=call.attribute("keep_dims"))
-    return call.clamp(_mean_ref(call, total, count) if call.reference else _mean_f32(call, total, count))
+    return call.clamp(
+        _mean_ref(call, total, count) if call.reference else _mean_f32(call, total, count)
+    )
 
 
 def _mean_f32(call: Call, total: np.ndarray, count: int) -> np.ndarray:
@@ -41,13 +43,17 @@ def _mean_f32(call: Call, total: np.ndarray, count: int) -> np.ndarray:
 
 def _mean_ref(call: Call, total: np.ndarray, count: int) -> np.ndarray:
     source, target = call.source(), call.target
-    multiplier, shift = _divide(*quantize_multiplier(float(source.scale[0]) / float(target.scale[0])), count)
+    multiplier, shift = _divide(
+        *quantize_multiplier(float(source.scale[0]) / float(target.scale[0])), count
+    )
     centred = total - source.zero_point * count
     return multiply_by_quantized_multiplier(centred, multiplier, shift) + target.zero_point
 
 
 def _divide(multiplier: int, shift: int, count: int) -> tuple[int, int]:
-    """Divides a fixed-point factor, keeping as many bits as int32 and the largest right shift allow."""
+    """Divides a fixed-point factor, keeping as many bits as int32 and the largest right shift
+    allow.
+    """
     kept = min(count.bit_length() - 1, 32, 31 + shift)
     return (multiplier << kept) // count, shift - kept
 

@@ -1,6 +1,8 @@
-"""The operators that multiply by weights: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV.
+"""The operators that multiply by weights: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED,
+TRANSPOSE_CONV.
 
-Sums of integers are exact in float32 below 2**24 and in float64 below 2**53, so BLAS computes the products.
+Sums of integers are exact in float32 below 2**24 and in float64 below 2**53, so BLAS computes the
+products.
 """
 
 from dataclasses import replace
@@ -21,21 +23,26 @@ _LARGEST_INPUT = 255
 
 
 def conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """x (n, h, w, groups * c), weights (o, kh, kw, c), bias (o,); output channels are split among the groups."""
+    """x (n, h, w, groups * c), weights (o, kh, kw, c), bias (o,); output channels are split among
+    the groups.
+    """
     channels, high, wide, depth = weights.shape
     rows = weights.reshape(channels, -1)
     centred = _centre(call, x, rows, bias)
     view = _windows(call, centred, (high, wide))
     groups = x.shape[3] // depth
     sums = [
-        view[..., i * depth : (i + 1) * depth].reshape(-1, rows.shape[1]) @ part.T.astype(centred.dtype)
+        view[..., i * depth : (i + 1) * depth].reshape(-1, rows.shape[1])
+        @ part.T.astype(centred.dtype)
         for i, part in enumerate(np.split(rows, groups))
     ]
     total = sums[0] if groups == 1 else np.concatenate(sums, 1)
     return _finish(call, total.reshape(*view.shape[:3], channels), bias)
 
 
-def depthwise_conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def depthwise_conv_2d(
+    call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray
+) -> np.ndarray:
     """x (n, h, w, c), weights (1, kh, kw, c * multiplier), bias (c * multiplier,)."""
     _, high, wide, channels = weights.shape
     taps = weights.reshape(high * wide, -1)
@@ -48,15 +55,21 @@ def depthwise_conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.n
     return _finish(call, total, bias)
 
 
-def fully_connected(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+def fully_connected(
+    call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None = None
+) -> np.ndarray:
     """x flattened to (rows, inputs), weights (units, inputs), bias (units,) or none."""
     centred = _centre(call, x.reshape(-1, weights.shape[1]), weights, bias)
     result = _finish(call, centred @ weights.T.astype(centred.dtype), bias)
     return result.reshape(len(x), *call.output.shape[1:])
 
 
-def transpose_conv(call: Call, shape: np.ndarray, weights: np.ndarray, x: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Every pixel of x (n, h, w, c) adds its multiple of weights (o, kh, kw, c) to an output of `shape`; bias (o,)."""
+def transpose_conv(
+    call: Call, shape: np.ndarray, weights: np.ndarray, x: np.ndarray, bias: np.ndarray
+) -> np.ndarray:
+    """Every pixel of x (n, h, w, c) adds its multiple of weights (o, kh, kw, c) to an output of
+    `shape`; bias (o,).
+    """
     call = replace(call, inputs=(call.inputs[2], call.inputs[1]))
     channels, high, wide, _ = weights.shape
     (rows, columns), (down, across), size = x.shape[1:3], call.attribute("stride"), shape[1:3]
@@ -69,7 +82,9 @@ def transpose_conv(call: Call, shape: np.ndarray, weights: np.ndarray, x: np.nda
     for i in range(high):
         for j in range(wide):
             taps = weights[:, i, j].T.astype(centred.dtype)
-            total[:, i : i + rows * down : down, j : j + columns * across : across] += centred @ taps
+            total[:, i : i + rows * down : down, j : j + columns * across : across] += (
+                centred @ taps
+            )
     return _finish(call, total[:, top : top + size[0], left : left + size[1]], bias)
 
 
@@ -109,12 +124,15 @@ def _finish(call: Call, total: np.ndarray, bias: np.ndarray | None) -> np.ndarra
 
 def _real_scale(call: Call) -> np.ndarray:
     source, weights = call.source().scale, call.source(1).scale
-    # Per-tensor FULLY_CONNECTED has GetQuantizedConvolutionMultipler, which multiplies the scales in float32.
+    # Per-tensor FULLY_CONNECTED has GetQuantizedConvolutionMultipler, which multiplies the scales
+    # in float32.
     if call.op.kind == "FULLY_CONNECTED" and weights.size == 1:
         return (source * weights).astype(np.float64) / call.target.scale.astype(np.float64)
     return _double_scale(call)
 
 
 def _double_scale(call: Call) -> np.ndarray:
-    source, weights, target = (q.scale.astype(np.float64) for q in (call.source(), call.source(1), call.target))
+    source, weights, target = (
+        q.scale.astype(np.float64) for q in (call.source(), call.source(1), call.target)
+    )
     return source * weights / target

@@ -15,14 +15,18 @@ def resize_nearest_neighbor(call: Call, x: np.ndarray, size: np.ndarray) -> np.n
 
 def _nearest(count: int, size: int, call: Call) -> np.ndarray:
     scale = np.float32(count) / np.float32(size)
-    positions = np.arange(size, dtype=np.float32) + np.float32(call.attribute("half_pixel_centers") / 2)
+    positions = np.arange(size, dtype=np.float32) + np.float32(
+        call.attribute("half_pixel_centers") / 2
+    )
     return np.minimum((positions * scale).astype(np.int64), count - 1)
 
 
 def resize_bilinear(call: Call, x: np.ndarray, size: np.ndarray) -> np.ndarray:
     """The mean of four pixels, weighted by their distance from the output pixel's centre."""
     axes = _axis_reference if call.reference else _axis_xnnpack
-    (top, bottom, down), (left, right, across) = (axes(n, int(m)) for n, m in zip(x.shape[1:3], size, strict=True))
+    (top, bottom, down), (left, right, across) = (
+        axes(n, int(m)) for n, m in zip(x.shape[1:3], size, strict=True)
+    )
     bits = _REFERENCE_BITS if call.reference else _XNNPACK_BITS
     x = x.astype(np.int64)
     down, across = down[:, None, None], across[:, None]
@@ -39,7 +43,9 @@ def _axis_xnnpack(count: int, size: int) -> tuple[np.ndarray, np.ndarray, np.nda
     """Returns, for each position, its two neighbours and the second one's share of 2048."""
     scale = np.float32(count) / np.float32(size)
     offset = np.float32(0.5) * scale - np.float32(0.5)
-    position = np.clip(np.arange(size, dtype=np.float32) * scale + offset, 0, count - 1).astype(np.float32)
+    position = np.clip(np.arange(size, dtype=np.float32) * scale + offset, 0, count - 1).astype(
+        np.float32
+    )
     first = position.astype(np.int64)
     share = np.rint((position - first.astype(np.float32)) * np.float32(1 << _XNNPACK_BITS))
     return first, np.minimum(first + 1, count - 1), share.astype(np.int64)

@@ -1,8 +1,8 @@
 """SOFTMAX, int8 to int8: a float table by default, gemmlowp's fixed point in the reference kernels.
 
-Both depend on an element's distance below its row's maximum, 0 to 255, so both are tables of 256 entries.
-Where a row's exponentials sum to 512 or more (hundreds of equal scores) the reference kernel shifts by more
-than 31 bits, which C leaves undefined; here the result is the intended one.
+Both depend on an element's distance below its row's maximum, 0 to 255, so both are tables of 256
+entries. Where a row's exponentials sum to 512 or more (hundreds of equal scores) the reference
+kernel shifts by more than 31 bits, which C leaves undefined; here the result is the intended one.
 """
 
 import numpy as np
@@ -21,7 +21,9 @@ _INPUT_BITS, _SUM_BITS = 5, 12
 
 
 def softmax(call: Call, x: np.ndarray) -> np.ndarray:
-    """exp(beta * x) over its sum, along the last axis; the output has scale 1/256 and zero point -128."""
+    """exp(beta * x) over its sum, along the last axis; the output has scale 1/256 and zero point
+    -128.
+    """
     distance = x.max(-1, keepdims=True).astype(np.int64) - x
     scale, beta = call.source().scale[0], call.attribute("beta", 1.0)
     if call.reference:
@@ -45,7 +47,9 @@ def _fixed_point(distance: np.ndarray, scale: float) -> np.ndarray:
     near = farthest >= _DISTANCES
     arguments = multiply_by_quantized_multiplier(-_DISTANCES * near, multiplier, shift)
     powers = np.where(near, exp_on_negative(arguments, _INPUT_BITS), 0)
-    total = np.where(near, rounding_divide_by_pot(powers, _SUM_BITS), 0)[distance].sum(-1, keepdims=True)
+    total = np.where(near, rounding_divide_by_pot(powers, _SUM_BITS), 0)[distance].sum(
+        -1, keepdims=True
+    )
     headroom = 32 - np.frexp(total.astype(np.float64))[1]
     reciprocal = one_over_one_plus((total << headroom) - 2**31)
     share = saturating_rounding_doubling_high_mul(powers[distance], reciprocal)

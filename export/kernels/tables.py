@@ -1,7 +1,8 @@
-"""The operators that map one int8 code to another by a curve: LOGISTIC, TANH, HARD_SWISH, LEAKY_RELU, PRELU.
+"""The operators that map one int8 code to another by a curve: LOGISTIC, TANH, HARD_SWISH,
+LEAKY_RELU, PRELU.
 
-Each result depends on one code alone (PRELU: and on its slope), so the first three are tables of 256 entries.
-HARD_SWISH and PRELU have one arithmetic in all runtimes.
+Each result depends on one code alone (PRELU: and on its slope), so the first three are tables of
+256 entries. HARD_SWISH and PRELU have one arithmetic in all runtimes.
 """
 
 from collections.abc import Callable
@@ -37,7 +38,9 @@ def tanh(call: Call, x: np.ndarray) -> np.ndarray:
     """tanh(x); the output has scale 1/128 and zero point 0."""
     if call.mode == "ref-micro":
         return _fixed_point(call, _tanh_fixed, 7)[_positions(x)]
-    return _float_table(call, lambda v: np.tanh(v.astype(np.float64)).astype(np.float32))[_positions(x)]
+    return _float_table(call, lambda v: np.tanh(v.astype(np.float64)).astype(np.float32))[
+        _positions(x)
+    ]
 
 
 def _positions(x: np.ndarray) -> np.ndarray:
@@ -45,7 +48,9 @@ def _positions(x: np.ndarray) -> np.ndarray:
 
 
 def _fixed_point(call: Call, function: Callable[[np.ndarray], np.ndarray], bits: int) -> np.ndarray:
-    """A gemmlowp function of every code, as Q4.27 in and Q0.31 out; what is farther than 15 from zero saturates."""
+    """A gemmlowp function of every code, as Q4.27 in and Q0.31 out; what is farther than 15 from
+    zero saturates.
+    """
     source, target = call.source(), call.target
     multiplier, shift = quantize_multiplier(float(source.scale[0]) * 2.0 ** (31 - _INTEGER_BITS))
     radius = ((2**_INTEGER_BITS - 1) << (31 - _INTEGER_BITS)) >> shift
@@ -69,7 +74,9 @@ def _tanh_fixed(x: np.ndarray) -> np.ndarray:
 
 def _logistic_f32(x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        power = np.exp(-x.astype(np.float64)).astype(np.float32)  # rounded once, as a good expf does
+        power = np.exp(-x.astype(np.float64)).astype(
+            np.float32
+        )  # rounded once, as a good expf does
     return np.float32(1) / (np.float32(1) + power)
 
 
@@ -98,7 +105,8 @@ def hard_swish(call: Call, x: np.ndarray) -> np.ndarray:
     slope, slope_exponent = _int16_multiplier(fine_scale / np.float32(3 / 2**15))
     fine = (_CODES - source.zero_point) * 128
     output = _rounding_doubling_high_mul_int16(fine, factor)
-    # x / 3 in [-1, 1]: the last bit of a left shift comes behind the multiplication, and saturates there.
+    # x / 3 in [-1, 1]: the last bit of a left shift comes behind the multiplication, and saturates
+    # there.
     share = _saturate_int16(fine << max(slope_exponent - 1, 0))
     share = _rounding_doubling_high_mul_int16(share, slope)
     if slope_exponent > 0:
@@ -139,7 +147,9 @@ def leaky_relu(call: Call, x: np.ndarray) -> np.ndarray:
             centred, float(source.scale[0] * np.float32(call.attribute("alpha")) / target.scale[0])
         )
         result = np.where(
-            centred >= 0, multiply_by_quantized_multiplier(centred, *quantize_multiplier(float(ratio))), negative
+            centred >= 0,
+            multiply_by_quantized_multiplier(centred, *quantize_multiplier(float(ratio))),
+            negative,
         )
     else:
         factors = [int(np.rint(np.float32(256) * r)) for r in (ratio, slope)]

@@ -1,4 +1,6 @@
-"""The sliding windows that convolutions and pools share: padding as TFLite counts it, and a strided view."""
+"""The sliding windows that convolutions and pools share: padding as TFLite counts it, and a strided
+view.
+"""
 
 import numpy as np
 
@@ -19,7 +21,12 @@ def stride_remainder(size: int, window: int, stride: int) -> int:
 
 
 def windows(
-    x: np.ndarray, window: Pair, stride: Pair, padding: str, dilation: Pair = (1, 1), fill: float = 0
+    x: np.ndarray,
+    window: Pair,
+    stride: Pair,
+    padding: str,
+    dilation: Pair = (1, 1),
+    fill: float = 0,
 ) -> np.ndarray:
     """Every window of a batch of images, as a view.
 
@@ -41,6 +48,13 @@ def windows(
     return np.lib.stride_tricks.as_strided(
         x,
         (x.shape[0], high, wide, *window, x.shape[3]),
-        (batch, row * stride[0], column * stride[1], row * dilation[0], column * dilation[1], channel),
+        (
+            batch,
+            row * stride[0],
+            column * stride[1],
+            row * dilation[0],
+            column * dilation[1],
+            channel,
+        ),
         writeable=False,
     )

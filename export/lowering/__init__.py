@@ -1,7 +1,7 @@
 """One short function a Keras layer: what it becomes in the integer graph.
 
-A function takes the builder and the node and returns the node's value: an int8 tensor, or an operator left open for
-the BatchNorm, ReLU and quantizer that follow.
+A function takes the builder and the node and returns the node's value: an int8 tensor, or an
+operator left open for the BatchNorm, ReLU and quantizer that follow.
 """
 
 from tfqreg.graph.flat import Node

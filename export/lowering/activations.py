@@ -30,7 +30,10 @@ def _function(builder: Builder, node: Node) -> Value | list[Value]:
             if name == "silu"
             else f"Use one of {', '.join(sorted(_BY_FUNCTION))}"
         )
-        raise ValueError(f"{node.path}: no int8 operator that all runtimes have computes {name!r}{why}. {remedy}.")
+        raise ValueError(
+            f"{node.path}: no int8 operator that all runtimes have computes {name!r}{why}. "
+            f"{remedy}."
+        )
     return lowering(builder, node)
 
 
@@ -40,7 +43,8 @@ def _relu(builder: Builder, node: Node) -> Value:
     highest = 6.0 if function_name(operation) == "relu6" else getattr(operation, "max_value", None)
     if threshold or (slope and highest is not None):
         raise ValueError(
-            f"{node.path}: a ReLU has an integer form with threshold=0, and with a slope or a maximum but not both. "
+            f"{node.path}: a ReLU has an integer form with threshold=0, and with a slope or a "
+            f"maximum but not both. "
             f"Received: max_value={highest}, negative_slope={slope}, threshold={threshold}"
         )
     if slope:
@@ -51,7 +55,12 @@ def _relu(builder: Builder, node: Node) -> Value:
 def _clipped(builder: Builder, node: Node, highest: float | None) -> Open:
     """Returns the value of `min(max(x, 0), highest)`."""
     value = builder.values[node.inputs[0]]
-    if isinstance(value, Open) and value.activation == "NONE" and value.kind not in SHARES_GRID and not value.pools:
+    if (
+        isinstance(value, Open)
+        and value.activation == "NONE"
+        and value.kind not in SHARES_GRID
+        and not value.pools
+    ):
         if highest == 6:
             return replace(value, activation="RELU6", gain=None)
         return replace(value, activation="RELU", high=highest, gain=None)
@@ -62,7 +71,12 @@ def _clipped(builder: Builder, node: Node, highest: float | None) -> Open:
 
 
 def _hard_sigmoid(builder: Builder, node: Node) -> Value:
-    return replace(folded(builder, node, np.array(1 / 6), np.array(0.5)), activation="RELU", high=1.0, gain=None)
+    return replace(
+        folded(builder, node, np.array(1 / 6), np.array(0.5)),
+        activation="RELU",
+        high=1.0,
+        gain=None,
+    )
 
 
 def _fixed(kind: str, **attributes: Attribute) -> Lowering:
@@ -124,7 +138,18 @@ LOWERINGS: dict[str, Lowering] = {
     "PReLU": _prelu,
     **dict.fromkeys(
         (
-            *("Activation", "ELU", "Elu", "Gelu", "HardSigmoid", "HardSilu", "LeakyReLU", "LeakyRelu", "ReLU", "Relu"),
+            *(
+                "Activation",
+                "ELU",
+                "Elu",
+                "Gelu",
+                "HardSigmoid",
+                "HardSilu",
+                "LeakyReLU",
+                "LeakyRelu",
+                "ReLU",
+                "Relu",
+            ),
             *("Relu6", "Sigmoid", "Silu", "Softmax", "Softplus", "Tanh"),
         ),
         _function,

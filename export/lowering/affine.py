@@ -1,4 +1,6 @@
-"""`gain * x + offset` with constants: into the weights before it or behind it, or a depthwise 1x1 kernel of its own."""
+"""`gain * x + offset` with constants: into the weights before it or behind it, or a depthwise 1x1
+kernel of its own.
+"""
 
 from dataclasses import replace
 
@@ -20,27 +22,38 @@ def affine(builder: Builder, node: Node) -> Value:
     found = affine_of(node.operation)
     if found is None:
         raise ValueError(
-            f"{node.path}: its constants must be finite, and one number or one a channel (the last axis). Adapt or "
+            f"{node.path}: its constants must be finite, and one number or one a channel (the "
+            f"last axis). Adapt or "
             "build the layer, or use Multiply and Add of two tensors."
         )
     return folded(builder, node, *found)
 
 
 def folded(builder: Builder, node: Node, gain: np.ndarray, offset: np.ndarray) -> Open:
-    """Returns the value of a node that computes `gain * x + offset`, constants of one element or of one a channel."""
+    """Returns the value of a node that computes `gain * x + offset`, constants of one element or of
+    one a channel.
+    """
     value, channels = builder.values[node.inputs[0]], static_shape(node.outputs[0], node.path)[-1]
     only_scales = gain.ndim == 0 and gain > 0 and not offset.any()
     if isinstance(value, Open) and takes_weights(value, gain, offset):
         assert value.weights is not None
-        pending = (value.gain[0], value.gain[1] * float(gain)) if value.gain and only_scales else None
+        pending = (
+            (value.gain[0], value.gain[1] * float(gain)) if value.gain and only_scales else None
+        )
         return replace(value, weights=fold_affine(value.weights, gain, offset), gain=pending)
     source = builder.integer(node.inputs[0], node.path)
     weights = fold_affine(identity_weights(channels), gain, offset)
-    return _depthwise(builder, source, node, weights, (source, float(gain)) if only_scales else None)
+    return _depthwise(
+        builder, source, node, weights, (source, float(gain)) if only_scales else None
+    )
 
 
 def _depthwise(
-    builder: Builder, source: str, node: Node, weights: FoldedWeights, gain: tuple[str, float] | None
+    builder: Builder,
+    source: str,
+    node: Node,
+    weights: FoldedWeights,
+    gain: tuple[str, float] | None,
 ) -> Open:
     attributes: dict[str, Attribute] = {
         "padding": "VALID",
@@ -49,13 +62,25 @@ def _depthwise(
         "depth_multiplier": 1,
     }
     image = builder.image(source)
-    return Open("DEPTHWISE_CONV_2D", (image,), builder.shape(image), node.path, attributes, weights, gain=gain)
+    return Open(
+        "DEPTHWISE_CONV_2D",
+        (image,),
+        builder.shape(image),
+        node.path,
+        attributes,
+        weights,
+        gain=gain,
+    )
 
 
 def takes_weights(value: Open, gain: np.ndarray, offset: np.ndarray) -> bool:
     """Returns whether constants fold into the weights of an open operator."""
     bare = value.activation == "NONE" and value.high is None and not value.pools
-    return bare and value.weights is not None and {gain.size, offset.size} <= {1, len(value.weights.scale)}
+    return (
+        bare
+        and value.weights is not None
+        and {gain.size, offset.size} <= {1, len(value.weights.scale)}
+    )
 
 
 def fold_affine(weights: FoldedWeights, gain: np.ndarray, offset: np.ndarray) -> FoldedWeights:
@@ -72,7 +97,9 @@ def fold_affine(weights: FoldedWeights, gain: np.ndarray, offset: np.ndarray) ->
 
 
 def with_gain_ahead(lowering: Lowering, builder: Builder, node: Node) -> Value | list[Value]:
-    """Lowers a node; where its input is a tensor times a number still pending, into its weights or past it."""
+    """Lowers a node; where its input is a tensor times a number still pending, into its weights or
+    past it.
+    """
     edge = node.inputs[0] if node.inputs else None
     pending = builder.values.get(edge) if edge else None
     weighs = isinstance(node.operation, Quantized) or kind(node.operation) == "norm"
@@ -92,7 +119,9 @@ def with_gain_ahead(lowering: Lowering, builder: Builder, node: Node) -> Value |
         assert isinstance(values, Open) and values.weights is not None
         return replace(values, weights=replace(values.weights, scale=values.weights.scale * gain))
     names = values if isinstance(values, list) else [values]
-    moved: list[Value] = [_scaled(builder, name, node, gain) for name in names if isinstance(name, str)]
+    moved: list[Value] = [
+        _scaled(builder, name, node, gain) for name in names if isinstance(name, str)
+    ]
     return moved if isinstance(values, list) else moved[0]
 
 

@@ -1,4 +1,6 @@
-"""The state of a lowering: the graph so far, and for every edge its int8 tensor or the operator still open on it."""
+"""The state of a lowering: the graph so far, and for every edge its int8 tensor or the operator
+still open on it.
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -20,8 +22,9 @@ _FUSES_RELU = ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", 
 class Open:
     """An operator that waits for its output grid.
 
-    `weights` belong to what has a kernel; `high` is the most that it lets through, where its activation does not say;
-    `gain` is the tensor, and the number, whose product is all that it computes: what follows may do it instead.
+    `weights` belong to what has a kernel; `high` is the most that it lets through, where its
+    activation does not say; `gain` is the tensor, and the number, whose product is all that it
+    computes: what follows may do it instead.
     """
 
     kind: str
@@ -53,11 +56,12 @@ Value = str | Open  # the name of an int8 tensor, or an operator still open
 
 
 class Builder:
-    """Adds tensors and operators to `graph`; `values` holds what each edge of the Keras graph has become.
+    """Adds tensors and operators to `graph`; `values` holds what each edge of the Keras graph has
+    become.
 
     `scale_dtype` is what the scales of weights are rounded to, "float32" or "bfloat16".
-    `lowest` holds the lowest code of the tensors that cannot reach -128, `unshaped` what a RESHAPE was made from,
-    `unpadded` what a PAD was, and by how much.
+    `lowest` holds the lowest code of the tensors that cannot reach -128, `unshaped` what a RESHAPE
+    was made from, `unpadded` what a PAD was, and by how much.
     """
 
     def __init__(self, scale_dtype: str = "float32") -> None:
@@ -68,7 +72,9 @@ class Builder:
         self.unshaped: dict[str, str] = {}
         self.unpadded: dict[str, tuple[str, np.ndarray]] = {}
 
-    def tensor(self, name: str, shape: tuple[int, ...], grid: Quantization | None, dtype: str = "int8") -> str:
+    def tensor(
+        self, name: str, shape: tuple[int, ...], grid: Quantization | None, dtype: str = "int8"
+    ) -> str:
         """Adds an activation, under a name of its own."""
         taken = self.graph.tensors
         count = 1
@@ -78,12 +84,19 @@ class Builder:
         return self.graph.add(Tensor(unique, shape, dtype, grid))
 
     def constant(
-        self, name: str, data: np.ndarray, grid: Quantization | None = None, bits: int = 8, shift: int = 0
+        self,
+        name: str,
+        data: np.ndarray,
+        grid: Quantization | None = None,
+        bits: int = 8,
+        shift: int = 0,
     ) -> str:
         """Adds a constant, or returns the name of the equal one that is there."""
         present = self.graph.tensors.get(name)
         if present is None:
-            return self.graph.add(Tensor(name, data.shape, str(data.dtype), grid, data, bits, shift))
+            return self.graph.add(
+                Tensor(name, data.shape, str(data.dtype), grid, data, bits, shift)
+            )
         equal = (
             present.data is not None
             and present.dtype == data.dtype
@@ -119,7 +132,14 @@ class Builder:
         return self.graph.tensors[name].shape
 
     def moved(
-        self, kind: str, name: str, shape: tuple[int, ...], output: str, /, *constants: str, **attributes: Attribute
+        self,
+        kind: str,
+        name: str,
+        shape: tuple[int, ...],
+        output: str,
+        /,
+        *constants: str,
+        **attributes: Attribute,
     ) -> str:
         """Emits an operator whose output stays on its input's grid."""
         moved = self.tensor(output, shape, self.grid(name))
@@ -146,8 +166,15 @@ class Builder:
         """Gives an open operator its output grid, or moves a tensor to another grid."""
         grid, low = grid_of(layer), layer.encode()[1]
         if isinstance(value, Open):
-            if layer.bits < 8 and low == 0 and value.activation == "NONE" and value.kind not in SHARES_GRID:
-                value = replace(value, activation="RELU")  # clamps at the zero point, the lowest code
+            if (
+                layer.bits < 8
+                and low == 0
+                and value.activation == "NONE"
+                and value.kind not in SHARES_GRID
+            ):
+                value = replace(
+                    value, activation="RELU"
+                )  # clamps at the zero point, the lowest code
             name = self.close(value, grid)
             if value.activation != "NONE":
                 self.lowest[name] = grid.zero_point
@@ -160,26 +187,42 @@ class Builder:
         if same(self.grid(name), grid):
             return name
         ratio = self.grid(name).scale[0] / grid.scale[0]
-        if 1 / 512 <= ratio < 1 / 256:  # below XNNPACK's range, where kernels round ties each in their own way
+        if (
+            1 / 512 <= ratio < 1 / 256
+        ):  # below XNNPACK's range, where kernels round ties each in their own way
             name = self.requantized(name, Quantization(grid.scale / 16, grid.zero_point))
         return self.emit("QUANTIZE", (name,), self.tensor(name, self.shape(name), grid))
 
     def clipped(self, name: str, low: int) -> str:
-        """Clips a tensor at the lower end of a grid of fewer than 8 bits; its upper end is int8's own."""
+        """Clips a tensor at the lower end of a grid of fewer than 8 bits; its upper end is int8's
+        own.
+        """
         grid = self.grid(name)
         code = grid.zero_point + low
         if self.lowest.get(name, -128) >= code:
             return name
-        output = self.extremum("MAXIMUM", name, np.array([low * grid.scale[0]]), self.shape(name), name, "lowest")
+        output = self.extremum(
+            "MAXIMUM", name, np.array([low * grid.scale[0]]), self.shape(name), name, "lowest"
+        )
         self.lowest[output] = code
         return output
 
     def extremum(
-        self, kind: str, name: str, bound: np.ndarray, shape: tuple[int, ...], output: str, constant: str = "bound"
+        self,
+        kind: str,
+        name: str,
+        bound: np.ndarray,
+        shape: tuple[int, ...],
+        output: str,
+        constant: str = "bound",
     ) -> str:
-        """Emits a MAXIMUM or MINIMUM with a constant, rounded to the tensor's grid, on which the output stays."""
+        """Emits a MAXIMUM or MINIMUM with a constant, rounded to the tensor's grid, on which the
+        output stays.
+        """
         grid = self.grid(name)
-        codes = np.clip(np.rint(bound / grid.scale.astype(np.float64)) + grid.zero_point, INT8_MIN, INT8_MAX)
+        codes = np.clip(
+            np.rint(bound / grid.scale.astype(np.float64)) + grid.zero_point, INT8_MIN, INT8_MAX
+        )
         codes = np.atleast_1d(codes).astype(np.int8)
         bounds = self.constant(f"{output}/{constant}", codes, grid)
         return self.emit(kind, (name, bounds), self.tensor(output, shape, grid))
@@ -208,11 +251,21 @@ class Builder:
         inert = activation == "NONE" or activation_bounds(activation, grid) == (INT8_MIN, INT8_MAX)
         if not fuses and not inert and activation != kind:
             name = self.emit(activation, (name,), self.tensor(value.name, value.shape, grid))
-        if value.high is not None and np.rint(value.high / grid.scale[0]) + grid.zero_point < INT8_MAX:
-            name = self.extremum("MINIMUM", name, np.array([value.high]), self.shape(name), value.name, "highest")
+        if (
+            value.high is not None
+            and np.rint(value.high / grid.scale[0]) + grid.zero_point < INT8_MAX
+        ):
+            name = self.extremum(
+                "MINIMUM", name, np.array([value.high]), self.shape(name), value.name, "highest"
+            )
         for pool in value.pools:
             source = self.reshaped(name, pool.source)
-            name = self.emit("MAX_POOL_2D", (source,), self.tensor(pool.name, pool.shape, grid), **pool.attributes)
+            name = self.emit(
+                "MAX_POOL_2D",
+                (source,),
+                self.tensor(pool.name, pool.shape, grid),
+                **pool.attributes,
+            )
         return name
 
     def _saturates_at_zero(self, source: str, grid: Quantization) -> bool:
@@ -223,11 +276,15 @@ class Builder:
         in_reach = self.grid(source).scale[0] < 128 * grid.scale[0]
         return in_reach and grid.zero_point == INT8_MIN and source not in self.graph.inputs
 
-    def _fine_enough(self, kind: str, inputs: tuple[str, ...], grid: Quantization) -> tuple[str, ...]:
-        """The inputs of an operator, on finer grids where they are too coarse next to its output for a runtime.
+    def _fine_enough(
+        self, kind: str, inputs: tuple[str, ...], grid: Quantization
+    ) -> tuple[str, ...]:
+        """The inputs of an operator, on finer grids where they are too coarse next to its output
+        for a runtime.
 
-        XNNPACK's sums and products overflow at 256 times the output's scale, HARD_SWISH is refused at 128. So coarse
-        is a branch of zeros, whose scale is any; what saturates saturates the output as well.
+        XNNPACK's sums and products overflow at 256 times the output's scale, HARD_SWISH is refused
+        at 128. So coarse is a branch of zeros, whose scale is any; what saturates saturates the
+        output as well.
         """
         if kind in ("ADD", "SUB"):
             return tuple(self._finer(name, 250 * grid.scale) for name in inputs)
@@ -258,26 +315,33 @@ def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
     """Returns an edge's shape with a batch of 1; raises ValueError where another dimension is open."""
     if None in edge.shape[1:]:
         raise ValueError(
-            f"{path}: only the batch dimension may be open. Give keras.Input a full shape. Received: {edge.shape}"
+            f"{path}: only the batch dimension may be open. Give keras.Input a full shape. "
+            f"Received: {edge.shape}"
         )
     return (1, *(int(n) for n in edge.shape[1:] if n is not None))
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape of a tensor as a batch of images: a row of pixels for (1, length, channels)."""
+    """Returns the shape of a tensor as a batch of images: a row of pixels for (1, length,
+    channels).
+    """
     if len(shape) == 2:
         return 1, 1, 1, shape[1]
     return 1, int(np.prod(shape[1:-2])), *shape[-2:]
 
 
 def used(graph: Graph) -> Graph:
-    """Returns a graph without the operators that lead to no output, and without tensors that no operator has."""
+    """Returns a graph without the operators that lead to no output, and without tensors that no
+    operator has.
+    """
     needed, ops = set(graph.outputs), []
     for op in reversed(graph.ops):
         if needed & set(op.outputs):
             needed |= {*op.inputs, *op.outputs}
             ops.append(op)
-    tensors = {name: tensor for name, tensor in graph.tensors.items() if name in needed | set(graph.inputs)}
+    tensors = {
+        name: tensor for name, tensor in graph.tensors.items() if name in needed | set(graph.inputs)
+    }
     return Graph(tensors, ops[::-1], graph.inputs, graph.outputs, graph.exponents)
 
 

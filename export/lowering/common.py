@@ -16,8 +16,13 @@ def padded(builder: Builder, source: str, paddings: np.ndarray, path: str) -> st
     """Returns a tensor padded with zeros; `paddings` is (rank, 2) int32."""
     if not paddings.any():
         return source
-    shape = tuple(int(n + before + after) for n, (before, after) in zip(builder.shape(source), paddings, strict=True))
-    output = builder.moved("PAD", source, shape, f"{path}/padded", builder.constant(f"{path}/paddings", paddings))
+    shape = tuple(
+        int(n + before + after)
+        for n, (before, after) in zip(builder.shape(source), paddings, strict=True)
+    )
+    output = builder.moved(
+        "PAD", source, shape, f"{path}/padded", builder.constant(f"{path}/paddings", paddings)
+    )
     builder.unpadded[output] = source, paddings
     return output
 
@@ -30,10 +35,14 @@ def same_value(builder: Builder, node: Node) -> Value:
 def channels_last(layer: Any, path: str) -> None:
     """Raises ValueError for a layer that is channels first."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise ValueError(f"{path}: TFLite is channels last. Received: data_format={layer.data_format!r}")
+        raise ValueError(
+            f"{path}: TFLite is channels last. Received: data_format={layer.data_format!r}"
+        )
 
 
 def pair(values: int | tuple[int, ...], rank: int) -> tuple[int, int]:
-    """Returns the (height, width) of a window, stride or dilation over `rank` axes: a row for one axis."""
+    """Returns the (height, width) of a window, stride or dilation over `rank` axes: a row for one
+    axis.
+    """
     values = (values,) * rank if isinstance(values, int) else tuple(values)
     return (1, values[0]) if rank == 1 else (values[0], values[1])

@@ -22,11 +22,17 @@ def convolution(builder: Builder, node: Node, wrapper: Quantized) -> Open:
     channels_last(layer, node.path)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D)
     stride, dilation = pair(layer.strides, layer.rank), pair(layer.dilation_rate, layer.rank)
-    attributes: dict[str, Attribute] = {"padding": layer.padding.upper(), "stride": stride, "dilation": dilation}
+    attributes: dict[str, Attribute] = {
+        "padding": layer.padding.upper(),
+        "stride": stride,
+        "dilation": dilation,
+    }
     if depthwise:
         attributes["depth_multiplier"] = layer.depth_multiplier
     source = builder.image(builder.integer(node.inputs[0], node.path))
-    reach = [(k - 1) * d + 1 for k, d in zip(pair(layer.kernel_size, layer.rank), dilation, strict=True)]
+    reach = [
+        (k - 1) * d + 1 for k, d in zip(pair(layer.kernel_size, layer.rank), dilation, strict=True)
+    ]
     paddings = _explicit_paddings(layer.padding, builder.shape(source)[1:3], reach, stride)
     if layer.padding == "valid" and _padded_as_same(builder, source, reach, stride):
         attributes["padding"], source = "SAME", builder.unpadded[source][0]
@@ -43,8 +49,11 @@ def convolution(builder: Builder, node: Node, wrapper: Quantized) -> Open:
     )
 
 
-def _explicit_paddings(padding: str, sizes: tuple[int, ...], reach: list[int], stride: Pair) -> list[Pair] | None:
-    """Returns the padding of a causal convolution, and of a SAME one whose stride skips rows; None for the rest.
+def _explicit_paddings(
+    padding: str, sizes: tuple[int, ...], reach: list[int], stride: Pair
+) -> list[Pair] | None:
+    """Returns the padding of a causal convolution, and of a SAME one whose stride skips rows; None
+    for the rest.
 
     TensorFlow 2.21's XNNPACK pads the latter by a negative amount, silently.
     """
@@ -73,7 +82,8 @@ def transposed_convolution(builder: Builder, node: Node, wrapper: Quantized) -> 
     stride = pair(layer.strides, layer.rank)
     if pair(layer.dilation_rate, layer.rank) != (1, 1):
         raise ValueError(
-            f"{node.path}: a transposed convolution with dilation has no integer form. Use dilation_rate=1, or "
+            f"{node.path}: a transposed convolution with dilation has no integer form. Use "
+            f"dilation_rate=1, or "
             f"upsample and convolve. Received: dilation_rate={layer.dilation_rate}"
         )
     weights = weights_of(wrapper, node.path)

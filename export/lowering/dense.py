@@ -25,11 +25,21 @@ def einsum_dense(builder: Builder, node: Node, wrapper: Quantized) -> Open:
     contracted = [axis for axis in kernel if axis not in output]
     new = [axis for axis in kernel if axis in output]
     kept = list(source[: len(source) - len(contracted)])
-    forms = (list(source), list(kernel), list(output)) == (kept + contracted, contracted + new, kept + new)
-    if not forms or set(kept) & set(kernel) or (layer.bias is not None and layer.bias.ndim > len(new)):
+    forms = (list(source), list(kernel), list(output)) == (
+        kept + contracted,
+        contracted + new,
+        kept + new,
+    )
+    if (
+        not forms
+        or set(kept) & set(kernel)
+        or (layer.bias is not None and layer.bias.ndim > len(new))
+    ):
         raise ValueError(
-            f"{node.path}: an EinsumDense has an integer form where it contracts the last axes of its input with the "
-            f"first of its kernel, as 'abc,cd->abd' does, and its bias is over the new axes. Use Dense, or Permute "
+            f"{node.path}: an EinsumDense has an integer form where it contracts the last axes of "
+            f"its input with the "
+            f"first of its kernel, as 'abc,cd->abd' does, and its bias is over the new axes. Use "
+            f"Dense, or Permute "
             f"before it. Received: equation={layer.equation!r}, bias_axes={layer.bias_axes!r}"
         )
     return _product(builder, node, wrapper, len(contracted))
@@ -42,7 +52,14 @@ def _product(builder: Builder, node: Node, wrapper: Quantized, contracted: int) 
     source = builder.integer(node.inputs[0], node.path)
     kept = static_shape(node.inputs[0], node.path)[:-contracted]
     if len(kept) == 1:
-        return Open("FULLY_CONNECTED", (builder.reshaped(source, (1, inputs)),), (1, units), node.path, {}, weights)
+        return Open(
+            "FULLY_CONNECTED",
+            (builder.reshaped(source, (1, inputs)),),
+            (1, units),
+            node.path,
+            {},
+            weights,
+        )
     return Open(
         "CONV_2D",
         (builder.reshaped(source, image_shape((*kept, inputs))),),

@@ -20,7 +20,9 @@ def _arithmetic(kind: str) -> Lowering:
     def lowering(builder: Builder, node: Node) -> Value:
         if affine_of(node.operation) is not None:
             return affine(builder, node)
-        return Open(kind, _operands(builder, node), static_shape(node.outputs[0], node.path), node.path)
+        return Open(
+            kind, _operands(builder, node), static_shape(node.outputs[0], node.path), node.path
+        )
 
     return lowering
 
@@ -30,7 +32,9 @@ def _extremum(kind: str) -> Lowering:
         constant, shape = constant_operand(node.operation), static_shape(node.outputs[0], node.path)
         if constant is not None:
             source = builder.integer(node.inputs[0], node.path)
-            return builder.extremum(kind, source, np.asarray(ops.convert_to_numpy(constant[0])), shape, node.path)
+            return builder.extremum(
+                kind, source, np.asarray(ops.convert_to_numpy(constant[0])), shape, node.path
+            )
         operands = _operands(builder, node)
         opened = Open(kind, operands, shape, node.path)
         first, second = (builder.grid(name) for name in operands)
@@ -52,9 +56,12 @@ def _operands(builder: Builder, node: Node) -> tuple[str, str]:
             f"{node.path}: an element-wise layer takes two tensors here. Chain several of them; "
             f"tfqreg.quantize(model) does. Received: {[edge.shape for edge in node.inputs]}"
         )
-    if shapes[0] != shapes[1] and (len({len(shape) for shape in shapes}) > 1 or len(shapes[0]) > _RANK):
+    if shapes[0] != shapes[1] and (
+        len({len(shape) for shape in shapes}) > 1 or len(shapes[0]) > _RANK
+    ):
         raise ValueError(
-            f"{node.path}: two shapes broadcast where they have the same number of axes, {_RANK} at most. Reshape one. "
+            f"{node.path}: two shapes broadcast where they have the same number of axes, {_RANK} "
+            f"at most. Reshape one. "
             f"Received: {[edge.shape for edge in node.inputs]}"
         )
     return names[0], names[1]
@@ -65,7 +72,8 @@ def _constant(builder: Builder, node: Node, constant: Any) -> str:
     values = values.reshape((1,) * (len(node.outputs[0].shape) - values.ndim) + values.shape)
     if not np.isfinite(values).all() or values.shape[0] != 1:
         raise ValueError(
-            f"{node.path}: a constant must be finite and the same for every sample. Received: shape {values.shape}"
+            f"{node.path}: a constant must be finite and the same for every sample. Received: "
+            f"shape {values.shape}"
         )
     scale = np.array(np.abs(values).max() / 127 or 1.0, np.float32)
     codes = np.rint(values / scale).astype(np.int8)

@@ -17,15 +17,17 @@ from tfqreg.layers.quantized import output_axes
 LARGEST_CODE = 127
 LARGEST_BIAS = 2.0**30  # leaves the accumulator as much room again below 2^31
 BIAS_STEP = 1 / 32  # of an output step: a bias is rounded by half of that at most
-# XNNPACK takes multipliers of 2^-32 to 256. What is under the smallest here moves no output by one step; at the
-# largest, one step of the accumulator crosses the whole int8 range.
+# XNNPACK takes multipliers of 2^-32 to 256. What is under the smallest here moves no output by one
+# step; at the largest, one step of the accumulator crosses the whole int8 range.
 SMALLEST_MULTIPLIER = 2.0**-24
 LARGEST_MULTIPLIER = 255.0
 
 
 @dataclass(frozen=True)
 class FoldedWeights:
-    """Codes in TFLite's layout with one float64 scale and bias an output channel; `bits` is the codes' width."""
+    """Codes in TFLite's layout with one float64 scale and bias an output channel; `bits` is the
+    codes' width.
+    """
 
     codes: np.ndarray
     scale: np.ndarray
@@ -37,19 +39,23 @@ class FoldedWeights:
 def weights_of(wrapper: Quantized, path: str) -> FoldedWeights:
     """Returns the codes of a wrapped convolution or dense layer as TFLite stores them.
 
-    OHWI for a convolution, transposed or not, with a height of 1 for a 1-D one; 1HWO for a depthwise one;
-    (units, inputs) for Dense and EinsumDense.
+    OHWI for a convolution, transposed or not, with a height of 1 for a 1-D one; 1HWO for a
+    depthwise one; (units, inputs) for Dense and EinsumDense.
 
     Raises:
-        ValueError: for NaN or nothing but zeros in the kernel, NaN in the bias, or the code -128, which TFLite does
-            not take.
+        ValueError: for NaN or nothing but zeros in the kernel, NaN in the bias, or the code -128,
+            which TFLite does not take.
     """
     codes, params = wrapper.encode()["kernel"]
     if codes.dtype == np.int8 and codes.min() == -LARGEST_CODE - 1:
-        raise ValueError(f"{path}: TFLite takes weights of -127 to 127. Use Uniform(narrow=True). Received: code -128")
+        raise ValueError(
+            f"{path}: TFLite takes weights of -127 to 127. Use Uniform(narrow=True). Received: "
+            f"code -128"
+        )
     if np.abs(codes).max() > LARGEST_CODE:
         raise ValueError(
-            f"{path}: no int8 holds the levels of {wrapper.quantizer!r}. Train with a quantizer whose levels it holds, "
+            f"{path}: no int8 holds the levels of {wrapper.quantizer!r}. Train with a quantizer "
+            f"whose levels it holds, "
             f'such as mode="exact" with 4 or 5 bits. Received: codes up to {np.abs(codes).max()}'
         )
     codes, channel_axis = stored_layout(wrapper.layer, codes.astype(np.int16))
@@ -65,7 +71,9 @@ def weights_of(wrapper: Quantized, path: str) -> FoldedWeights:
 
 
 def scale_exponents(wrapper: Quantized) -> list[int]:
-    """Returns `log2 s` of the scales of a quantizer that holds them to powers of two; nothing for the others."""
+    """Returns `log2 s` of the scales of a quantizer that holds them to powers of two; nothing for
+    the others.
+    """
     if not getattr(wrapper.quantizer, "power_of_two", False):
         return []
     _, params = wrapper.encode()["kernel"]
@@ -88,7 +96,9 @@ def stored_layout(layer: Any, kernel: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def identity_weights(channels: int) -> FoldedWeights:
-    """Returns a depthwise 1x1 kernel of ones: what a BatchNorm without a convolution before it folds into."""
+    """Returns a depthwise 1x1 kernel of ones: what a BatchNorm without a convolution before it
+    folds into.
+    """
     codes = np.ones((1, 1, 1, channels), np.int16)
     return FoldedWeights(codes, np.ones(channels), np.zeros(channels), 2, 3)
 
@@ -116,29 +126,37 @@ def fold_norm(weights: FoldedWeights, norm: Any) -> FoldedWeights:
 def integer_weights(
     weights: FoldedWeights, input_scale: float, output_scale: float, scale_dtype: str = "float32"
 ) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
-    """Returns the int8 weights, their float32 scales, the shift of the codes inside them, and the int32 bias.
+    """Returns the int8 weights, their float32 scales, the shift of the codes inside them, and the
+    int32 bias.
 
-    Codes of few bits are shifted up, which gives the bias a finer grid and changes no value. A channel whose scale is
-    too small for the bias to fit in int32 gets a larger one, and its codes are rounded to it: they are as good as 0.
+    Codes of few bits are shifted up, which gives the bias a finer grid and changes no value. A
+    channel whose scale is too small for the bias to fit in int32 gets a larger one, and its codes
+    are rounded to it: they are as good as 0.
 
     Args:
         weights: codes, scales and bias.
         input_scale, output_scale: of the operator's input and output.
-        scale_dtype: "bfloat16" rounds the scales to 8 bits, a change of 0.4 % at most. Default float32.
+        scale_dtype: "bfloat16" rounds the scales to 8 bits, a change of 0.4 % at most. Default
+            float32.
     """
     widest = max(2 ** (weights.bits - 1) - 1, int(np.abs(weights.codes).max(initial=1)), 1)
     shift = int(np.log2(LARGEST_CODE // widest)) if widest <= LARGEST_CODE else 0
     scale = weights.scale / 2.0**shift
     smallest = np.maximum(
-        np.abs(weights.bias) / (input_scale * LARGEST_BIAS), SMALLEST_MULTIPLIER * output_scale / input_scale
+        np.abs(weights.bias) / (input_scale * LARGEST_BIAS),
+        SMALLEST_MULTIPLIER * output_scale / input_scale,
     )
-    codes = np.rint(weights.codes * _along(np.minimum(scale / smallest, 1.0), weights)).astype(np.int16) << shift
+    codes = (
+        np.rint(weights.codes * _along(np.minimum(scale / smallest, 1.0), weights)).astype(np.int16)
+        << shift
+    )
     scale, largest = np.maximum(scale, smallest), LARGEST_MULTIPLIER * output_scale / input_scale
     stored = np.minimum(scale, largest).astype(np.float32)
     if scale_dtype == "bfloat16":
         stored = round_bfloat16(stored)
     product = (np.float32(input_scale) * stored).astype(np.float64)  # as the runtimes compute it
-    # Under a smaller multiplier than its own, a sum keeps its sign only where its bias shrinks along.
+    # Under a smaller multiplier than its own, a sum keeps its sign only where its bias shrinks
+    # along.
     steps = weights.bias / product * np.minimum(largest / scale, 1.0)
     # Bits of the bias that move no output would only cost bytes in the container.
     unit = 2.0 ** max(0.0, np.floor(np.log2(BIAS_STEP * output_scale / product.max())))
@@ -162,7 +180,8 @@ def _sound(variable: Any, name: str) -> np.ndarray:
     values = ops.convert_to_numpy(variable).astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError(
-            f"{name}: NaN or infinity cannot be exported. Load sound weights, or lower the learning rate. "
+            f"{name}: NaN or infinity cannot be exported. Load sound weights, or lower the "
+            f"learning rate. "
             f"Received: {int((~np.isfinite(values)).sum())} of {values.size} values not finite"
         )
     return values

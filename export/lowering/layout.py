@@ -16,15 +16,22 @@ def _concatenation(builder: Builder, node: Node) -> Value:
     shape = static_shape(node.outputs[0], node.path)
     axis = node.operation.axis % len(shape)
     if axis == 0:
-        raise ValueError(f"{node.path}: samples cannot be joined, the batch is open. Received: axis=0")
+        raise ValueError(
+            f"{node.path}: samples cannot be joined, the batch is open. Received: axis=0"
+        )
     opened = Open("CONCATENATION", sources, shape, node.path, {"axis": axis})
-    grids = {(builder.grid(name).zero_point, float(builder.grid(name).scale[0])) for name in sources}
+    grids = {
+        (builder.grid(name).zero_point, float(builder.grid(name).scale[0])) for name in sources
+    }
     # Inputs on one grid leave nothing to wait for.
     return builder.close(opened, builder.grid(sources[0])) if len(grids) == 1 else opened
 
 
 def _reshape(builder: Builder, node: Node) -> Value:
-    source, shape = builder.integer(node.inputs[0], node.path), static_shape(node.outputs[0], node.path)
+    source, shape = (
+        builder.integer(node.inputs[0], node.path),
+        static_shape(node.outputs[0], node.path),
+    )
     if np.prod(shape) != np.prod(builder.shape(source)):
         raise ValueError(
             f"{node.path}: the batch must stay the first axis. Keep it out of what is reshaped. "
@@ -51,8 +58,10 @@ def _pad(builder: Builder, node: Node) -> Value:
         or paddings[0].any()
     ):
         raise ValueError(
-            f"{node.path}: only zeros can be padded, beside the samples. Use mode='constant' and constant_values=0. "
-            f"Received: mode={node.operation.mode!r}, constant_values={value}, pad_width={node.operation.pad_width}"
+            f"{node.path}: only zeros can be padded, beside the samples. Use mode='constant' and "
+            f"constant_values=0. "
+            f"Received: mode={node.operation.mode!r}, constant_values={value}, "
+            f"pad_width={node.operation.pad_width}"
         )
     return padded(builder, builder.integer(node.inputs[0], node.path), paddings, node.path)
 
@@ -85,7 +94,10 @@ def _permutation(node: Node) -> list[int]:
             axes[first], axes[second] = second, first
             return axes
         case "Moveaxis":
-            moved = {to % rank: axis % rank for axis, to in zip(operation.source, operation.destination, strict=True)}
+            moved = {
+                to % rank: axis % rank
+                for axis, to in zip(operation.source, operation.destination, strict=True)
+            }
             rest = iter(axis for axis in axes if axis not in moved.values())
             return [moved[i] if i in moved else next(rest) for i in axes]
     return axes[::-1] if operation.axes is None else [axis % rank for axis in operation.axes]
@@ -105,7 +117,10 @@ def _runs(order: list[int]) -> list[list[int]]:
 def _blocks(kind: str) -> Lowering:
     def lowering(builder: Builder, node: Node) -> Value:
         channels_last(node.operation, node.path)
-        source, shape = builder.integer(node.inputs[0], node.path), static_shape(node.outputs[0], node.path)
+        source, shape = (
+            builder.integer(node.inputs[0], node.path),
+            static_shape(node.outputs[0], node.path),
+        )
         return builder.moved(kind, source, shape, node.path, block_size=node.operation.block_size)
 
     return lowering

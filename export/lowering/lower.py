@@ -1,8 +1,9 @@
 """Lowers a quantized Keras model to the integer graph.
 
-Every tensor between operators is int8, on the grid of the activation quantizer that follows it. A convolution, with
-the BatchNorm and ReLU behind it, stays open until that quantizer gives it an output grid; then it becomes one operator.
-Weight codes go in as they are: BatchNorm folds into the scales and the int32 bias.
+Every tensor between operators is int8, on the grid of the activation quantizer that follows it. A
+convolution, with the BatchNorm and ReLU behind it, stays open until that quantizer gives it an
+output grid; then it becomes one operator. Weight codes go in as they are: BatchNorm folds into the
+scales and the int32 bias.
 """
 
 from collections.abc import Callable
@@ -26,14 +27,18 @@ def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float3
     """Returns the integer graph of a quantized model.
 
     Args:
-        model: what `tfqreg.quantize` returned, trained or calibrated; or any Functional or Sequential model of wrapped
-            layers with an activation quantizer wherever a tensor arises.
-        float_io: float32 inputs and outputs, with a QUANTIZE and a DEQUANTIZE at the ends; int8 by default.
-        scale_dtype: "bfloat16" rounds the scales of weights to it, "float32", the default, does not.
+        model: what `tfqreg.quantize` returned, trained or calibrated; or any Functional or
+            Sequential model of wrapped layers with an activation quantizer wherever a tensor
+            arises.
+        float_io: float32 inputs and outputs, with a QUANTIZE and a DEQUANTIZE at the ends; int8 by
+            default.
+        scale_dtype: "bfloat16" rounds the scales of weights to it, "float32", the default, does
+            not.
 
     Raises:
         TypeError: for a subclassed model.
-        ValueError: for a layer that has no integer form or is not quantized, and for scales that are not set.
+        ValueError: for a layer that has no integer form or is not quantized, and for scales that
+            are not set.
     """
     graph, problems = lower_in_part(model, float_io, scale_dtype)
     if problems:
@@ -58,7 +63,9 @@ def lower_in_part(
     problems = [unsupported_error(node) for node in flat.nodes if not is_supported(node)]
     if not (quantized_layers(model) or activation_layers(model)):
         return builder.graph, [*problems, _calibrate_first(model)]
-    problems += [_float_weights(node) for node in flat.nodes if is_supported(node) and not _is_lowered(node)]
+    problems += [
+        _float_weights(node) for node in flat.nodes if is_supported(node) and not _is_lowered(node)
+    ]
     problems += _shared_weights(flat)
     for edge in flat.inputs:
         if all(is_supported(node) for node in edge.consumers):
@@ -86,11 +93,15 @@ def _attempt(step: Callable[[], None], problems: list[ValueError]) -> None:
 
 def _node(builder: Builder, node: Node) -> None:
     values = with_gain_ahead(LOWERINGS[type(node.operation).__name__], builder, node)
-    builder.values.update(zip(node.outputs, values if isinstance(values, list) else [values], strict=True))
+    builder.values.update(
+        zip(node.outputs, values if isinstance(values, list) else [values], strict=True)
+    )
 
 
 def _resume(builder: Builder, node: Node) -> None:
-    """Puts a tensor where the operator that should compute it has failed, so that what follows is lowered too."""
+    """Puts a tensor where the operator that should compute it has failed, so that what follows is
+    lowered too.
+    """
     shape = static_shape(node.outputs[0], node.path)
     builder.values[node.outputs[0]] = builder.tensor(node.path, shape, grid_of(node.operation))
 
@@ -101,7 +112,8 @@ def _input(builder: Builder, edge: Edge, float_io: bool) -> None:
     quantizer = next(iter(first), None)
     if len(first) != 1 or not isinstance(quantizer, QuantizedActivation):
         raise ValueError(
-            f"{name}: a model input needs one QuantizedActivation right behind it. tfqreg.quantize(model) places it. "
+            f"{name}: a model input needs one QuantizedActivation right behind it. "
+            f"tfqreg.quantize(model) places it. "
             f"Received: {', '.join(sorted(operation.name for operation in first)) or 'nothing'}"
         )
     shape, grid = static_shape(edge, name), grid_of(quantizer)
@@ -126,7 +138,9 @@ def _first_operations(edge: Edge) -> set[Any]:
 def _output(builder: Builder, edge: Edge, float_io: bool) -> None:
     name = builder.integer(edge, "the model's output")
     if name in builder.graph.inputs or name in builder.graph.outputs:
-        raise ValueError(f"{name}: one tensor is two ends of the model. Put an operation between them.")
+        raise ValueError(
+            f"{name}: one tensor is two ends of the model. Put an operation between them."
+        )
     if float_io:
         target = builder.tensor(f"{name}_float", builder.graph.tensors[name].shape, None, "float32")
         name = builder.emit("DEQUANTIZE", (name,), target)
@@ -140,7 +154,9 @@ def _is_lowered(node: Node) -> bool:
 def is_supported(node: Node) -> bool:
     """Returns whether a layer has an integer form, wrapped where it has a kernel."""
     layer = node.operation
-    return _is_lowered(node) or (isinstance(layer, keras.layers.Layer) and bool(kernel_names(layer)))
+    return _is_lowered(node) or (
+        isinstance(layer, keras.layers.Layer) and bool(kernel_names(layer))
+    )
 
 
 def unsupported_error(node: Node) -> ValueError:
@@ -154,15 +170,18 @@ def unsupported_error(node: Node) -> ValueError:
 
 def _float_weights(node: Node) -> ValueError:
     return ValueError(
-        f"{node.path}: {type(node.operation).__name__} holds float weights on the way to integers. Give it a rule "
+        f"{node.path}: {type(node.operation).__name__} holds float weights on the way to "
+        f"integers. Give it a rule "
         "without skip in tfqreg.quantize(model, rules), or wrap it in tfqreg.Quantized."
     )
 
 
 def _calibrate_first(model: keras.Model) -> ValueError:
     return ValueError(
-        f"{model.name}: the model has no quantizers. Call q = tfqreg.quantize(model), then train q or call "
-        f"tfqreg.calibrate(q, data), and export q. Received: {type(model).__name__} with float layers"
+        f"{model.name}: the model has no quantizers. Call q = tfqreg.quantize(model), then train "
+        f"q or call "
+        f"tfqreg.calibrate(q, data), and export q. Received: {type(model).__name__} with float "
+        f"layers"
     )
 
 
@@ -176,8 +195,10 @@ def _shared_weights(flat: FlatGraph) -> list[ValueError]:
             if owner.operation is not node.operation:
                 problems.append(
                     ValueError(
-                        f"{node.path}: its weights have a scale of their own in {owner.path} as well. Wrap the layer "
-                        "once and call that wrapper in both places. Received: one layer in two tfqreg.Quantized"
+                        f"{node.path}: its weights have a scale of their own in {owner.path} as "
+                        f"well. Wrap the layer "
+                        "once and call that wrapper in both places. Received: one layer in two "
+                        "tfqreg.Quantized"
                     )
                 )
     return problems

@@ -18,7 +18,9 @@ def _max_pool(builder: Builder, node: Node) -> Value:
 def _global_max(builder: Builder, node: Node) -> Value:
     _whole_image(node)
     size = image_shape(static_shape(node.inputs[0], node.path))[1:3]
-    return _maximum(builder, node, {"filter": size, "stride": (1, 1), "padding": "VALID", "activation": "NONE"})
+    return _maximum(
+        builder, node, {"filter": size, "stride": (1, 1), "padding": "VALID", "activation": "NONE"}
+    )
 
 
 def _maximum(builder: Builder, node: Node, attributes: dict[str, Attribute]) -> Value:
@@ -31,7 +33,10 @@ def _maximum(builder: Builder, node: Node, attributes: dict[str, Attribute]) -> 
 
 
 def _pooled(builder: Builder, node: Node, kind: str, attributes: dict[str, Attribute]) -> str:
-    source, shape = builder.integer(node.inputs[0], node.path), static_shape(node.outputs[0], node.path)
+    source, shape = (
+        builder.integer(node.inputs[0], node.path),
+        static_shape(node.outputs[0], node.path),
+    )
     output = builder.moved(kind, builder.image(source), image_shape(shape), node.path, **attributes)
     return builder.reshaped(output, shape)
 
@@ -57,7 +62,13 @@ def _global_average(builder: Builder, node: Node) -> Value:
     axes = builder.constant("axes", np.array([1, 2], np.int32))
     shape = static_shape(node.outputs[0], node.path)
     keep_dims = bool(node.operation.keepdims)
-    return Open("MEAN", (source, axes), image_shape(shape) if keep_dims else shape, node.path, {"keep_dims": keep_dims})
+    return Open(
+        "MEAN",
+        (source, axes),
+        image_shape(shape) if keep_dims else shape,
+        node.path,
+        {"keep_dims": keep_dims},
+    )
 
 
 def _whole_image(node: Node) -> None:
@@ -68,7 +79,8 @@ def _whole_image(node: Node) -> None:
     axes = range(rank) if operation.axis is None else np.ravel(operation.axis)
     if rank not in (3, 4) or sorted(int(axis) % rank for axis in axes) != list(range(1, rank - 1)):
         raise ValueError(
-            f"{node.path}: a mean or maximum must be over all axes between the batch and the channels. "
+            f"{node.path}: a mean or maximum must be over all axes between the batch and the "
+            f"channels. "
             f"Received: axis={operation.axis} of {node.inputs[0].shape}"
         )
 

@@ -32,7 +32,8 @@ def _quantized(builder: Builder, node: Node) -> Value:
         raise ValueError(f"{node.path}: a wrapped {name} has no integer form yet. {remedy}.")
     if activation_name(layer) not in FUSED:
         raise ValueError(
-            f"{node.path}: no kernel has {activation_name(layer)!r} built in. Make it a layer of its own behind a "
+            f"{node.path}: no kernel has {activation_name(layer)!r} built in. Make it a layer of "
+            f"its own behind a "
             "QuantizedActivation, as tfqreg.quantize(model) does."
         )
     opened = lowering(builder, node, wrapper)
@@ -45,7 +46,10 @@ def _norm(builder: Builder, node: Node) -> Value:
     norm, value = node.operation, builder.values[node.inputs[0]]
     shape = static_shape(node.outputs[0], node.path)
     if norm.axis not in (-1, len(shape) - 1):
-        raise ValueError(f"{node.path}: BatchNormalization must be over the last axis. Received: axis={norm.axis}")
+        raise ValueError(
+            f"{node.path}: BatchNormalization must be over the last axis. Received: "
+            f"axis={norm.axis}"
+        )
     if (
         isinstance(value, Open)
         and value.weights is not None

@@ -19,7 +19,9 @@ def _resize(builder: Builder, node: Node) -> Value:
     operation = node.operation
     ignored = ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio")
     if on := [name for name in ignored if getattr(operation, name, False)]:
-        raise ValueError(f"{node.path}: resizing has no integer form with {on[0]}. Received: {on[0]}=True")
+        raise ValueError(
+            f"{node.path}: resizing has no integer form with {on[0]}. Received: {on[0]}=True"
+        )
     return _resized(builder, node, operation.interpolation, half_pixel_centers=True)
 
 
@@ -27,14 +29,17 @@ def _resized(builder: Builder, node: Node, interpolation: str, half_pixel_center
     channels_last(node.operation, node.path)
     if interpolation not in KINDS:
         raise ValueError(
-            f"{node.path}: the interpolation is one of {', '.join(KINDS)}. Received: interpolation={interpolation!r}"
+            f"{node.path}: the interpolation is one of {', '.join(KINDS)}. Received: "
+            f"interpolation={interpolation!r}"
         )
     source = builder.integer(node.inputs[0], node.path)
     shape = static_shape(node.outputs[0], node.path)
     target = image_shape(shape)
     size = builder.constant(f"{node.path}/size", np.array(target[1:3], np.int32))
     kind, image = KINDS[interpolation], builder.image(source)
-    output = builder.moved(kind, image, target, node.path, size, half_pixel_centers=half_pixel_centers)
+    output = builder.moved(
+        kind, image, target, node.path, size, half_pixel_centers=half_pixel_centers
+    )
     return builder.reshaped(output, shape)
 
 

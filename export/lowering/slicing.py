@@ -21,7 +21,10 @@ def _sliced(builder: Builder, source: str, ranges: Sequence[range], path: str) -
         "end": [0, *(part.stop for part in ranges)],
         "strides": [1, *(part.step for part in ranges)],
     }
-    constants = (builder.constant(f"{path}/{name}", np.array(values, np.int32)) for name, values in limits.items())
+    constants = (
+        builder.constant(f"{path}/{name}", np.array(values, np.int32))
+        for name, values in limits.items()
+    )
     return builder.moved("STRIDED_SLICE", source, (1, *map(len, ranges)), path, *constants)
 
 
@@ -31,15 +34,24 @@ def _crop(builder: Builder, node: Node) -> Value:
     widths = node.operation.cropping
     widths = [*([widths] if isinstance(widths[0], int) else widths), (0, 0)]
     sizes = builder.shape(source)[1:]
-    return _sliced(builder, source, [range(a, n - b) for n, (a, b) in zip(sizes, widths, strict=True)], node.path)
+    return _sliced(
+        builder,
+        source,
+        [range(a, n - b) for n, (a, b) in zip(sizes, widths, strict=True)],
+        node.path,
+    )
 
 
 def _item(builder: Builder, node: Node) -> Value:
     source, key = builder.integer(node.inputs[0], node.path), _key(node)
     parts = [part for part in key if part is not None]
-    ranges = [_range(part, size, node) for part, size in zip(parts, builder.shape(source), strict=True)]
+    ranges = [
+        _range(part, size, node) for part, size in zip(parts, builder.shape(source), strict=True)
+    ]
     if parts[0] != slice(None) or key[0] is None:
-        raise ValueError(f"{node.path}: the batch must be taken whole, as x[:, ...]. Received: {key}")
+        raise ValueError(
+            f"{node.path}: the batch must be taken whole, as x[:, ...]. Received: {key}"
+        )
     output = _sliced(builder, source, ranges[1:], node.path)
     return builder.reshaped(output, static_shape(node.outputs[0], node.path))
 
@@ -48,7 +60,9 @@ def _key(node: Node) -> list[Any]:
     """Returns the key of x[key] with an entry for every axis."""
     key = node.kwargs.get("key", (*node.args, None)[1])
     key = list(key) if isinstance(key, tuple) else [key]
-    missing = len(node.inputs[0].shape) - sum(part is not None and part is not Ellipsis for part in key)
+    missing = len(node.inputs[0].shape) - sum(
+        part is not None and part is not Ellipsis for part in key
+    )
     where = next((i for i, part in enumerate(key) if part is Ellipsis), len(key))
     return [*key[:where], *[slice(None)] * missing, *key[where + 1 :]]
 
@@ -60,15 +74,21 @@ def _range(part: Any, size: int, node: Node) -> range:
     taken = range(size)[part] if isinstance(part, slice) else range(0)
     if not taken or taken.step < 1:
         raise ValueError(
-            f"{node.path}: slices take numbers and steps forward, and at least one element. Received: {part}"
+            f"{node.path}: slices take numbers and steps forward, and at least one element. "
+            f"Received: {part}"
         )
     return taken
 
 
 def _split(builder: Builder, node: Node) -> list[Value]:
-    source, axis = builder.integer(node.inputs[0], node.path), node.operation.axis % len(node.inputs[0].shape)
+    source, axis = (
+        builder.integer(node.inputs[0], node.path),
+        node.operation.axis % len(node.inputs[0].shape),
+    )
     if axis == 0:
-        raise ValueError(f"{node.path}: samples cannot be split, the batch is open. Received: axis=0")
+        raise ValueError(
+            f"{node.path}: samples cannot be split, the batch is open. Received: axis=0"
+        )
     values: list[Value] = []
     start = 0
     for edge in node.outputs:

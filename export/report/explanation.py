@@ -8,14 +8,17 @@ _SMALLEST_SHARE = 0.02
 _MOST_KERNELS = 4
 _PARTS = {
     "biases": "int32, one for each output channel, whose values share no pattern",
-    "scales and zero points": "one for each output channel; a layer with per_channel=False needs only one",
-    "graph and small tensors": "operators, names, shapes, and arrays too small for a stream of their own",
+    "scales and zero points": "one for each output channel; a layer with per_channel=False needs "
+    "only one",
+    "graph and small tensors": "operators, names, shapes, and arrays too small for a stream of "
+    "their own",
     "header and index": "checksums, and one entry for each coded tensor",
 }
 
 
 def explanation(summary: Summary) -> list[tuple[str, str]]:
-    """Returns pairs of a subject and sentences on what the container's bytes are for, the largest item first.
+    """Returns pairs of a subject and sentences on what the container's bytes are for, the largest
+    item first.
 
     Args:
         summary: of a quantized model; for another there is nothing to explain.
@@ -23,8 +26,12 @@ def explanation(summary: Summary) -> list[tuple[str, str]]:
     whole = summary.container_bytes
     if not whole:
         return []
-    kernels = sorted((r for r in summary.rows if r.coded_bytes), key=lambda r: r.coded_bytes or 0, reverse=True)
-    items = [(row.coded_bytes or 0, row.name, _kernel(row, whole)) for row in kernels[:_MOST_KERNELS]]
+    kernels = sorted(
+        (r for r in summary.rows if r.coded_bytes), key=lambda r: r.coded_bytes or 0, reverse=True
+    )
+    items = [
+        (row.coded_bytes or 0, row.name, _kernel(row, whole)) for row in kernels[:_MOST_KERNELS]
+    ]
     rest = kernels[_MOST_KERNELS:]
     if rest:
         size = sum(row.coded_bytes or 0 for row in rest)
@@ -34,7 +41,9 @@ def explanation(summary: Summary) -> list[tuple[str, str]]:
         for part, words in _PARTS.items()
     ]
     largest_first = sorted(items, key=lambda item: item[0], reverse=True)
-    named = [(subject, text) for size, subject, text in largest_first if size >= _SMALLEST_SHARE * whole]
+    named = [
+        (subject, text) for size, subject, text in largest_first if size >= _SMALLEST_SHARE * whole
+    ]
     return named + _bottom(kernels)
 
 
@@ -45,7 +54,8 @@ def _kernel(row: Row, whole: int) -> str:
         places = row.weights * _binary_entropy(row.sparsity) / 8
         others = row.weights - round(row.weights * row.sparsity)
         text += (
-            f", {row.sparsity:.2%} of them zero: to say which takes {places:,.0f} bytes, the values of the "
+            f", {row.sparsity:.2%} of them zero: to say which takes {places:,.0f} bytes, the "
+            f"values of the "
             f"{others:,} others {entropy - places:,.0f}. Together they are the entropy,"
         )
     else:
@@ -58,7 +68,9 @@ def _coder(coded: int, entropy: float) -> str:
     gap = coded - entropy
     if gap < 0:
         return f"the coder is {-gap / entropy:.1%} below it, since neighbouring weights are alike"
-    return f"the coder is {gap:,.0f} bytes ({gap / max(entropy, 1):.1%}) above it, its table included"
+    return (
+        f"the coder is {gap:,.0f} bytes ({gap / max(entropy, 1):.1%}) above it, its table included"
+    )
 
 
 def _bottom(kernels: list[Row]) -> list[tuple[str, str]]:
@@ -67,7 +79,8 @@ def _bottom(kernels: list[Row]) -> list[tuple[str, str]]:
     if not kernels or gap < 0:
         return []
     text = (
-        f"A perfect coder of single weights would save {gap:,.0f} bytes more. Beyond that, only training "
+        f"A perfect coder of single weights would save {gap:,.0f} bytes more. Beyond that, only "
+        f"training "
         "helps: more zeros, fewer levels, fewer weights."
     )
     return [("What is left", text)]

@@ -25,8 +25,10 @@ _LEARNED = {
     "sparsity": ("Share of zeros", False),
 }
 _MULTIPLIES = (
-    "Multiplies are those by nonzero weights, for one input. Shifts, each with an addition, could take their place in "
-    "hardware without multipliers; they are counted where every code is a sum of at most two signed powers of two."
+    "Multiplies are those by nonzero weights, for one input. Shifts, each with an addition, could "
+    "take their place in "
+    "hardware without multipliers; they are counted where every code is a sum of at most two "
+    "signed powers of two."
 )
 _ACCURACY = "_accuracy"
 _SHOWN_ELSEWHERE = (
@@ -50,19 +52,21 @@ def write_report(
     Args:
         path: the `.html` to write; it appears whole or not at all.
         model: a `keras.Model`, quantized for the histograms of its weights against their levels.
-        tflite, container: bytes or path of its `.tflite` and `.tqw`. Either is made from the other, both from
-            a quantized model.
-        history: by training ("float", "quantized"), what `fit` returned: lists over epochs of "loss",
-            "accuracy", "val_loss" and "val_accuracy".
+        tflite, container: bytes or path of its `.tflite` and `.tqw`. Either is made from the other,
+            both from a quantized model.
+        history: by training ("float", "quantized"), what `fit` returned: lists over epochs of
+            "loss", "accuracy", "val_loss" and "val_accuracy".
         figures: `tfqreg.Monitor().rows`: one `tfqreg.kernel_figures` an epoch.
-        result: what was measured. "float_accuracy", "keras_accuracy", "simulated_accuracy" and "tflite_accuracy" are
-            shares, 0 to 1; "mismatched_elements" of "compared_elements"; "float_bytes", where the float model has
-            others than its weights and biases; "seed"; "versions" by package. All else is listed as it is.
-        target: a name of `tfqreg.export.targets.rules.target_names()`; for an Ethos-U, Vela compiles the model where it is
-            installed. Default none.
+        result: what was measured. "float_accuracy", "keras_accuracy", "simulated_accuracy" and
+            "tflite_accuracy" are shares, 0 to 1; "mismatched_elements" of "compared_elements";
+            "float_bytes", where the float model has others than its weights and biases; "seed";
+            "versions" by package. All else is listed as it is.
+        target: a name of `tfqreg.export.targets.rules.target_names()`; for an Ethos-U, Vela
+            compiles the model where it is installed. Default none.
 
     Raises:
-        ContainerError: for a damaged `.tflite` or `.tqw`; OSError: a file cannot be read or written.
+        ContainerError: for a damaged `.tflite` or `.tqw`; OSError: a file cannot be read or
+            written.
         TypeError, ValueError: for a quantized model that has no integer form, or an unknown target.
         RuntimeError: when Vela fails on the model.
 
@@ -82,7 +86,9 @@ def write_report(
         ("Float weights against their levels", _histograms(model)),
         ("Run", _run(result or {})),
     ]
-    write_atomically(Path(path), page(title, [(name, body) for name, body in sections if body]).encode())
+    write_atomically(
+        Path(path), page(title, [(name, body) for name, body in sections if body]).encode()
+    )
 
 
 def _target(target: str | None, model: Any, tflite: Any, container: Any) -> str:
@@ -123,7 +129,9 @@ def _headline(summary: Summary | None, result: Mapping[str, Any]) -> str:
         if whole:
             tiles.append((".tflite (bytes)", f"{summary.tflite_bytes:,}", ""))
             tiles.append((".tqw container (bytes)", f"{whole:,}", ""))
-            tiles.append(("smaller than float32", f"{float_bytes / whole:.1f}\N{MULTIPLICATION SIGN}", ""))
+            tiles.append(
+                ("smaller than float32", f"{float_bytes / whole:.1f}\N{MULTIPLICATION SIGN}", "")
+            )
     boxes = (
         f"<div class=tile><span>{escape(label)}</span><b>{value}</b><small>{note}</small></div>"
         for label, value, note in tiles
@@ -144,10 +152,14 @@ def _table(summary: Summary) -> str:
         text += f"<p>{_MULTIPLIES}</p>"
     if not whole:
         return text + "<p>This model is not quantized: its weights are float32.</p>"
-    parts = "".join(_table_row([name, f"{size:,}", f"{size / whole:.1%}"]) for name, size in summary.parts.items())
+    parts = "".join(
+        _table_row([name, f"{size:,}", f"{size / whole:.1%}"])
+        for name, size in summary.parts.items()
+    )
     last = _table_row(["container", f"{whole:,}", "100.0%"])
     return (
-        f"{text}<div class='wide fit'><table><thead><tr><th>part of the container</th><th>bytes</th>"
+        f"{text}<div class='wide fit'><table><thead><tr><th>part of the "
+        f"container</th><th>bytes</th>"
         f"<th>share</th></tr></thead><tbody>{parts}</tbody><tfoot>{last}</tfoot></table></div>"
     )
 
@@ -163,7 +175,9 @@ def _bytes(summary: Summary | None) -> str:
 
 
 def _list(sentences: Sequence[tuple[str, str]]) -> str:
-    items = "".join(f"<li><b>{escape(subject)}:</b> {escape(text)}</li>" for subject, text in sentences)
+    items = "".join(
+        f"<li><b>{escape(subject)}:</b> {escape(text)}</li>" for subject, text in sentences
+    )
     return f"<ul>{items}</ul>" if items else ""
 
 
@@ -208,10 +222,16 @@ def _histograms(model: Any) -> str:
         for kernel, variable in layer.kernel_pairs():
             codes, params = kernel.encode(variable)
             weights = kernel.quantizer.code_positions(variable, params)
-            pruned = np.zeros(codes.shape, bool) if kernel.mask is None else ~np.asarray(kernel.mask)
+            pruned = (
+                np.zeros(codes.shape, bool) if kernel.mask is None else ~np.asarray(kernel.mask)
+            )
             name = f"{layer.name}/{kernel.name}, {params['bits']} bits"
             # Codes without a zero are odd.
-            period = (1 if kernel.quantizer.has_zero else 2) if isinstance(kernel.regularizer, SinReQ) else 0
+            period = (
+                (1 if kernel.quantizer.has_zero else 2)
+                if isinstance(kernel.regularizer, SinReQ)
+                else 0
+            )
             sines |= period > 0
             pictures.append(_picture(name, histogram(weights, codes, pruned, period)))
     note = "<p>Bars count float weights in units of their scale; lines are the levels in use, up to 40 of them.</p>"
@@ -232,5 +252,8 @@ def _run(result: Mapping[str, Any]) -> str:
     facts |= result.get("versions", {})
     shown = {name for name in result if name.endswith(_ACCURACY)} | set(_SHOWN_ELSEWHERE)
     facts |= {name.replace("_", " "): value for name, value in result.items() if name not in shown}
-    rows = (f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
+    rows = (
+        f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>"
+        for name, value in facts.items()
+    )
     return f"<dl>{''.join(rows)}</dl>" if facts else ""

@@ -62,7 +62,10 @@ def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
         sections: plain heading, left out where it is empty, and HTML of each part.
     """
     headings = (f"<h2>{escape(heading)}</h2>" if heading else "" for heading, _ in sections)
-    parts = (f"<section>{heading}{body}</section>\n" for heading, (_, body) in zip(headings, sections, strict=True))
+    parts = (
+        f"<section>{heading}{body}</section>\n"
+        for heading, (_, body) in zip(headings, sections, strict=True)
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -44,12 +44,15 @@ _STYLE = {
 }
 
 
-def curves(series: Mapping[str, Sequence[float | None]], ylabel: str, logarithmic: bool = False) -> str:
+def curves(
+    series: Mapping[str, Sequence[float | None]], ylabel: str, logarithmic: bool = False
+) -> str:
     """Returns the picture of one line a series over epochs, counted from 1; None leaves a gap.
 
     Args:
-        series: values by name, drawn in that order; more than eight get no legend, and colours from dark, the
-            first, to bright. A series of nothing but None is left out, its colour with it.
+        series: values by name, drawn in that order; more than eight get no legend, and colours from
+            dark, the first, to bright. A series of nothing but None is left out, its colour with
+            it.
         ylabel: what the values are, with their unit.
         logarithmic: whether the y axis is.
     """
@@ -71,18 +74,25 @@ def curves(series: Mapping[str, Sequence[float | None]], ylabel: str, logarithmi
         return _svg(figure)
 
 
-def histogram(levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray, sine_period: int = 0) -> str:
-    """Returns the picture of a kernel's float weights against its grid, pruned weights in a bar of their own.
+def histogram(
+    levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray, sine_period: int = 0
+) -> str:
+    """Returns the picture of a kernel's float weights against its grid, pruned weights in a bar of
+    their own.
 
     Args:
-        levels_apart: float weights in units of their scale, so that every channel's levels are whole numbers.
+        levels_apart: float weights in units of their scale, so that every channel's levels are
+            whole numbers.
         codes: the level of each weight.
         pruned: boolean, the weights the mask holds at 0.
-        sine_period: of the penalty sin^2 to draw behind, zero at the levels; 0, the default, for none.
+        sine_period: of the penalty sin^2 to draw behind, zero at the levels; 0, the default, for
+            none.
     """
     alive, levels = levels_apart[~pruned], np.unique(codes[~pruned])
     with _axes("weights", "weight / scale") as (figure, axes):
-        reach = max(float(np.abs(alive).max(initial=1.0)), float(np.abs(levels).max(initial=1))) + 0.5
+        reach = (
+            max(float(np.abs(alive).max(initial=1.0)), float(np.abs(levels).max(initial=1))) + 0.5
+        )
         # An odd number of bins a unit: weights on a level stand in the middle of one.
         per_unit = 1 + 2 * int(min(_BINS / (4 * reach), 5))
         bins = (np.arange(-int(reach * per_unit) - 1, int(reach * per_unit) + 3) - 0.5) / per_unit
@@ -93,7 +103,9 @@ def histogram(levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray, s
         if sine_period and reach <= _MANY_LEVELS * sine_period / 2:
             x = np.linspace(-reach, reach, 1200)
             sine = np.sin(np.pi * (x - levels[0]) / sine_period) ** 2
-            axes.plot(x, 0.98 * sine, transform=axes.get_xaxis_transform(), color=GREEN, lw=1, alpha=0.8)
+            axes.plot(
+                x, 0.98 * sine, transform=axes.get_xaxis_transform(), color=GREEN, lw=1, alpha=0.8
+            )
         axes.grid(axis="x", visible=False)
         axes.set_xlim(-reach, reach)
         if pruned.any():
@@ -102,14 +114,19 @@ def histogram(levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray, s
 
 
 def byte_bars(rows: Sequence[Row]) -> str:
-    """Returns the picture of raw, entropy and coded bytes of each kernel, in the order of the model."""
+    """Returns the picture of raw, entropy and coded bytes of each kernel, in the order of the
+    model.
+    """
     names = [row.name for row in rows]
     sizes = {
         "raw": ([row.raw_bytes for row in rows], GREY),
         "entropy": ([row.entropy_bytes or 0 for row in rows], AMBER),
         "coded": ([row.coded_bytes or 0 for row in rows], BLUE),
     }
-    with _axes("", "bytes, logarithmic", height=1.2 + 0.55 * len(rows), width=7.5) as (figure, axes):
+    with _axes("", "bytes, logarithmic", height=1.2 + 0.55 * len(rows), width=7.5) as (
+        figure,
+        axes,
+    ):
         for place, (values, colour) in enumerate(sizes.values()):
             y = np.arange(len(rows)) + (place - 1) * 0.27
             axes.barh(y, values, 0.25, color=colour)
@@ -126,7 +143,9 @@ def byte_bars(rows: Sequence[Row]) -> str:
         axes.set_xscale("log")
         axes.set_xlim(10, 4 * max(max(values) for values, _ in sizes.values()))
         _plain_numbers(axes.xaxis, *axes.get_xlim())
-        axes.set_yticks(range(len(rows)), [name if len(name) < 30 else f"...{name[-27:]}" for name in names])
+        axes.set_yticks(
+            range(len(rows)), [name if len(name) < 30 else f"...{name[-27:]}" for name in names]
+        )
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         handles = [Patch(color=colour) for _, colour in sizes.values()]
@@ -135,7 +154,9 @@ def byte_bars(rows: Sequence[Row]) -> str:
 
 
 @contextmanager
-def _axes(ylabel: str, xlabel: str, height: float = 3.0, width: float = 4.8) -> Iterator[tuple[Figure, Axes]]:
+def _axes(
+    ylabel: str, xlabel: str, height: float = 3.0, width: float = 4.8
+) -> Iterator[tuple[Figure, Axes]]:
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         figure = Figure((width, height), layout="constrained")
         axes = figure.add_subplot()
@@ -145,7 +166,9 @@ def _axes(ylabel: str, xlabel: str, height: float = 3.0, width: float = 4.8) -> 
 
 
 def _share_bar(figure: Figure, pruned: int, weights: int) -> None:
-    figure.axes[0].set_title(f"{pruned:,} of {weights:,} pruned to 0, not drawn below", fontsize=9, loc="left", pad=14)
+    figure.axes[0].set_title(
+        f"{pruned:,} of {weights:,} pruned to 0, not drawn below", fontsize=9, loc="left", pad=14
+    )
     bar = figure.axes[0].inset_axes((0, 1.02, 1, 0.04))
     bar.barh(0, pruned, color=GREY)
     bar.barh(0, weights - pruned, left=pruned, color=BLUE)
@@ -173,7 +196,9 @@ def _legend(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _svg(figure: Figure) -> str:
-    """Returns the figure as an <svg> element in the page's font and text colour, with no address in it."""
+    """Returns the figure as an <svg> element in the page's font and text colour, with no address in
+    it.
+    """
     stream = io.StringIO()
     empty: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(stream, format="svg", transparent=True, metadata=empty)
@@ -181,6 +206,7 @@ def _svg(figure: Figure) -> str:
     svg = svg[svg.index("<svg") :].replace(_TEXT, "currentColor")
     svg = re.sub(r"<(metadata|style).*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"| id="[^"]*_[^"]*"|font-family: [^;]*; ', "", svg)
-    # What is left are ids of shapes drawn several times; two pictures in one page must not share them.
+    # What is left are ids of shapes drawn several times; two pictures in one page must not share
+    # them.
     svg = re.sub(r'(id="|#)([a-z][0-9a-f]{10})\b', rf"\1\2-{zlib.crc32(svg.encode()):08x}", svg)
     return re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)

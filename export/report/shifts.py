@@ -4,12 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MULTIPLY = ("BATCH_MATMUL", "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+MULTIPLY = (
+    "BATCH_MATMUL",
+    "CONV_2D",
+    "CONV_3D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "TRANSPOSE_CONV",
+)
 MOST_DIGITS = 2
 
 
 def uses(kind: str, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
-    """Returns how often an operator multiplies by each weight of its kernel, for one sample; 0 for other operators.
+    """Returns how often an operator multiplies by each weight of its kernel, for one sample; 0 for
+    other operators.
 
     Args:
         kind: name of the operator.
@@ -23,9 +31,11 @@ def uses(kind: str, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) 
 
 
 def signed_digits(code: int) -> int:
-    """Returns the least number of signed powers of two that add up to a code: 24 = 16 + 8, 7 = 8 - 1, 11 needs 3.
+    """Returns the least number of signed powers of two that add up to a code: 24 = 16 + 8, 7 = 8 -
+    1, 11 needs 3.
 
-    It is the number of digits of the non-adjacent form (Reitwiesner 1960): the bits in which n and 3n differ.
+    It is the number of digits of the non-adjacent form (Reitwiesner 1960): the bits in which n and
+    3n differ.
 
     Example:
         >>> [signed_digits(code) for code in (0, 1, -4, 7, 24, 11)]
@@ -37,8 +47,8 @@ def signed_digits(code: int) -> int:
 def shift_additions(codes: np.ndarray, times: int) -> int | None:
     """Returns how many shifts, each with an addition, replace the multiplications by `codes`.
 
-    A code of d signed digits costs d of them. None where a code has more than two: powers of two have one, and powers
-    of two around a power of two at most two.
+    A code of d signed digits costs d of them. None where a code has more than two: powers of two
+    have one, and powers of two around a power of two at most two.
 
     Args:
         codes: of one kernel.

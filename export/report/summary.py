@@ -1,4 +1,6 @@
-"""Where the bytes of a model go: one row a kernel, in the same words for `.keras`, `.tflite` and `.tqw`."""
+"""Where the bytes of a model go: one row a kernel, in the same words for `.keras`, `.tflite` and
+`.tqw`.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +17,9 @@ from .shifts import shift_additions, uses
 
 _T = schema.TensorType
 _KERNEL_TYPES = (_T.INT2, _T.INT4, _T.INT8, _T.UINT8, _T.INT16, _T.FLOAT16, _T.BFLOAT16, _T.FLOAT32)
-_OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_OPERATORS = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
+}
 _NOTHING = "-"
 _LONGEST_NAME = 48
 
@@ -24,19 +28,27 @@ HEADER = (
     *("raw (bytes)", "entropy (bytes)", "Huffman (bytes)", "coded (bytes)"),
     *("multiplies", "or shifts"),
 )
-_SUMMED = ("raw_bytes", "entropy_bytes", "huffman_bytes", "coded_bytes", "multiplications", "shifts")
+_SUMMED = (
+    "raw_bytes",
+    "entropy_bytes",
+    "huffman_bytes",
+    "coded_bytes",
+    "multiplications",
+    "shifts",
+)
 
 
 @dataclass(frozen=True)
 class Row:
     """One kernel.
 
-    `kind` is the operator or layer that reads it; `bits` the width of its codes, a shift common to all left
-    out; `sparsity` the share of zeros, 0 to 1; `raw_bytes` its size in the `.tflite` or float model;
-    `entropy_bytes` the zero-order entropy of its codes; `coded_bytes` its stream in the container, table
-    included, None where it has none of its own: tiny, or equal to another; `huffman_bytes` a static Huffman code
-    of its codes, without a table. `multiplications` are those by nonzero weights, for one sample; `shifts` the
-    shifts with an addition each that could take their place, None where a code is no sum of two signed powers of two.
+    `kind` is the operator or layer that reads it; `bits` the width of its codes, a shift common to
+    all left out; `sparsity` the share of zeros, 0 to 1; `raw_bytes` its size in the `.tflite` or
+    float model; `entropy_bytes` the zero-order entropy of its codes; `coded_bytes` its stream in
+    the container, table included, None where it has none of its own: tiny, or equal to another;
+    `huffman_bytes` a static Huffman code of its codes, without a table. `multiplications` are those
+    by nonzero weights, for one sample; `shifts` the shifts with an addition each that could take
+    their place, None where a code is no sum of two signed powers of two.
     """
 
     name: str
@@ -57,8 +69,8 @@ class Row:
 class Summary:
     """All kernels of a model, and its sizes in bytes.
 
-    `parts` are the container's, and add up to it. `container_bytes` and `tflite_bytes` are None where the
-    model is not quantized. `float_bytes` is what its weights and biases take in float32.
+    `parts` are the container's, and add up to it. `container_bytes` and `tflite_bytes` are None
+    where the model is not quantized. `float_bytes` is what its weights and biases take in float32.
     """
 
     rows: tuple[Row, ...]
@@ -82,7 +94,9 @@ class _Constant:
         return len(self.shape) > 1 and self.type in _KERNEL_TYPES
 
 
-def summarize(tflite: bytes, container: bytes | None = None, bits: Mapping[str, int] | None = None) -> Summary:
+def summarize(
+    tflite: bytes, container: bytes | None = None, bits: Mapping[str, int] | None = None
+) -> Summary:
     """Returns the summary of a `.tflite`.
 
     Args:
@@ -98,7 +112,9 @@ def summarize(tflite: bytes, container: bytes | None = None, bits: Mapping[str, 
     constants = list(_constants(tflite))
     rows = layer_rows(tflite, info, bits)
     readers = {c.kind for c in constants if c.is_kernel}
-    biases = sum(int(np.prod(c.shape)) for c in constants if len(c.shape) == 1 and c.kind in readers)
+    biases = sum(
+        int(np.prod(c.shape)) for c in constants if len(c.shape) == 1 and c.kind in readers
+    )
     return Summary(
         rows=tuple(rows),
         float_bytes=4 * (sum(row.weights for row in rows) + biases),
@@ -115,7 +131,8 @@ def summarize_model(model: Any) -> Summary:
         model: a `keras.Model`, quantized or not.
 
     Raises:
-        TypeError, ValueError: for a quantized model that cannot be lowered, as `tfqreg.export.lowering.lower.lower`.
+        TypeError, ValueError: for a quantized model that cannot be lowered, as
+            `tfqreg.export.lowering.lower.lower`.
     """
     from tfqreg.layers.queries import quantized_layers
 
@@ -123,12 +140,18 @@ def summarize_model(model: Any) -> Summary:
     from ..lowering.lower import lower
 
     if not quantized_layers(model):
-        return Summary(tuple(float_rows(model)), sum(int(np.prod(w.shape)) * 4 for w in model.weights))
+        return Summary(
+            tuple(float_rows(model)), sum(int(np.prod(w.shape)) * 4 for w in model.weights)
+        )
     graph = lower(model)
-    return summarize(write_tflite(graph), bits={name: tensor.bits for name, tensor in graph.tensors.items()})
+    return summarize(
+        write_tflite(graph), bits={name: tensor.bits for name, tensor in graph.tensors.items()}
+    )
 
 
-def layer_rows(tflite: bytes, info: ContainerInfo, bits: Mapping[str, int] | None = None) -> list[Row]:
+def layer_rows(
+    tflite: bytes, info: ContainerInfo, bits: Mapping[str, int] | None = None
+) -> list[Row]:
     """Returns one row for each kernel of a `.tflite`: a constant of rank 2 or more, no int32.
 
     Args:
@@ -137,7 +160,11 @@ def layer_rows(tflite: bytes, info: ContainerInfo, bits: Mapping[str, int] | Non
         bits: widths as trained, by kernel name; read off the codes where a name is missing.
     """
     coded = {tensor.name: tensor.coded_bytes + tensor.table_bytes for tensor in info.tensors}
-    return [_row(c, coded.get(c.name), (bits or {}).get(c.name)) for c in _constants(tflite) if c.is_kernel]
+    return [
+        _row(c, coded.get(c.name), (bits or {}).get(c.name))
+        for c in _constants(tflite)
+        if c.is_kernel
+    ]
 
 
 def float_rows(model: Any) -> list[Row]:
@@ -153,7 +180,17 @@ def float_rows(model: Any) -> list[Row]:
             zeros = 1.0 - np.count_nonzero(kernel) / kernel.size
             kind = type(layer).__name__
             width = 8 * kernel.itemsize
-            rows.append(Row(f"{layer.name}/{name}", kind, kernel.shape, kernel.size, width, zeros, kernel.nbytes))
+            rows.append(
+                Row(
+                    f"{layer.name}/{name}",
+                    kind,
+                    kernel.shape,
+                    kernel.size,
+                    width,
+                    zeros,
+                    kernel.nbytes,
+                )
+            )
     return rows
 
 
@@ -162,13 +199,20 @@ def _constants(tflite: bytes) -> Iterator[_Constant]:
     model: Any = schema.Model.GetRootAs(tflite)
     for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
         readers = [
-            (_kind(model, operator), operator) for operator in map(graph.Operators, range(graph.OperatorsLength()))
+            (_kind(model, operator), operator)
+            for operator in map(graph.Operators, range(graph.OperatorsLength()))
         ]
         times: dict[int, int] = {}
         kinds: dict[int, str] = {}
         for kind, operator in readers:
-            inputs = [index for index in map(operator.Inputs, range(operator.InputsLength())) if index >= 0]
-            count = uses(kind, [_shape(graph, index) for index in inputs], _shape(graph, operator.Outputs(0)))
+            inputs = [
+                index
+                for index in map(operator.Inputs, range(operator.InputsLength()))
+                if index >= 0
+            ]
+            count = uses(
+                kind, [_shape(graph, index) for index in inputs], _shape(graph, operator.Outputs(0))
+            )
             for index in inputs:
                 kinds.setdefault(index, kind)
                 times[index] = times.get(index, 0) + count
@@ -216,7 +260,13 @@ def _parts(info: ContainerInfo, kernels: set[str]) -> dict[str, int]:
     parts = {"kernels": 0, "biases": 0, "scales and zero points": 0}
     for tensor in info.tensors:
         scales = tensor.name.endswith((" scale", " zero point"))
-        part = "kernels" if tensor.name in kernels else "scales and zero points" if scales else "biases"
+        part = (
+            "kernels"
+            if tensor.name in kernels
+            else "scales and zero points"
+            if scales
+            else "biases"
+        )
         parts[part] += tensor.coded_bytes + tensor.table_bytes
     parts["graph and small tensors"] = info.skeleton_bytes
     parts["header and index"] = info.header_bytes + info.index_bytes
@@ -224,7 +274,9 @@ def _parts(info: ContainerInfo, kernels: set[str]) -> dict[str, int]:
 
 
 def format_summary(summary: Summary) -> str:
-    """Returns the table of kernels, and under it the parts of the container and the sizes of the files."""
+    """Returns the table of kernels, and under it the parts of the container and the sizes of the
+    files.
+    """
     whole = summary.container_bytes
     table = format_table(summary.rows)
     if whole is None:
@@ -232,7 +284,10 @@ def format_summary(summary: Summary) -> str:
     sizes = {**summary.parts, "container (.tqw)": whole}
     lines = [["", "bytes", "of the container"]]
     lines += [[part, f"{size:,}", f"{size / whole:.1%}"] for part, size in sizes.items()]
-    for label, size in (("model (.tflite)", summary.tflite_bytes), ("in float32", summary.float_bytes)):
+    for label, size in (
+        ("model (.tflite)", summary.tflite_bytes),
+        ("in float32", summary.float_bytes),
+    ):
         lines.append([label, f"{size:,}", f"{(size or 0) / whole:.1f} times"])
     return f"{table}\n\n{_aligned(lines, '<>>')}"
 
@@ -280,6 +335,8 @@ def _short(name: str) -> str:
 def _aligned(lines: Sequence[Sequence[str]], sides: str) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)).rstrip()
+        "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)
+        ).rstrip()
         for line in lines
     )

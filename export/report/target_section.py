@@ -1,4 +1,6 @@
-"""The report's section on a target: what breaks its rules, and what Vela makes of the model for an NPU."""
+"""The report's section on a target: what breaks its rules, and what Vela makes of the model for an
+NPU.
+"""
 
 from html import escape
 from pathlib import Path
@@ -12,13 +14,15 @@ from ..targets.vela import NpuReport, compile_for_npu, missing_vela
 File = bytes | str | Path | None
 
 
-def target_section(target: str, model: Any = None, tflite: File = None, container: File = None) -> str:
+def target_section(
+    target: str, model: Any = None, tflite: File = None, container: File = None
+) -> str:
     """Returns the HTML on a model's way to a target.
 
     Args:
         target: a name of `tfqreg.export.targets.rules.target_names()`.
-        model, tflite, container: as `tfqreg.export.report.html.write_report`; a model that cannot be exported yet gets the
-            findings of `check` alone.
+        model, tflite, container: as `tfqreg.export.report.html.write_report`; a model that cannot
+            be exported yet gets the findings of `check` alone.
 
     Raises:
         ValueError: when there is no such target.
@@ -31,13 +35,17 @@ def target_section(target: str, model: Any = None, tflite: File = None, containe
     if file is not None and rules.vela:
         missing = missing_vela()
         facts |= {"Vela": missing} if missing else _facts(compile_for_npu(file, target))
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    rows = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()
+    )
     items = "".join(f"<li>{escape(str(finding))}</li>" for finding in findings)
     return f"<dl>{rows}</dl>{items and f'<ul>{items}</ul>'}"
 
 
 def _file(model: Any, tflite: File, container: File) -> bytes | None:
-    """Returns the `.tflite`, made from what is there; None for a model that has no integer form yet."""
+    """Returns the `.tflite`, made from what is there; None for a model that has no integer form
+    yet.
+    """
     if tflite is not None:
         return tflite if isinstance(tflite, bytes) else Path(tflite).read_bytes()
     if container is not None:
@@ -53,7 +61,8 @@ def _file(model: Any, tflite: File, container: File) -> bytes | None:
 
 def _facts(report: NpuReport) -> dict[str, str]:
     return {
-        "operators on the NPU": f"{report.npu_operators:,} of {report.operators:,} ({report.npu_share:.1%})",
+        "operators on the NPU": f"{report.npu_operators:,} of {report.operators:,} "
+        f"({report.npu_share:.1%})",
         "operators on the CPU": ", ".join(report.cpu_operators) or "none",
         "off-chip flash (bytes)": f"{report.off_chip_flash_bytes:,}",
         "SRAM (bytes)": f"{report.sram_bytes:,}",

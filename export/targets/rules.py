@@ -1,7 +1,7 @@
 """What a target accepts: rules kept as data in `targets/*.toml`, and their findings on a `.tflite`.
 
-A rule bounds one measure of the operators it names: `max`, `one_of` or, of a set, `within`. `unless` lists measures
-that lift it. Every file cites its evidence.
+A rule bounds one measure of the operators it names: `max`, `one_of` or, of a set, `within`.
+`unless` lists measures that lift it. Every file cites its evidence.
 """
 
 import tomllib
@@ -18,16 +18,26 @@ from ..finding import Finding
 from ..kernels.windows import stride_remainder
 
 _FOLDER = Path(__file__).parent
-_KEYS = {"description", "evidence", "severity", "consequence", "operators", "versions", "rules", "rules_of", "vela"}
+_KEYS = {
+    "description",
+    "evidence",
+    "severity",
+    "consequence",
+    "operators",
+    "versions",
+    "rules",
+    "rules_of",
+    "vela",
+}
 
 
 @dataclass(frozen=True)
 class Target:
     """One file of `targets/`.
 
-    `severity` of its findings is "error" where the model does not run or is wrong, "warning" where it only runs slower;
-    `consequence` says so in words. `versions` maps an operator to the highest version known. `vela` holds the options
-    of Arm's compiler.
+    `severity` of its findings is "error" where the model does not run or is wrong, "warning" where
+    it only runs slower; `consequence` says so in words. `versions` maps an operator to the highest
+    version known. `vela` holds the options of Arm's compiler.
     """
 
     name: str
@@ -75,7 +85,9 @@ def load_target(name: str) -> Target:
         'warning'
     """
     if name not in target_names():
-        raise ValueError(f"A target is one of {', '.join(target_names())}. Received: target={name!r}")
+        raise ValueError(
+            f"A target is one of {', '.join(target_names())}. Received: target={name!r}"
+        )
     table = _read(name)
     table["operators"] = frozenset(table.get("operators", ())) | set(table.get("versions", ()))
     return Target(name, **table)
@@ -84,10 +96,16 @@ def load_target(name: str) -> Target:
 def _read(name: str) -> dict[str, Any]:
     table = tomllib.loads((_FOLDER / f"{name}.toml").read_text("utf-8"))
     if unknown := set(table) - _KEYS:
-        raise ValueError(f"targets/{name}.toml: a key is one of {sorted(_KEYS)}. Received: {sorted(unknown)}")
+        raise ValueError(
+            f"targets/{name}.toml: a key is one of {sorted(_KEYS)}. Received: {sorted(unknown)}"
+        )
     if (base := table.pop("rules_of", None)) is None:
         return table
-    shared = {key: value for key, value in _read(base).items() if key in ("operators", "versions", "rules")}
+    shared = {
+        key: value
+        for key, value in _read(base).items()
+        if key in ("operators", "versions", "rules")
+    }
     return shared | table
 
 
@@ -105,7 +123,9 @@ def target_findings(tflite: bytes, target: Target) -> list[Finding]:
             continue
         if operator.version > target.versions.get(operator.kind, operator.version):
             findings.append(_too_new(operator, target))
-        findings += [_broken(operator, rule, target) for rule in target.rules if _breaks(operator, rule)]
+        findings += [
+            _broken(operator, rule, target) for rule in target.rules if _breaks(operator, rule)
+        ]
     return findings
 
 
@@ -113,10 +133,16 @@ def read_operators(tflite: bytes) -> list[Operator]:
     """Returns the operators of a model in execution order; raises ValueError for a damaged file."""
     try:
         model: Any = schema.ModelT.InitFromPackedBuf(tflite)
-    except Exception as error:  # FlatBuffers' Python reader checks nothing: damage ends in whatever it trips over.
-        raise ValueError(f"This .tflite file is damaged. Export it again. Received: {len(tflite)} bytes") from error
+    except (
+        Exception
+    ) as error:  # FlatBuffers' Python reader checks nothing: damage ends in whatever it trips over.
+        raise ValueError(
+            f"This .tflite file is damaged. Export it again. Received: {len(tflite)} bytes"
+        ) from error
     kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
-    codes = [(kinds[max(c.builtinCode, c.deprecatedBuiltinCode)], c.version) for c in model.operatorCodes]
+    codes = [
+        (kinds[max(c.builtinCode, c.deprecatedBuiltinCode)], c.version) for c in model.operatorCodes
+    ]
     operators = []
     for subgraph in model.subgraphs:
         for op in subgraph.operators:
@@ -134,7 +160,9 @@ def _unknown(operator: Operator, target: Target) -> Finding:
         operator.name,
         f"{target.name} has no {operator.kind}: {target.consequence}",
         operator.kind,
-        "Export with integer ends: float_io=False" if is_end else "Replace the layer by one the target has",
+        "Export with integer ends: float_io=False"
+        if is_end
+        else "Replace the layer by one the target has",
         target.severity,
     )
 
@@ -142,7 +170,8 @@ def _unknown(operator: Operator, target: Target) -> Finding:
 def _too_new(operator: Operator, target: Target) -> Finding:
     return Finding(
         operator.name,
-        f"{target.name} knows {operator.kind} up to version {target.versions[operator.kind]}: {target.consequence}",
+        f"{target.name} knows {operator.kind} up to version {target.versions[operator.kind]}: "
+        f"{target.consequence}",
         f"version {operator.version}",
         "Export with the default storage of weights, int8",
         target.severity,
@@ -157,10 +186,13 @@ def _broken(operator: Operator, rule: dict[str, Any], target: Target) -> Finding
         bound = f"within {', '.join(rule['within'])}"
     else:
         bound = "one of " * (len(rule["one_of"]) > 1) + ", ".join(map(str, rule["one_of"]))
-    lifted = " and ".join(f"{name.replace('_', ' ')} {value}" for name, value in rule.get("unless", {}).items())
+    lifted = " and ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in rule.get("unless", {}).items()
+    )
     return Finding(
         operator.name,
-        f"{target.name} takes {operator.kind} with {words} {bound}{lifted and f', or {lifted}'}: {target.consequence}",
+        f"{target.name} takes {operator.kind} with {words} {bound}{lifted and f', or {lifted}'}: "
+        f"{target.consequence}",
         f"{words} {_shown(MEASURES[measure](operator))}",
         rule["fix"],
         target.severity,
@@ -201,12 +233,17 @@ def _padding(operator: Operator) -> str:
     options, sizes = operator.options, operator.inputs[0].shape[1:3]
     strides, dilations = (options.strideH, options.strideW), _dilations(operator)
     axes = zip(sizes, _window(operator), strides, dilations, strict=True)
-    pads = any(stride_remainder(int(n), (k - 1) * dilation + 1, stride) < 0 for n, k, stride, dilation in axes)
+    pads = any(
+        stride_remainder(int(n), (k - 1) * dilation + 1, stride) < 0
+        for n, k, stride, dilation in axes
+    )
     return "SAME" if pads and options.padding == schema.Padding.SAME else "VALID"
 
 
 def _dilations(operator: Operator) -> tuple[int, int]:
-    return getattr(operator.options, "dilationHFactor", 1), getattr(operator.options, "dilationWFactor", 1)
+    return getattr(operator.options, "dilationHFactor", 1), getattr(
+        operator.options, "dilationWFactor", 1
+    )
 
 
 def _reduced(operator: Operator) -> list[int]:
@@ -221,12 +258,18 @@ def _weights_per_output(operator: Operator) -> int:
 
 def _types(operator: Operator) -> set[str]:
     """Returns the types of the activations, constants left out."""
-    activations = [tensor for tensor, data in zip(operator.inputs, operator.data, strict=True) if data is None]
+    activations = [
+        tensor for tensor, data in zip(operator.inputs, operator.data, strict=True) if data is None
+    ]
     return {_type_name(tensor) for tensor in (*activations, operator.output)}
 
 
 def _type_name(tensor: Any) -> str:
-    return next(name for name, value in vars(schema.TensorType).items() if value == tensor.type and name.isupper())
+    return next(
+        name
+        for name, value in vars(schema.TensorType).items()
+        if value == tensor.type and name.isupper()
+    )
 
 
 def _grids(operator: Operator) -> str:

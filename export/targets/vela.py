@@ -1,4 +1,6 @@
-"""What an Arm Ethos-U NPU makes of a `.tflite`, as Arm's compiler Vela computes it. Needs the extra `tfqreg[vela]`."""
+"""What an Arm Ethos-U NPU makes of a `.tflite`, as Arm's compiler Vela computes it. Needs the extra
+`tfqreg[vela]`.
+"""
 
 import csv
 import importlib.util
@@ -13,14 +15,18 @@ from .rules import load_target, read_operators
 
 _KIB = 1024
 _LONGEST_REASON = 2000
-_REFUSAL = re.compile(r"Warning \(supported operators\) operator: \w+, ofm: '(.*)'\nReason: ((?:.+\n?)+)")
+_REFUSAL = re.compile(
+    r"Warning \(supported operators\) operator: \w+, ofm: '(.*)'\nReason: ((?:.+\n?)+)"
+)
 
 
 @dataclass(frozen=True)
 class NpuReport:
-    """One compilation. Operators are those of the `.tflite`; `cpu_operators` maps "KIND tensor" to Vela's reason.
+    """One compilation. Operators are those of the `.tflite`; `cpu_operators` maps "KIND tensor" to
+    Vela's reason.
 
-    `off_chip_flash_bytes` holds the compressed weights and the commands; `cycles` is Vela's estimate for one sample.
+    `off_chip_flash_bytes` holds the compressed weights and the commands; `cycles` is Vela's
+    estimate for one sample.
     """
 
     target: str
@@ -45,7 +51,8 @@ class NpuReport:
     def __str__(self) -> str:
         return (
             f"{self.target}: {self.npu_operators} of {self.operators} operators on the NPU, "
-            f"{self.off_chip_flash_bytes:,} bytes of off-chip flash, {self.sram_bytes:,} bytes of SRAM, "
+            f"{self.off_chip_flash_bytes:,} bytes of off-chip flash, {self.sram_bytes:,} bytes of "
+            f"SRAM, "
             f"{self.cycles:,} cycles (Vela's estimate)"
         )
 
@@ -61,7 +68,8 @@ def compile_for_npu(tflite: bytes, target: str) -> NpuReport:
 
     Args:
         tflite: the model.
-        target: a name of `tfqreg.export.targets.rules.target_names()` that has a compiler, such as "ethos-u55-128".
+        target: a name of `tfqreg.export.targets.rules.target_names()` that has a compiler, such as
+            "ethos-u55-128".
 
     Raises:
         ValueError: for another target.
@@ -73,7 +81,9 @@ def compile_for_npu(tflite: bytes, target: str) -> NpuReport:
     """
     options = load_target(target).vela
     if not options:
-        raise ValueError(f"No NPU compiler knows this target. Give an Ethos-U. Received: target={target!r}")
+        raise ValueError(
+            f"No NPU compiler knows this target. Give an Ethos-U. Received: target={target!r}"
+        )
     if reason := missing_vela():
         raise RuntimeError(f"{target}: {reason}")
     operators = read_operators(tflite)
@@ -94,15 +104,29 @@ def compile_for_npu(tflite: bytes, target: str) -> NpuReport:
         sram_bytes=_bytes(figures["sram_memory_used"]),
         cycles=round(float(figures["cycles_total"])),
         macs=round(float(figures["nn_macs"])),
-        cpu_operators={f"{op.kind} {op.name}": reasons.get(op.name, "Vela gives no reason") for op in on_cpu},
+        cpu_operators={
+            f"{op.kind} {op.name}": reasons.get(op.name, "Vela gives no reason") for op in on_cpu
+        },
     )
 
 
 def _vela(source: Path, options: dict[str, str]) -> str:
-    """Runs Vela in a process of its own, which a model it cannot take may crash; returns what it prints."""
+    """Runs Vela in a process of its own, which a model it cannot take may crash; returns what it
+    prints.
+    """
     named = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    command = [sys.executable, "-m", "ethosu.vela", str(source), "--output-dir", str(source.parent), *named]
-    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=source.parent)
+    command = [
+        sys.executable,
+        "-m",
+        "ethosu.vela",
+        str(source),
+        "--output-dir",
+        str(source.parent),
+        *named,
+    ]
+    process = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=source.parent
+    )
     if process.returncode:
         said = process.stderr.strip().splitlines() or [f"it ended with code {process.returncode}"]
         raise RuntimeError(f"Vela failed on the model: {said[-1][-_LONGEST_REASON:]}")

@@ -1,1 +1,3 @@
-"""The simulator as a Keras model: the same integers, computed by TensorFlow at the float model's speed."""
+"""The simulator as a Keras model: the same integers, computed by TensorFlow at the float model's
+speed.
+"""

@@ -20,7 +20,12 @@ class IntegerGraph(keras.layers.Layer):
         self._graph, self._dequantized = graph, dequantized
         self._steps = []
         for op in graph.ops:
-            call = Call(op, tuple(graph.tensors[name] for name in op.inputs), graph.tensors[op.outputs[0]], "f32")
+            call = Call(
+                op,
+                tuple(graph.tensors[name] for name in op.inputs),
+                graph.tensors[op.outputs[0]],
+                "f32",
+            )
             sources = tuple(tensor.name for tensor in call.inputs if tensor.data is None)
             self._steps.append((sources, op.outputs[0], step(call)))
 

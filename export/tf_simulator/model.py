@@ -7,18 +7,22 @@ from ..lowering.lower import lower
 
 
 def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras.Model:
-    """Returns a Keras model that computes what LiteRT computes on the exported `.tflite`, in every element.
+    """Returns a Keras model that computes what LiteRT computes on the exported `.tflite`, in every
+    element.
 
-    It equals `simulate(graph, ..., mode="f32")` and takes whole batches, at about the speed of the float model:
-    `integer_model(q).evaluate(x, y)` is the accuracy on the phone. It has nothing to train.
+    It equals `simulate(graph, ..., mode="f32")` and takes whole batches, at about the speed of the
+    float model: `integer_model(q).evaluate(x, y)` is the accuracy on the phone. It has nothing to
+    train.
 
     Args:
-        model: a quantized model, trained or calibrated, or the integer graph of one. Inputs, which are rounded as the
-            operator QUANTIZE does, and outputs are those of the model, with the names and the nesting it has.
+        model: a quantized model, trained or calibrated, or the integer graph of one. Inputs, which
+            are rounded as the operator QUANTIZE does, and outputs are those of the model, with the
+            names and the nesting it has.
         dequantized: float32 outputs in their own units; True by default. False returns int8 codes.
 
     Raises:
-        TypeError, ValueError: as `tfqreg.export.lower`; ValueError for a Keras backend other than TensorFlow.
+        TypeError, ValueError: as `tfqreg.export.lower`; ValueError for a Keras backend other than
+            TensorFlow.
 
     Example:
         >>> import numpy as np
@@ -31,7 +35,8 @@ def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
-            "integer_model runs on TensorFlow. Set KERAS_BACKEND=tensorflow before Keras is imported. "
+            "integer_model runs on TensorFlow. Set KERAS_BACKEND=tensorflow before Keras is "
+            "imported. "
             f"Received: backend={keras.backend.backend()!r}"
         )
     from .layer import IntegerGraph
@@ -44,5 +49,8 @@ def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras
     # An output goes by the name of the layer it comes from: losses and metrics may be given by it.
     names = [tensor._keras_history.operation.name for tensor in keras.tree.flatten(model.outputs)]
     outputs = [keras.layers.Identity(name=name)(x) for name, x in zip(names, outputs, strict=True)]
-    packed = (keras.tree.pack_sequence_as(*pair) for pair in ((model.input, inputs), (model.output, outputs)))
+    packed = (
+        keras.tree.pack_sequence_as(*pair)
+        for pair in ((model.input, inputs), (model.output, outputs))
+    )
     return keras.Model(*packed, name=f"{model.name}_integer")

@@ -1,7 +1,9 @@
-"""Every operator of an integer graph as a TensorFlow function, equal to the numpy kernel in mode "f32".
+"""Every operator of an integer graph as a TensorFlow function, equal to the numpy kernel in mode
+"f32".
 
-The numpy kernels stay the one truth: what treats elements alone becomes a table of what they answer to every code,
-what moves elements is where they send the elements' positions, and what has no fast form here calls them.
+The numpy kernels stay the one truth: what treats elements alone becomes a table of what they answer
+to every code, what moves elements is where they send the elements' positions, and what has no fast
+form here calls them.
 """
 
 from collections.abc import Callable
@@ -42,7 +44,9 @@ def _numpy(call: Call) -> Step:
 
     def run(*values: Any) -> Any:
         stored = [codes(x, tensor) for x, tensor in zip(values, sources, strict=True)]
-        return tf.ensure_shape(tf.numpy_function(kernel, stored, tf.float32), (None, *call.output.shape[1:]))
+        return tf.ensure_shape(
+            tf.numpy_function(kernel, stored, tf.float32), (None, *call.output.shape[1:])
+        )
 
     return run
 
@@ -54,7 +58,9 @@ def _table(call: Call) -> Step | None:
 
 def _table_of_one(call: Call, sources: list[Any]) -> Step:
     """256 answers for each element of the constants, of which most have one, or one a channel."""
-    shape = np.broadcast_shapes(*(tensor.data.shape for tensor in call.inputs if tensor.data is not None))
+    shape = np.broadcast_shapes(
+        *(tensor.data.shape for tensor in call.inputs if tensor.data is not None)
+    )
     places = shape[next((axis for axis, n in enumerate(shape) if n > 1), len(shape)) :]
 
     def argument(data: np.ndarray | None) -> np.ndarray:
@@ -79,7 +85,9 @@ def _table_of_two(call: Call, sources: list[Any]) -> Step:
 
 
 def _moved(call: Call) -> Step:
-    """Where the kernel sends the positions of a sample's elements; whole rows of channels where it keeps those."""
+    """Where the kernel sends the positions of a sample's elements; whole rows of channels where it
+    keeps those.
+    """
     source, target = call.inputs[0].shape[1:], call.output.shape[1:]
     positions = np.arange(int(np.prod(source)), dtype=np.int32).reshape(1, *source)
     moved = KERNELS[call.op.kind](call, positions, *(tensor.data for tensor in call.inputs[1:]))
@@ -104,8 +112,12 @@ def _concatenation(call: Call) -> Step | None:
 _BUILDERS: dict[str, Callable[[Call], Step | None]] = {
     **dict.fromkeys(("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "PRELU"), _table),
     **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "LOGISTIC", "TANH", "HARD_SWISH"), _table),
-    **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "RESIZE_NEAREST_NEIGHBOR"), _moved),
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"), sums.product),
+    **dict.fromkeys(
+        ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "RESIZE_NEAREST_NEIGHBOR"), _moved
+    ),
+    **dict.fromkeys(
+        ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"), sums.product
+    ),
     "AVERAGE_POOL_2D": sums.average_pool_2d,
     "CONCATENATION": _concatenation,
     "DEQUANTIZE": lambda call: lambda x: dequantize(x, call.source()),

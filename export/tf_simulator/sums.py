@@ -1,7 +1,7 @@
 """The operators that sum, in TensorFlow: convolutions and dense layers, pools and MEAN.
 
-A float32 sum of integers is exact below 2^24 in whatever order it is taken, as long as the products themselves are
-summed: TensorFlow's convolutions on a CPU do that (no Winograd, no FFT).
+A float32 sum of integers is exact below 2^24 in whatever order it is taken, as long as the products
+themselves are summed: TensorFlow's convolutions on a CPU do that (no Winograd, no FFT).
 """
 
 from collections.abc import Callable
@@ -22,7 +22,9 @@ _LARGEST_ACCUMULATOR = 1 << 31
 
 
 def product(call: Call) -> Step | None:
-    """CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED or TRANSPOSE_CONV; None where only the numpy kernel fits."""
+    """CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED or TRANSPOSE_CONV; None where only the numpy
+    kernel fits.
+    """
     if call.op.kind == "TRANSPOSE_CONV":  # it takes its output's shape first
         call = replace(call, inputs=(call.inputs[2], call.inputs[1], *call.inputs[3:]))
     source, weights, bias = call.inputs[0], _data(call, 1), _data(call, 2)
@@ -34,7 +36,9 @@ def product(call: Call) -> Step | None:
     sums = np.abs(rows.astype(np.int64)).sum(1)
     largest = int(sums.max()) * _largest_value(zero_point(source))
     with_bias = largest + int(np.abs(bias.astype(np.int64)).max())
-    multiply = _multiplication(call, weights.astype(np.float32 if largest < _EXACT_IN_FLOAT32 else np.float64))
+    multiply = _multiplication(
+        call, weights.astype(np.float32 if largest < _EXACT_IN_FLOAT32 else np.float64)
+    )
     if multiply is None or with_bias >= _LARGEST_ACCUMULATOR:
         return None
     # XNNPACK rounds the accumulator to float32 once, which the sum in float64 does as well.
@@ -65,7 +69,8 @@ def _multiplication(call: Call, weights: np.ndarray) -> Step | None:
         matrix = constant(weights.T)
         shape = call.output.shape[1:]
         return lambda x: tf.reshape(
-            tf.matmul(tf.cast(tf.reshape(x, (-1, weights.shape[1])), matrix.dtype), matrix), (-1, *shape)
+            tf.matmul(tf.cast(tf.reshape(x, (-1, weights.shape[1])), matrix.dtype), matrix),
+            (-1, *shape),
         )
     if call.op.kind == "TRANSPOSE_CONV":
         return _transposed(call, weights)
@@ -73,17 +78,25 @@ def _multiplication(call: Call, weights: np.ndarray) -> Step | None:
     window = {"strides": (1, *stride, 1), "padding": call.attribute("padding")}
     if call.op.kind == "CONV_2D":
         kernel = constant(weights.transpose(1, 2, 3, 0))
-        return lambda x: tf.nn.conv2d(tf.cast(x, kernel.dtype), kernel, dilations=dilation, **window)
+        return lambda x: tf.nn.conv2d(
+            tf.cast(x, kernel.dtype), kernel, dilations=dilation, **window
+        )
     if stride[0] != stride[1] or (stride != (1, 1) and dilation != (1, 1)):
         return None  # TensorFlow has no such depthwise convolution
     channels = call.inputs[0].shape[-1]
     kernel = constant(weights.reshape(*weights.shape[1:3], channels, -1))
-    return lambda x: tf.nn.depthwise_conv2d(tf.cast(x, kernel.dtype), kernel, dilations=dilation, **window)
+    return lambda x: tf.nn.depthwise_conv2d(
+        tf.cast(x, kernel.dtype), kernel, dilations=dilation, **window
+    )
 
 
 def _transposed(call: Call, weights: np.ndarray) -> Step:
     kernel = constant(weights.transpose(1, 2, 0, 3))
-    stride, padding, shape = call.attribute("stride"), call.attribute("padding"), call.output.shape[1:]
+    stride, padding, shape = (
+        call.attribute("stride"),
+        call.attribute("padding"),
+        call.output.shape[1:],
+    )
     return lambda x: tf.nn.conv2d_transpose(
         tf.cast(x, kernel.dtype), kernel, (tf.shape(x)[0], *shape), (1, *stride, 1), padding
     )
@@ -99,11 +112,16 @@ def average_pool_2d(call: Call) -> Step:
     """The sum of each window, rounded to the integer it is; divided half away from zero, as C does."""
     window, stride, padding = (call.attribute(name) for name in ("filter", "stride", "padding"))
     # What padding adds is left out of both the average and the count.
-    count = windows(np.ones((1, *call.inputs[0].shape[1:3], 1), np.int32), window, stride, padding).sum((3, 4))
+    count = windows(
+        np.ones((1, *call.inputs[0].shape[1:3], 1), np.int32), window, stride, padding
+    ).sum((3, 4))
     zero = zero_point(call.inputs[0])
 
     def run(x: Any) -> Any:
-        total = tf.cast(tf.round(tf.nn.avg_pool2d(x, window, stride, padding) * count.astype(np.float32)), tf.int32)
+        total = tf.cast(
+            tf.round(tf.nn.avg_pool2d(x, window, stride, padding) * count.astype(np.float32)),
+            tf.int32,
+        )
         total += zero * count
         mean = tf.sign(total) * ((tf.abs(total) + count // 2) // count)
         return activated(call, tf.cast(mean - zero, tf.float32), xnnpack=False)
@@ -126,7 +144,9 @@ def mean(call: Call) -> Step | None:
     offset = np.float32(target.zero_point) - np.float32(source.zero_point) * number * scale
 
     def run(x: Any) -> Any:
-        total = tf.reduce_sum(x, over, keepdims=call.attribute("keep_dims")) + float(source.zero_point * count)
+        total = tf.reduce_sum(x, over, keepdims=call.attribute("keep_dims")) + float(
+            source.zero_point * count
+        )
         return activated(call, tf.round(total * scale + offset) - float(target.zero_point))
 
     return run

@@ -1,4 +1,6 @@
-"""How `integer_model` holds a tensor: `code - zero_point` in float32, exact, and padded right by zeros."""
+"""How `integer_model` holds a tensor: `code - zero_point` in float32, exact, and padded right by
+zeros.
+"""
 
 from typing import Any
 
@@ -39,7 +41,11 @@ def zero_point(tensor: Tensor) -> int:
 
 def activated(call: Call, x: Any, xnnpack: bool = True) -> Any:
     """Clips held values to what the fused activation leaves of int8; `xnnpack` as in `Call.clamp`."""
-    return clip(x, *activation_bounds(call.attribute("activation", "NONE"), call.target, xnnpack), call.target)
+    return clip(
+        x,
+        *activation_bounds(call.attribute("activation", "NONE"), call.target, xnnpack),
+        call.target,
+    )
 
 
 def clip(x: Any, low: int, high: int, grid: Quantization) -> Any:

@@ -12,7 +12,12 @@ from . import runtimes as runners
 from .runtimes import DEFAULT_RUNTIMES
 
 _CHUNK_ELEMENTS = 1 << 26
-_MODES = {"litert": "f32", "tensorflow": "f32-tf", "tflite-runtime-ref": "ref", "tflite-micro": "ref-micro"}
+_MODES = {
+    "litert": "f32",
+    "tensorflow": "f32-tf",
+    "tflite-runtime-ref": "ref",
+    "tflite-micro": "ref-micro",
+}
 
 
 @dataclass
@@ -54,7 +59,9 @@ class RuntimeReport:
 
 @dataclass
 class Report:
-    """Every runtime's report; why any was skipped, since it is not installed, and why any refused the model."""
+    """Every runtime's report; why any was skipped, since it is not installed, and why any refused
+    the model.
+    """
 
     samples: int
     runtimes: dict[str, RuntimeReport] = field(default_factory=dict)
@@ -91,8 +98,9 @@ def compare(
 ) -> Report:
     """Compares every tensor of a model, on each runtime, with the simulator.
 
-    Outputs come from the model itself, all other activations from its debug copy. Runtimes that are not
-    installed are skipped with the reason; one that refuses the model is left out, with what it says.
+    Outputs come from the model itself, all other activations from its debug copy. Runtimes that are
+    not installed are skipped with the reason; one that refuses the model is left out, with what it
+    says.
 
     Args:
         graph: the integer graph the model was written from.
@@ -102,8 +110,8 @@ def compare(
         progress: called with the number of samples compared since the last call. Default none.
 
     Raises:
-        ValueError: when samples do not fit the graph, the model's tensors are not the graph's, or no runtime
-            has a given name.
+        ValueError: when samples do not fit the graph, the model's tensors are not the graph's, or
+            no runtime has a given name.
     """
     arrays = named_inputs(graph, inputs)
     report = Report(len(next(iter(arrays.values()))))
@@ -128,11 +136,18 @@ def compare(
     return report
 
 
-def _count(part: RuntimeReport, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+def _count(
+    part: RuntimeReport, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+) -> None:
     for name, array in expected.items():
-        if name not in found or found[name].shape != array.shape or found[name].dtype != array.dtype:
+        if (
+            name not in found
+            or found[name].shape != array.shape
+            or found[name].dtype != array.dtype
+        ):
             raise ValueError(
-                f"{name}: the model must be the one written from this graph, whose tensor is {array.dtype} "
+                f"{name}: the model must be the one written from this graph, whose tensor is "
+                f"{array.dtype} "
                 f"{array.shape}. Received: {_describe(found.get(name))}"
             )
         part.tensors.setdefault(name, Difference()).add(found[name], array)

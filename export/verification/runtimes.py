@@ -1,8 +1,9 @@
 """Runs a `.tflite` on the runtimes that are installed, and returns the outputs by tensor name.
 
 tflite-runtime gets a process of its own: once TensorFlow is loaded, its interpreter dies with
-`ValueError: vector::reserve`. So does TensorFlow Lite for Microcontrollers, which tells why it refuses a model on
-stderr alone. This file is that process's script, so it imports nothing of the package.
+`ValueError: vector::reserve`. So does TensorFlow Lite for Microcontrollers, which tells why it
+refuses a model on stderr alone. This file is that process's script, so it imports nothing of the
+package.
 """
 
 import importlib.util
@@ -59,8 +60,8 @@ def run(
     Args:
         tflite: the model.
         inputs: tensor name -> array (samples, ...).
-        runtime: one of `RUNTIMES` or `NOT_SIMULATED`; "-ref" stands for BUILTIN_REF, the others use their default
-            delegates.
+        runtime: one of `RUNTIMES` or `NOT_SIMULATED`; "-ref" stands for BUILTIN_REF, the others use
+            their default delegates.
         batch: samples per invocation; tflite-micro takes one at a time.
 
     Raises:
@@ -96,7 +97,9 @@ def _interpreter(tflite: bytes, runtime: str) -> Any:
         return interpreter(model_content=tflite, experimental_op_resolver_type=kind)
 
 
-def _invoke(interpreter: Any, inputs: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
+def _invoke(
+    interpreter: Any, inputs: Mapping[str, np.ndarray], batch: int
+) -> dict[str, np.ndarray]:
     details = interpreter.get_input_details()
     slots = {detail["name"]: detail["index"] for detail in details}
     outputs = {detail["name"]: detail["index"] for detail in interpreter.get_output_details()}
@@ -124,18 +127,25 @@ def _invoke_micro(tflite: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, 
     interpreter = _micro_interpreter(tflite)
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     subgraph: Any = model.subgraphs[0]  # type: ignore[index]
-    ends = [[subgraph.tensors[i].name.decode() for i in found] for found in (subgraph.inputs, subgraph.outputs)]
+    ends = [
+        [subgraph.tensors[i].name.decode() for i in found]
+        for found in (subgraph.inputs, subgraph.outputs)
+    ]
     parts = []
     for sample in range(len(next(iter(inputs.values())))):
         for slot, name in enumerate(ends[0]):
             interpreter.set_input(np.ascontiguousarray(inputs[name][sample : sample + 1]), slot)
         interpreter.invoke()
         parts.append([interpreter.get_output(slot) for slot in range(len(ends[1]))])
-    return {name: np.concatenate([part[slot] for part in parts]) for slot, name in enumerate(ends[1])}
+    return {
+        name: np.concatenate([part[slot] for part in parts]) for slot, name in enumerate(ends[1])
+    }
 
 
 def _micro_interpreter(tflite: bytes) -> Any:
-    """Returns an interpreter in the smallest arena of 1 MiB times a power of 4 that the model fits in."""
+    """Returns an interpreter in the smallest arena of 1 MiB times a power of 4 that the model fits
+    in.
+    """
     from tflite_micro.python.tflite_micro import runtime
 
     arena_bytes = _FIRST_ARENA_BYTES
@@ -164,16 +174,32 @@ def _stderr_to(descriptor: int) -> Iterator[None]:
         os.close(kept)
 
 
-def _run_apart(tflite: bytes, inputs: Mapping[str, np.ndarray], runtime: str, batch: int) -> dict[str, np.ndarray]:
+def _run_apart(
+    tflite: bytes, inputs: Mapping[str, np.ndarray], runtime: str, batch: int
+) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
-        model, given, results = (Path(folder, name) for name in ("model.tflite", "inputs.npz", "results.npz"))
+        model, given, results = (
+            Path(folder, name) for name in ("model.tflite", "inputs.npz", "results.npz")
+        )
         model.write_bytes(tflite)
         _save(given, inputs)
         # -P keeps this folder's modules from hiding the standard library's.
-        command = [sys.executable, "-P", __file__, runtime, str(batch), str(model), str(given), str(results)]
+        command = [
+            sys.executable,
+            "-P",
+            __file__,
+            runtime,
+            str(batch),
+            str(model),
+            str(given),
+            str(results),
+        ]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         if process.returncode:
-            said = process.stderr.strip()[-2000:] or f"its process ended with code {process.returncode}"
+            said = (
+                process.stderr.strip()[-2000:]
+                or f"its process ended with code {process.returncode}"
+            )
             raise RuntimeError(f"{runtime} failed on the model: {said}")
         return _load(results)
 
@@ -192,7 +218,11 @@ def _main(runtime: str, batch: str, model: str, given: str, results: str) -> Non
     tflite, inputs = Path(model).read_bytes(), _load(given)
     try:
         micro = runtime == MICRO
-        arrays = _invoke_micro(tflite, inputs) if micro else _invoke(_interpreter(tflite, runtime), inputs, int(batch))
+        arrays = (
+            _invoke_micro(tflite, inputs)
+            if micro
+            else _invoke(_interpreter(tflite, runtime), inputs, int(batch))
+        )
     except (RuntimeError, ValueError, struct.error) as error:
         sys.exit(f"{error}")
     _save(results, arrays)

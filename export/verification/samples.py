@@ -11,7 +11,8 @@ Samples = np.ndarray | Sequence[np.ndarray] | dict[str, np.ndarray]
 
 
 def graph_inputs(graph: Graph, samples: Samples) -> Arrays:
-    """Returns a graph's inputs for samples in the model's own units, rounded to the input's grid where that is int8.
+    """Returns a graph's inputs for samples in the model's own units, rounded to the input's grid
+    where that is int8.
 
     Raises:
         ValueError: for samples of a wrong number, shape or dtype.
@@ -19,7 +20,9 @@ def graph_inputs(graph: Graph, samples: Samples) -> Arrays:
     arrays = [samples] if isinstance(samples, np.ndarray) else samples
     if not isinstance(arrays, dict):
         if len(arrays) != len(graph.inputs):
-            raise ValueError(f"Give one array for each input {graph.inputs}. Received: {len(arrays)} arrays")
+            raise ValueError(
+                f"Give one array for each input {graph.inputs}. Received: {len(arrays)} arrays"
+            )
         arrays = dict(zip(graph.inputs, arrays, strict=True))
     return {name: _on_grid(graph, name, array) for name, array in arrays.items()}
 
@@ -30,11 +33,15 @@ def _on_grid(graph: Graph, name: str, array: np.ndarray) -> np.ndarray:
         raise ValueError(f"{name}: the model has no such input. Its inputs: {graph.inputs}")
     if array.shape[1:] != tensor.shape[1:] or array.dtype.kind not in "fiu":
         raise ValueError(
-            f"{name}: samples must be numbers of shape (batch, {', '.join(map(str, tensor.shape[1:]))}). "
+            f"{name}: samples must be numbers of shape (batch, "
+            f"{', '.join(map(str, tensor.shape[1:]))}). "
             f"Received: {array.dtype} of shape {array.shape}"
         )
     if not np.isfinite(array).all():
-        raise ValueError(f"{name}: samples hold NaN or infinity. Received: {int((~np.isfinite(array)).sum())} of them")
+        raise ValueError(
+            f"{name}: samples hold NaN or infinity. Received: {int((~np.isfinite(array)).sum())} "
+            f"of them"
+        )
     if tensor.quantization is None:
         return array.astype(np.float32)
     grid = tensor.quantization

@@ -1,4 +1,6 @@
-"""`verify`: whether a `.tflite` equals the simulator of its model, on every runtime that is installed."""
+"""`verify`: whether a `.tflite` equals the simulator of its model, on every runtime that is
+installed.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,16 +31,19 @@ def verify(
     runtimes: Sequence[str] = DEFAULT_RUNTIMES,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Compares every tensor of a `.tflite` on the runtimes that are here with the simulator of its model.
+    """Compares every tensor of a `.tflite` on the runtimes that are here with the simulator of its
+    model.
 
-    A file with int4 weights runs on the reference kernels of LiteRT and TensorFlow instead of their default ones,
-    which the report tells.
+    A file with int4 weights runs on the reference kernels of LiteRT and TensorFlow instead of their
+    default ones, which the report tells.
 
     Args:
         model: the quantized model the file was exported from.
         path: the `.tflite`.
-        samples: what the Keras model takes: one array (batch, ...), or one an input, by position or name.
-        runtimes: names of `tfqreg.export.verification.runtimes.RUNTIMES`; LiteRT, TensorFlow and tflite-runtime by default.
+        samples: what the Keras model takes: one array (batch, ...), or one an input, by position or
+            name.
+        runtimes: names of `tfqreg.export.verification.runtimes.RUNTIMES`; LiteRT, TensorFlow and
+            tflite-runtime by default.
         progress: called with the number of samples compared since the last call. Default none.
 
     Raises:
@@ -49,14 +54,17 @@ def verify(
     graph = _lowered_like(model, any(dtype == "float32" for _, dtype in found[0]), tflite)
     if found != _ends(graph):
         raise ValueError(
-            f"{path}: this file is another model's. Its inputs and outputs must be {_ends(graph)}. Received: {found}"
+            f"{path}: this file is another model's. Its inputs and outputs must be "
+            f"{_ends(graph)}. Received: {found}"
         )
     inexact = _EXACT_WITH_INT4 if holds_int4(graph) else {}
     compared = dict.fromkeys(inexact.get(name, name) for name in runtimes)
     report = compare(graph, tflite, graph_inputs(graph, samples), list(compared), progress)
     for name in runtimes:
         if name in inexact:
-            report.skipped[name] = f"its kernels for int4 weights are not exact; see {inexact[name]}"
+            report.skipped[name] = (
+                f"its kernels for int4 weights are not exact; see {inexact[name]}"
+            )
     return report
 
 
@@ -69,8 +77,12 @@ def _lowered_like(model: keras.Model, float_io: bool, tflite: bytes) -> Graph:
 
 
 def _has_bfloat16_scales(tflite: bytes) -> bool:
-    kernels = [constant for constant in locate(tflite)[0] if constant.name.endswith("/kernel scale")]
-    scales = [np.frombuffer(tflite, np.uint32, constant.size // 4, constant.start) for constant in kernels]
+    kernels = [
+        constant for constant in locate(tflite)[0] if constant.name.endswith("/kernel scale")
+    ]
+    scales = [
+        np.frombuffer(tflite, np.uint32, constant.size // 4, constant.start) for constant in kernels
+    ]
     return not any((part & 0xFFFF).any() for part in scales)
 
 
@@ -85,4 +97,7 @@ def _form_of(graph: Graph, tflite: bytes) -> Graph:
 
 
 def _ends(graph: Graph) -> list[list[tuple[str, str]]]:
-    return [[(name, graph.tensors[name].dtype) for name in names] for names in (graph.inputs, graph.outputs)]
+    return [
+        [(name, graph.tensors[name].dtype) for name in names]
+        for names in (graph.inputs, graph.outputs)
+    ]

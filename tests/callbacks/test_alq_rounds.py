@@ -29,7 +29,15 @@ def compiled(rate: float = 0.01, bases: int = 4, **options) -> keras.Model:
 def fit(model: keras.Model, callback: tq.ALQRounds, epochs: int = 10, *others):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.fit(X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback, *others])
+        model.fit(
+            X,
+            Y,
+            batch_size=8,
+            epochs=epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[callback, *others],
+        )
 
 
 class Log(keras.callbacks.Callback):
@@ -46,23 +54,38 @@ class Log(keras.callbacks.Callback):
 
 def test_phases_follow_each_other_without_gaps():
     found = phases(997, 4, (2, 1, 1), (0.7, 0.8, 0.9), 0.05)
-    assert [p.name for p in found] == ["basis", "coordinate", "prune"] * 4 + ["ste", "coordinate", "integer"]
+    assert [p.name for p in found] == ["basis", "coordinate", "prune"] * 4 + [
+        "ste",
+        "coordinate",
+        "integer",
+    ]
     assert found[0].start == 0 and found[-1].stop == 997
     assert all(a.stop == b.start for a, b in pairwise(found))
     assert [round(p.stop / 997, 2) for p in found[-4:]] == [0.7, 0.8, 0.9, 1.0]
     for first in (found[0], found[3], found[12]):
         assert first.factor(first.start) == 1.0
-    assert found[1].last_factor == pytest.approx(0.05) and found[2].factor(found[2].start + 3) == pytest.approx(0.05)
+    assert found[1].last_factor == pytest.approx(0.05) and found[2].factor(
+        found[2].start + 3
+    ) == pytest.approx(0.05)
     assert found[-1].factor(997) == pytest.approx(0.05)
 
 
 def test_modes_rates_and_bits_over_a_training():
     model, log = compiled(), Log()
-    fit(model, tq.ALQRounds(bits=1.0, rounds=2, split=(1, 1, 2), rounds_until=0.8, ste_until=0.9), 10, log)
+    fit(
+        model,
+        tq.ALQRounds(bits=1.0, rounds=2, split=(1, 1, 2), rounds_until=0.8, ste_until=0.9),
+        10,
+        log,
+    )
     prune = [Mode.BASIS] * 8 + [Mode.COORDINATE] * 8 + [Mode.PRUNE] * 16
     assert log.mode == prune * 2 + [Mode.STE] * 8 + [Mode.COORDINATE] * 8
-    assert log.rate[0] == log.rate[32] == pytest.approx(0.01) and log.rate[16] == pytest.approx(0.01 * 0.05)
-    assert (np.diff(log.bits) <= 0).all() and log.bits[15] == log.bits[0] == pytest.approx(4.0, abs=0.5)
+    assert log.rate[0] == log.rate[32] == pytest.approx(0.01) and log.rate[16] == pytest.approx(
+        0.01 * 0.05
+    )
+    assert (np.diff(log.bits) <= 0).all() and log.bits[15] == log.bits[0] == pytest.approx(
+        4.0, abs=0.5
+    )
     # The same share at every pruning step, to a base of the larger kind: 16 of 112 weights.
     start, step = log.bits[0], (1.0 / log.bits[0]) ** (1 / 32)
     for number in range(16):
@@ -74,27 +97,44 @@ def test_invariant_8_a_pruning_phase_leaves_the_share_that_its_steps_multiply_to
     model, log = compiled(bases=6), Log()
     fit(
         model,
-        tq.ALQRounds(bits=1.5, rounds=1, split=(1, 0, 3), rounds_until=1.0, ste_until=1.0, coordinate_until=1.0),
+        tq.ALQRounds(
+            bits=1.5,
+            rounds=1,
+            split=(1, 0, 3),
+            rounds_until=1.0,
+            ste_until=1.0,
+            coordinate_until=1.0,
+        ),
         4,
         log,
     )
     pruned = [bits for bits, mode in zip(log.bits, log.mode, strict=True) if mode == Mode.PRUNE]
     steps, start = len(pruned), log.bits[0]
     ratio = steps * (1 - (1.5 / start) ** (1 / steps))  # p_r, of which p_r / T goes at each step
-    assert steps == 24 and pruned[-1] == pytest.approx(start * (1 - ratio / steps) ** steps, abs=16 / 112)
+    assert steps == 24 and pruned[-1] == pytest.approx(
+        start * (1 - ratio / steps) ** steps, abs=16 / 112
+    )
 
 
 def test_weights_end_on_the_grid_and_only_at_the_end():
-    model, callback = compiled(), tq.ALQRounds(bits=1.0, rounds=1, ste_until=0.75, coordinate_until=0.75)
+    model, callback = (
+        compiled(),
+        tq.ALQRounds(bits=1.0, rounds=1, ste_until=0.75, coordinate_until=0.75),
+    )
     seen = []
 
     class Grid(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            seen.append(all(kernel.quantizer.on_grid(kernel.state) for kernel, _ in kernels(self.model)))
+            seen.append(
+                all(kernel.quantizer.on_grid(kernel.state) for kernel, _ in kernels(self.model))
+            )
 
     fit(model, callback, 4, Grid())
     assert seen == [False, False, False, True]
-    largest = {name: np.abs(kernel.quantized(w)).max() for name, (kernel, w) in multibit_kernels(model).items()}
+    largest = {
+        name: np.abs(kernel.quantized(w)).max()
+        for name, (kernel, w) in multibit_kernels(model).items()
+    }
     assert callback.deviation.keys() == largest.keys()
     assert all(0.0 <= callback.deviation[name] < 0.1 * largest[name] for name in largest)
     late = compiled()
@@ -109,7 +149,9 @@ def test_pruning_to_a_size():
     def size(model):
         codes = [kernel.encode(w)[0] for kernel, w in kernels(model)]
         assert all(kernel.quantizer.on_grid(kernel.state) for kernel, _ in kernels(model))
-        return 30 + sum(np.count_nonzero(np.abs(c)) for c in codes)  # a part that no pruning takes away
+        return 30 + sum(
+            np.count_nonzero(np.abs(c)) for c in codes
+        )  # a part that no pruning takes away
 
     model = compiled()
     with projected(model):
@@ -125,9 +167,16 @@ def test_pruning_to_a_size():
 def test_the_floor_holds_and_says_so():
     model = compiled()
     callback = tq.ALQRounds(bits=0.01, rounds=1, floor=0.5)
-    with pytest.warns(UserWarning, match=r"pruning ends at 0\.571 bits a weight instead of 0\.010: the floor of 0\.5"):
+    with pytest.warns(
+        UserWarning,
+        match=r"pruning ends at 0\.571 bits a weight instead of 0\.010: the floor of 0\.5",
+    ):
         model.fit(X, Y, batch_size=8, epochs=3, verbose=0, callbacks=[callback])
-    assert tq.average_bits(model) == {"body/kernel": 0.5, "head/kernel": 1.0, "total": pytest.approx(64 / 112)}
+    assert tq.average_bits(model) == {
+        "body/kernel": 0.5,
+        "head/kernel": 1.0,
+        "total": pytest.approx(64 / 112),
+    }
 
 
 def norm_net() -> keras.Model:
@@ -147,13 +196,28 @@ def test_batch_norm_stands_still_while_bases_are_pruned():
     class Means(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             seen.append(
-                (int(self.model.optimizer.mode), np.asarray(norm.moving_mean).copy(), np.asarray(norm.gamma).copy())
+                (
+                    int(self.model.optimizer.mode),
+                    np.asarray(norm.moving_mean).copy(),
+                    np.asarray(norm.gamma).copy(),
+                )
             )
 
     x = np.random.default_rng(0).normal(1.0, 1.0, (32, 6, 6, 2)).astype("float32")
-    callback = tq.ALQRounds(bits=1.0, rounds=2, split=(1, 0, 1), rounds_until=0.8, ste_until=0.8, coordinate_until=1.0)
-    model.fit(x, x[:, 0, 0, :1].repeat(3, 1), batch_size=8, epochs=5, verbose=0, callbacks=[callback, Means()])
-    assert [mode for mode, _, _ in seen] == ([Mode.BASIS] * 4 + [Mode.PRUNE] * 4) * 2 + [Mode.COORDINATE] * 4
+    callback = tq.ALQRounds(
+        bits=1.0, rounds=2, split=(1, 0, 1), rounds_until=0.8, ste_until=0.8, coordinate_until=1.0
+    )
+    model.fit(
+        x,
+        x[:, 0, 0, :1].repeat(3, 1),
+        batch_size=8,
+        epochs=5,
+        verbose=0,
+        callbacks=[callback, Means()],
+    )
+    assert [mode for mode, _, _ in seen] == ([Mode.BASIS] * 4 + [Mode.PRUNE] * 4) * 2 + [
+        Mode.COORDINATE
+    ] * 4
     for (_, before, gamma), (mode, after, learned) in pairwise(seen):
         assert (before == after).all() == (mode == Mode.PRUNE)
         assert (gamma != learned).any()
@@ -171,7 +235,9 @@ def test_a_trained_network_ships_with_its_integers(tmp_path):
     x = np.random.default_rng(0).normal(size=(64, 12, 12, 2)).astype("float32")
     y = x[:, :4, :4].mean((1, 2)).argmax(-1)
     model.compile(tq.ALQ(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(x, y, batch_size=16, epochs=8, verbose=0, callbacks=[tq.ALQRounds(bits=1.0, rounds=1)])
+    model.fit(
+        x, y, batch_size=16, epochs=8, verbose=0, callbacks=[tq.ALQRounds(bits=1.0, rounds=1)]
+    )
     assert tq.average_bits(model)["total"] == pytest.approx(1.0, abs=0.05)
     export_tflite(model, tmp_path / "m.tflite", container=tmp_path / "m.tqw")
     report = verify(model, tmp_path / "m.tflite", x[:32], ["litert"])
@@ -203,7 +269,9 @@ def test_bad_arguments(arguments, match):
 def test_parts_that_do_not_belong_together_are_refused_before_the_first_step():
     model = compiled()
     model.compile("adam", "mse")
-    with pytest.raises(ValueError, match=r"only ALQ trains the multi-bit weights of body/kernel, head/kernel.*Adam"):
+    with pytest.raises(
+        ValueError, match=r"only ALQ trains the multi-bit weights of body/kernel, head/kernel.*Adam"
+    ):
         fit(model, tq.ALQRounds(bits=1.0))
     model.compile(tq.ALQ(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)), "mse")
     with pytest.raises(ValueError, match=r"cannot be a schedule"):

@@ -12,7 +12,9 @@ DENSE = "ignore:.*(none of its weights is pruned|surviving weights):UserWarning"
 
 
 class Watch(keras.callbacks.Callback):
-    """Notes, for each batch, the share of surviving weights on the grid and whether it was fitted anew."""
+    """Notes, for each batch, the share of surviving weights on the grid and whether it was fitted
+    anew.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,12 +75,16 @@ def test_fits_come_at_growing_intervals():
     callback.set_model(tq.quantize(dense_net(), [tq.Rule(".*", tq.Focused())]))
     callback.set_params({"steps": 10, "epochs": 20})
     callback.on_train_begin()
-    assert callback.fits == dict.fromkeys((0, 10, 30, 70), 0.5) | dict.fromkeys((100, 110, 130, 170), 1.0)
+    assert callback.fits == dict.fromkeys((0, 10, 30, 70), 0.5) | dict.fromkeys(
+        (100, 110, 130, 170), 1.0
+    )
 
 
 @pytest.mark.filterwarnings(DENSE)
 def test_it_belongs_to_the_quantizers_that_want_it():
-    assert [type(c) for c in tq.callbacks_for(tq.quantize(dense_net(), [tq.Rule(".*", tq.Focused())]))] == [
+    assert [
+        type(c) for c in tq.callbacks_for(tq.quantize(dense_net(), [tq.Rule(".*", tq.Focused())]))
+    ] == [
         tq.Stages,
         Incremental,
     ]

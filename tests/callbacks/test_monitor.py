@@ -12,7 +12,9 @@ from tests.tiny_nets import dense_net, kernels, larger_half, regression
 
 
 def test_figures_by_hand():
-    q = tq.quantize(dense_net(), [tq.Rule(".*", tq.Uniform(4), tq.MSQE(coefficient=2.0), tq.PartialL2(0.5))])
+    q = tq.quantize(
+        dense_net(), [tq.Rule(".*", tq.Uniform(4), tq.MSQE(coefficient=2.0), tq.PartialL2(0.5))]
+    )
     (body, w), _ = kernels(q)
     body.freeze(w, larger_half(w))
     rows = tq.kernel_figures(q)
@@ -42,12 +44,17 @@ def test_multi_bit_weights_tell_their_average_bits_before_and_after_the_projecti
     q = tq.quantize(dense_net(), [tq.Rule("body", tq.MultiBit(bases=3)), tq.Rule(".*")])
     for _ in range(2):
         rows = tq.kernel_figures(q)
-        assert rows["body/kernel"]["average_bits"] == 3.0 and "average_bits" not in rows["head/kernel"]
+        assert (
+            rows["body/kernel"]["average_bits"] == 3.0 and "average_bits" not in rows["head/kernel"]
+        )
         tq.project(q)
 
 
 def test_two_kernels_of_one_name_in_nested_models():
-    inner = [keras.Sequential([keras.Input((4,)), layers.Dense(4, name="fc")], name=name) for name in "ab"]
+    inner = [
+        keras.Sequential([keras.Input((4,)), layers.Dense(4, name="fc")], name=name)
+        for name in "ab"
+    ]
     inputs = keras.Input((4,))
     rows = tq.kernel_figures(tq.quantize(keras.Model(inputs, inner[1](inner[0](inputs)))))
     assert list(rows) == ["fc/kernel", "fc/kernel:1"]
@@ -64,7 +71,9 @@ def test_one_row_an_epoch():
 
 def test_tensorboard_is_named_where_it_is_missing(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
-    with pytest.raises(ImportError, match=r"Monitor\(log_dir=...\) needs TensorBoard: pip install tensorboard"):
+    with pytest.raises(
+        ImportError, match=r"Monitor\(log_dir=...\) needs TensorBoard: pip install tensorboard"
+    ):
         tq.Monitor(log_dir=str(tmp_path))
 
 

@@ -1,4 +1,6 @@
-"""The container's bytes meet their target; the estimate follows the encoder; targets out of reach are named."""
+"""The container's bytes meet their target; the estimate follows the encoder; targets out of reach
+are named.
+"""
 
 import keras
 import numpy as np
@@ -22,7 +24,9 @@ def conv_net(width: int = 8, norm: bool = False, seed: int = 0) -> keras.Model:
         x = layers.Conv2D(width << index, 3, use_bias=not norm, name=f"conv{index}")(x)
         x = layers.BatchNormalization(name=f"norm{index}")(x) if norm else x
         x = layers.ReLU(name=f"relu{index}")(x)
-    x = layers.Dense(width, activation="relu", name="dense")(layers.Flatten(name="flatten")(layers.MaxPooling2D()(x)))
+    x = layers.Dense(width, activation="relu", name="dense")(
+        layers.Flatten(name="flatten")(layers.MaxPooling2D()(x))
+    )
     return keras.Model(inputs, layers.Dense(2, name="head")(x))
 
 
@@ -48,7 +52,9 @@ def test_the_container_meets_the_target():
     target = 1900
     q = wrapped(conv_net(), tq.PartialL2(0.8))
     budget = tq.SizeBudget(target, container_size, looks=2)
-    history = q.fit(IMAGES, LABELS, epochs=6, batch_size=16, verbose=0, callbacks=[budget, *tq.callbacks_for(q)])
+    history = q.fit(
+        IMAGES, LABELS, epochs=6, batch_size=16, verbose=0, callbacks=[budget, *tq.callbacks_for(q)]
+    )
     assert 0.93 * target < container_size(q) <= target
     assert history.history["container_bytes"][-1] == pytest.approx(container_size(q), rel=0.05)
 
@@ -72,10 +78,18 @@ def test_looking_changes_nothing():
 
 def test_a_target_under_the_skeleton_is_named_within_the_first_steps():
     q = wrapped(conv_net(), tq.RateDistortion(0.9))
-    seen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+    seen = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: steps.append(batch)
+    )
     steps: list[int] = []
     with pytest.raises(ValueError, match=r"bytes without its weights.*Received: target_bytes=500"):
-        q.fit(IMAGES, LABELS, epochs=6, verbose=0, callbacks=[tq.SizeBudget(500, container_size), seen])
+        q.fit(
+            IMAGES,
+            LABELS,
+            epochs=6,
+            verbose=0,
+            callbacks=[tq.SizeBudget(500, container_size), seen],
+        )
     assert len(steps) <= 4
 
 
@@ -83,7 +97,12 @@ def test_a_model_that_prunes_nothing_is_named():
     q = tq.quantize(dense_net(), [tq.Rule(".*", tq.Uniform(4))])
     q.compile("sgd", "mse")
     with pytest.raises(ValueError, match="prunes nothing"):
-        q.fit(np.ones((4, 6)), np.ones((4, 1)), verbose=0, callbacks=[tq.SizeBudget(500, container_size)])
+        q.fit(
+            np.ones((4, 6)),
+            np.ones((4, 1)),
+            verbose=0,
+            callbacks=[tq.SizeBudget(500, container_size)],
+        )
     with pytest.raises(ValueError, match=r"must be positive\. Received: target_bytes=0"):
         tq.SizeBudget(0, container_size)
 

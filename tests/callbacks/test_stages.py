@@ -16,7 +16,9 @@ def pruned_net(sparsity: float = 0.5, alpha: float = 0.01, **arguments) -> keras
     return tq.quantize(dense_net(), [rule], activations=None)
 
 
-def walk(model: keras.Model, callback: tq.Stages, steps: int, epochs: int, stride: int = 1) -> Iterator[int]:
+def walk(
+    model: keras.Model, callback: tq.Stages, steps: int, epochs: int, stride: int = 1
+) -> Iterator[int]:
     """Drives the callback as `fit` does, training left out; yields after the begin of every batch."""
     model.compile(keras.optimizers.SGD(0.0), "mse")
     callback.set_model(model)
@@ -164,12 +166,17 @@ def test_total_steps_is_taken_as_it_is():
     seen = {step: stage(q) for step in walk(q, tq.Stages(total_steps=100), steps=5, epochs=10)}
     assert [*seen.values()] == [Stage.PRUNE] * 45 + [Stage.QUANTIZE] * 5
     q = pruned_net()
-    assert {stage(q) for _ in walk(q, tq.Stages(total_steps=100), steps=5, epochs=1)} == {Stage.PRUNE}
+    assert {stage(q) for _ in walk(q, tq.Stages(total_steps=100), steps=5, epochs=1)} == {
+        Stage.PRUNE
+    }
 
 
 def test_unknown_number_of_steps():
     q = pruned_net()
-    with pytest.raises(ValueError, match=r"Stages: the length of the training is unknown.* Pass Stages\(total_steps"):
+    with pytest.raises(
+        ValueError,
+        match=r"Stages: the length of the training is unknown.* Pass Stages\(total_steps",
+    ):
         next(walk(q, tq.Stages(), steps=None, epochs=3))
     q.compile("sgd", "mse")
     x, y = regression()
@@ -178,11 +185,20 @@ def test_unknown_number_of_steps():
         while True:
             yield x[:8], y[:8]
 
-    q.fit(batches(), steps_per_epoch=2, epochs=2, shuffle=False, callbacks=tq.callbacks_for(q), verbose=0)
+    q.fit(
+        batches(),
+        steps_per_epoch=2,
+        epochs=2,
+        shuffle=False,
+        callbacks=tq.callbacks_for(q),
+        verbose=0,
+    )
     assert stage(q) == Stage.SETTLE
 
 
-@pytest.mark.parametrize("shares", [(0.3, 0.4, 0.8), (0.9, 0.1, 0.8), (0.5, -0.1, 0.8), (0.5, 0.5, 1.1)])
+@pytest.mark.parametrize(
+    "shares", [(0.3, 0.4, 0.8), (0.9, 0.1, 0.8), (0.5, -0.1, 0.8), (0.5, 0.5, 1.1)]
+)
 def test_shares_out_of_order(shares):
     with pytest.raises(ValueError, match=r"Stages: shares must rise, .* Received: "):
         tq.Stages(*shares)
@@ -276,7 +292,10 @@ def test_schedules_of_tensorflow_model_optimization():
 
 @pytest.mark.parametrize(
     "optimizer,execution",
-    [(keras.optimizers.Adam(0.01), 1), (keras.optimizers.SGD(0.01, gradient_accumulation_steps=2), 4)],
+    [
+        (keras.optimizers.Adam(0.01), 1),
+        (keras.optimizers.SGD(0.01, gradient_accumulation_steps=2), 4),
+    ],
     ids=["adam", "accumulated"],
 )
 def test_fit(optimizer, execution):
@@ -302,5 +321,8 @@ def test_settled_weights_stand_on_the_grid():
 
 def test_callbacks_for():
     assert [type(callback) for callback in tq.callbacks_for(pruned_net())] == [tq.Stages]
-    with pytest.raises(ValueError, match=r"dense_net: no wrapped layers. Call tfqreg.quantize\(model, rules\) first"):
+    with pytest.raises(
+        ValueError,
+        match=r"dense_net: no wrapped layers. Call tfqreg.quantize\(model, rules\) first",
+    ):
         tq.callbacks_for(dense_net())

@@ -10,7 +10,9 @@ from tfqreg.callbacks.stop import relative_error
 
 
 def fitted(bound: float, epochs: int = 60, settle_from: float = 0.2) -> tuple[keras.Model, int]:
-    q = tq.quantize(dense_net(), [tq.Rule(".*", tq.Uniform(4), tq.MSQE(alpha=0.1))], activations=None)
+    q = tq.quantize(
+        dense_net(), [tq.Rule(".*", tq.Uniform(4), tq.MSQE(alpha=0.1))], activations=None
+    )
     q.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, 400)), "mse")
     callbacks = [tq.Stages(0.0, 0.0, settle_from), tq.StopWhenSettled(bound)]
     history = q.fit(*regression(128), epochs=epochs, batch_size=16, verbose=0, callbacks=callbacks)
@@ -20,12 +22,16 @@ def fitted(bound: float, epochs: int = 60, settle_from: float = 0.2) -> tuple[ke
 def test_ends_once_the_coefficient_is_at_its_cap_and_the_weights_are_on_the_grid():
     q, epochs = fitted(1e-4)
     assert epochs < 60
-    assert all(kernel.regularizer.at_cap and relative_error(kernel, w) <= 1e-4 for kernel, w in kernels(q))
+    assert all(
+        kernel.regularizer.at_cap and relative_error(kernel, w) <= 1e-4 for kernel, w in kernels(q)
+    )
 
 
 def test_goes_on_while_one_condition_is_missing():
     assert fitted(1e-30, epochs=15)[1] == 15  # never so near
-    assert fitted(10.0, epochs=3, settle_from=1.0)[1] == 3  # near at once, but the coefficient is not at its cap
+    assert (
+        fitted(10.0, epochs=3, settle_from=1.0)[1] == 3
+    )  # near at once, but the coefficient is not at its cap
 
 
 def test_relative_error_by_hand():
@@ -40,9 +46,16 @@ def test_relative_error_by_hand():
 
 def test_bad_input():
     for bound in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match=r"StopWhenSettled: `bound` must be positive. Received: bound="):
+        with pytest.raises(
+            ValueError, match=r"StopWhenSettled: `bound` must be positive. Received: bound="
+        ):
             tq.StopWhenSettled(bound)
-    q = tq.quantize(dense_net(), [tq.Rule(".*", tq.Uniform(3), tq.MSQE(coefficient=1.0))], activations=None)
+    q = tq.quantize(
+        dense_net(), [tq.Rule(".*", tq.Uniform(3), tq.MSQE(coefficient=1.0))], activations=None
+    )
     q.compile("sgd", "mse")
-    with pytest.raises(ValueError, match=r"StopWhenSettled: dense_net has no learned coefficient to wait for. .*MSQE"):
+    with pytest.raises(
+        ValueError,
+        match=r"StopWhenSettled: dense_net has no learned coefficient to wait for. .*MSQE",
+    ):
         q.fit(*regression(), verbose=0, callbacks=[tq.StopWhenSettled()])

@@ -12,22 +12,32 @@ class Builder:
         self.rng = np.random.default_rng(seed)
         self.graph = Graph()
 
-    def input(self, shape: tuple[int, ...], scale: float | None = None, zero_point: int | None = None) -> str:
+    def input(
+        self, shape: tuple[int, ...], scale: float | None = None, zero_point: int | None = None
+    ) -> str:
         name = self.activation("x", shape, scale, zero_point)
         self.graph.inputs.append(name)
         return name
 
     def activation(
-        self, stem: str, shape: tuple[int, ...], scale: float | None = None, zero_point: int | None = None
+        self,
+        stem: str,
+        shape: tuple[int, ...],
+        scale: float | None = None,
+        zero_point: int | None = None,
     ) -> str:
         if scale is None:
             scale = float(self.rng.uniform(0.01, 0.05))
         if zero_point is None:
             zero_point = int(self.rng.choice([-128, 0, 112, 127, self.rng.integers(-128, 128)]))
         name = f"{stem}{len(self.graph.tensors)}"
-        return self.graph.add(Tensor(name, (1, *shape), quantization=Quantization(np.float32(scale), zero_point)))
+        return self.graph.add(
+            Tensor(name, (1, *shape), quantization=Quantization(np.float32(scale), zero_point))
+        )
 
-    def constant(self, stem: str, data: np.ndarray, scale: np.ndarray | None = None, axis: int = 0) -> str:
+    def constant(
+        self, stem: str, data: np.ndarray, scale: np.ndarray | None = None, axis: int = 0
+    ) -> str:
         quantization = None if scale is None else Quantization(scale, axis=axis)
         name = f"{stem}{len(self.graph.tensors)}"
         return self.graph.add(Tensor(name, data.shape, str(data.dtype), quantization, data))
@@ -49,7 +59,9 @@ class Builder:
         return found
 
     def weights(self, source: str, shape, channels: int, per_channel: bool, axis: int, fan_in: int):
-        """Random codes, a bias of their accumulators' size, and the scale that the output should have."""
+        """Random codes, a bias of their accumulators' size, and the scale that the output should
+        have.
+        """
         count = channels if per_channel else 1
         scale = self.rng.uniform(0.002, 0.02, count).astype(np.float32)
         codes = self.rng.integers(-127, 128, shape).astype(np.int8)
@@ -75,10 +87,22 @@ def conv(
     activation="NONE", per_channel=True, bias=True,
 ) -> str:  # fmt: skip
     h, w, c = b.shape(x)
-    names = b.weights(x, (channels, *window, c), channels, per_channel, 0, window[0] * window[1] * c)
-    out = b.activation("conv", (*_out_hw((h, w), window, stride, padding, dilation), channels), names[2])
+    names = b.weights(
+        x, (channels, *window, c), channels, per_channel, 0, window[0] * window[1] * c
+    )
+    out = b.activation(
+        "conv", (*_out_hw((h, w), window, stride, padding, dilation), channels), names[2]
+    )
     inputs = [x, *names[: 2 if bias else 1]]
-    return b.op("CONV_2D", inputs, out, padding=padding, stride=stride, dilation=dilation, activation=activation)
+    return b.op(
+        "CONV_2D",
+        inputs,
+        out,
+        padding=padding,
+        stride=stride,
+        dilation=dilation,
+        activation=activation,
+    )
 
 
 def depthwise(
@@ -88,7 +112,9 @@ def depthwise(
     h, w, c = b.shape(x)
     channels = c * multiplier
     names = b.weights(x, (1, *window, channels), channels, per_channel, 3, window[0] * window[1])
-    out = b.activation("dw", (*_out_hw((h, w), window, stride, padding, dilation), channels), names[2])
+    out = b.activation(
+        "dw", (*_out_hw((h, w), window, stride, padding, dilation), channels), names[2]
+    )
     return b.op(
         "DEPTHWISE_CONV_2D", [x, *names[:2]], out, padding=padding, stride=stride, dilation=dilation,
         activation=activation, depth_multiplier=multiplier,
@@ -108,11 +134,17 @@ def add(b: Builder, x: str, y: str, activation="NONE", scale: float | None = Non
     return b.op("ADD", [x, y], b.activation("add", b.shape(x), scale), activation=activation)
 
 
-def pool(b: Builder, x: str, kind: str, window=(2, 2), stride=(2, 2), padding="VALID", activation="NONE") -> str:
+def pool(
+    b: Builder, x: str, kind: str, window=(2, 2), stride=(2, 2), padding="VALID", activation="NONE"
+) -> str:
     h, w, c = b.shape(x)
     q = b.quantization(x)
-    out = b.activation("pool", (*_out_hw((h, w), window, stride, padding), c), q.scale[0], q.zero_point)
-    return b.op(kind, [x], out, filter=window, stride=stride, padding=padding, activation=activation)
+    out = b.activation(
+        "pool", (*_out_hw((h, w), window, stride, padding), c), q.scale[0], q.zero_point
+    )
+    return b.op(
+        kind, [x], out, filter=window, stride=stride, padding=padding, activation=activation
+    )
 
 
 def mean(b: Builder, x: str, keep_dims=False, scale: float | None = None) -> str:
@@ -120,7 +152,9 @@ def mean(b: Builder, x: str, keep_dims=False, scale: float | None = None) -> str
     if scale is None:
         scale = float(b.quantization(x).scale[0]) / (h * w) ** 0.5
     out = b.activation("mean", (1, 1, c) if keep_dims else (c,), scale)
-    return b.op("MEAN", [x, b.constant("axes", np.array([1, 2], np.int32))], out, keep_dims=keep_dims)
+    return b.op(
+        "MEAN", [x, b.constant("axes", np.array([1, 2], np.int32))], out, keep_dims=keep_dims
+    )
 
 
 def concatenation(b: Builder, *parts: str) -> str:
@@ -170,7 +204,8 @@ def codes(graph: Graph, count: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random int8 samples for every input."""
     rng = np.random.default_rng(seed)
     return {
-        name: rng.integers(-128, 128, (count, *graph.tensors[name].shape[1:])).astype(np.int8) for name in graph.inputs
+        name: rng.integers(-128, 128, (count, *graph.tensors[name].shape[1:])).astype(np.int8)
+        for name in graph.inputs
     }
 
 
@@ -204,7 +239,9 @@ def every_operator(seed: int) -> Graph:
 
 
 def residual_net(seed: int) -> Graph:
-    """Depthwise and residual blocks, a pad, pools, a mean and a softmax: everything feeds everything."""
+    """Depthwise and residual blocks, a pad, pools, a mean and a softmax: everything feeds
+    everything.
+    """
     b = Builder(seed)
     x = conv(b, b.input((13, 10, 3)), 8, (3, 3), (2, 2), activation="RELU")
     y = conv(b, depthwise(b, x, 2, activation="RELU6"), 8, (1, 1))

@@ -1,4 +1,6 @@
-"""Small Keras nets to quantize, calibrate and export: by hand, and at random from a grammar of all supported layers."""
+"""Small Keras nets to quantize, calibrate and export: by hand, and at random from a grammar of all
+supported layers.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,8 +38,12 @@ def grid(scale: float, low: int = 0, bits: int = 8, **kwargs: Any) -> tq.Quantiz
     return layer
 
 
-def output_errors(model: keras.Model, graph: Graph, x: list[np.ndarray]) -> list[tuple[np.ndarray, int]]:
-    """What the simulator's outputs differ by from those of Keras, in output steps, and how many codes they take."""
+def output_errors(
+    model: keras.Model, graph: Graph, x: list[np.ndarray]
+) -> list[tuple[np.ndarray, int]]:
+    """What the simulator's outputs differ by from those of Keras, in output steps, and how many
+    codes they take.
+    """
     codes = simulate(graph, graph_inputs(graph, x), "f32", set(graph.outputs))
     expected = model(x[0] if len(x) == 1 else x, training=False)
     errors = []
@@ -50,7 +56,9 @@ def output_errors(model: keras.Model, graph: Graph, x: list[np.ndarray]) -> list
 
 
 def roughen(model: keras.Model, seed: int = 0, extremes: bool = True) -> keras.Model:
-    """Gives biases and BatchNorms values as training leaves them: negative, zero and tiny gammas among them."""
+    """Gives biases and BatchNorms values as training leaves them: negative, zero and tiny gammas
+    among them.
+    """
     rng = np.random.default_rng(seed)
     for layer in model._flatten_layers(recursive=True, include_self=False):
         if isinstance(layer, layers.BatchNormalization):
@@ -70,7 +78,9 @@ def roughen(model: keras.Model, seed: int = 0, extremes: bool = True) -> keras.M
     return model
 
 
-def sequential(*steps: Any, shape: tuple[int | None, ...] = (8, 8, 3), extremes: bool = True) -> keras.Model:
+def sequential(
+    *steps: Any, shape: tuple[int | None, ...] = (8, 8, 3), extremes: bool = True
+) -> keras.Model:
     """A float model of some layers, its biases and BatchNorms roughened."""
     keras.utils.set_random_seed(1)
     return roughen(keras.Sequential([keras.Input(shape, name="x"), *steps]), 1, extremes)
@@ -87,13 +97,17 @@ def norm(name: str = "norm") -> keras.layers.Layer:
 
 
 def random_rules(model: keras.Model, rng: np.random.Generator) -> list[tq.Rule]:
-    """A rule of its own for every kernel: 1 to 8 bits, per tensor or per channel; now and then bits of its output."""
+    """A rule of its own for every kernel: 1 to 8 bits, per tensor or per channel; now and then bits
+    of its output.
+    """
     rules = []
     for layer in model._flatten_layers(recursive=True, include_self=False):
         if kernel_names(layer):
             weights = tq.Uniform(int(rng.choice([1, 2, 3, 4, 5, 8])), bool(rng.integers(2)))
             activations = int(rng.choice([2, 3, 4, 7])) if rng.random() < 0.15 else None
-            rules.append(tq.Rule(rf"(^|/){layer.name}($|_)", weights=weights, activations=activations))
+            rules.append(
+                tq.Rule(rf"(^|/){layer.name}($|_)", weights=weights, activations=activations)
+            )
     return rules
 
 
@@ -118,11 +132,15 @@ def mobile() -> keras.Model:
     """BatchNorms, depthwise convolutions and residual additions."""
 
     def norm_relu(x: Tensor, name: str) -> Tensor:
-        return layers.ReLU(6, name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
+        return layers.ReLU(6, name=f"{name}_relu")(
+            layers.BatchNormalization(name=f"{name}_norm")(x)
+        )
 
     def block(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
         x = layers.DepthwiseConv2D(3, strides, "same", use_bias=False, name=f"{name}_depthwise")(x)
-        x = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_point")(norm_relu(x, f"{name}_depthwise"))
+        x = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_point")(
+            norm_relu(x, f"{name}_depthwise")
+        )
         return layers.BatchNormalization(name=f"{name}_norm")(x)
 
     inputs = keras.Input((16, 16, 3), name="image")
@@ -140,16 +158,24 @@ def dense_blocks() -> keras.Model:
     x = layers.Conv2D(6, 3, padding="same", name="stem")(inputs)
     for i in range(3):
         y = layers.ReLU(name=f"relu_{i}")(layers.BatchNormalization(name=f"norm_{i}")(x))
-        x = layers.Concatenate(name=f"join_{i}")([x, layers.Conv2D(4, 3, padding="same", name=f"conv_{i}")(y)])
+        x = layers.Concatenate(name=f"join_{i}")(
+            [x, layers.Conv2D(4, 3, padding="same", name=f"conv_{i}")(y)]
+        )
         x = layers.AveragePooling2D(2, name=f"shrink_{i}")(x) if i == 1 else x
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, layers.Dense(10, activation="softmax", name="head")(x), name="dense_blocks")
+    return keras.Model(
+        inputs, layers.Dense(10, activation="softmax", name="head")(x), name="dense_blocks"
+    )
 
 
 def two_ends() -> keras.Model:
     """Two inputs, two outputs, a shared and a nested model."""
     shared = keras.Sequential(
-        [keras.Input((8, 8, 2)), layers.Conv2D(4, 3, activation="relu", name="conv"), layers.MaxPooling2D(name="pool")],
+        [
+            keras.Input((8, 8, 2)),
+            layers.Conv2D(4, 3, activation="relu", name="conv"),
+            layers.MaxPooling2D(name="pool"),
+        ],
         name="shared",
     )
     left, right = keras.Input((8, 8, 2), name="left"), keras.Input((8, 8, 2), name="right")
@@ -173,7 +199,9 @@ class Grammar:
         return f"{kind}{self.count}"
 
     def net(self) -> keras.Model:
-        inputs = [keras.Input(self.choose((8, 8, 3), (9, 7, 4), (11, 6, 1)), name=self.name("image"))]
+        inputs = [
+            keras.Input(self.choose((8, 8, 3), (9, 7, 4), (11, 6, 1)), name=self.name("image"))
+        ]
         if self.rng.random() < 0.25:
             inputs.append(keras.Input(inputs[0].shape[1:], name=self.name("image")))
         ends = [self.chain(x, 2) for x in inputs]
@@ -181,7 +209,9 @@ class Grammar:
         outputs = [self.head(x)]
         if self.rng.random() < 0.25:
             outputs.append(self.choose(self.head, lambda x: self.chain(self.conv(x), 1))(x))
-        return keras.Model(*(x[0] if len(x) == 1 else x for x in (inputs, outputs)), name=self.name("net"))
+        return keras.Model(
+            *(x[0] if len(x) == 1 else x for x in (inputs, outputs)), name=self.name("net")
+        )
 
     def steps(self) -> list[Callable[[Tensor], Tensor]]:
         """What a chain chooses from."""
@@ -198,7 +228,9 @@ class Grammar:
     def window(self, x: Tensor) -> dict[str, Any]:
         """Arguments of a convolution that fit the image."""
         high, wide = (min(n, 3) for n in x.shape[1:3])
-        size = self.choose((1, 1), (1, wide), (high, 1), (high, wide), (high, wide), (min(2, high), min(2, wide)))
+        size = self.choose(
+            (1, 1), (1, wide), (high, 1), (high, wide), (high, wide), (min(2, high), min(2, wide))
+        )
         padding = self.choose("same", "valid")
         if padding == "same" and self.rng.random() < 0.2:
             return {"kernel_size": size, "padding": padding, "dilation_rate": 2}
@@ -219,7 +251,10 @@ class Grammar:
 
     def depthwise(self, x: Tensor) -> Tensor:
         layer = layers.DepthwiseConv2D(
-            depth_multiplier=self.choose(1, 1, 2), activation=self.activation(), name=self.name("dw"), **self.window(x)
+            depth_multiplier=self.choose(1, 1, 2),
+            activation=self.activation(),
+            name=self.name("dw"),
+            **self.window(x),
         )
         return self.after_linear(layer(x))
 
@@ -236,8 +271,14 @@ class Grammar:
         return x
 
     def norm(self, x: Tensor) -> Tensor:
-        epsilon, center, scale = self.choose(1e-3, 1e-7), self.rng.random() < 0.8, self.rng.random() < 0.8
-        return layers.BatchNormalization(epsilon=epsilon, center=center, scale=scale, name=self.name("norm"))(x)
+        epsilon, center, scale = (
+            self.choose(1e-3, 1e-7),
+            self.rng.random() < 0.8,
+            self.rng.random() < 0.8,
+        )
+        return layers.BatchNormalization(
+            epsilon=epsilon, center=center, scale=scale, name=self.name("norm")
+        )(x)
 
     def relu(self, x: Tensor) -> Tensor:
         return self.choose(
@@ -253,8 +294,12 @@ class Grammar:
     def pool(self, x: Tensor) -> Tensor:
         high, wide = x.shape[1:3]
         layer = self.choose(layers.MaxPooling2D, layers.MaxPooling2D, layers.AveragePooling2D)
-        size = self.choose((min(2, high), min(2, wide)), (min(3, high), min(2, wide)), (1, min(2, wide)))
-        return layer(size, self.choose(None, 1, 2, 3), self.choose("same", "valid"), name=self.name("pool"))(x)
+        size = self.choose(
+            (min(2, high), min(2, wide)), (min(3, high), min(2, wide)), (1, min(2, wide))
+        )
+        return layer(
+            size, self.choose(None, 1, 2, 3), self.choose("same", "valid"), name=self.name("pool")
+        )(x)
 
     def ignored(self, x: Tensor) -> Tensor:
         return self.choose(
@@ -266,29 +311,43 @@ class Grammar:
         )(x)
 
     def padding(self, x: Tensor) -> Tensor:
-        return layers.ZeroPadding2D(self.choose(1, (0, 1), ((1, 0), (0, 2))), name=self.name("pad"))(x)
+        return layers.ZeroPadding2D(
+            self.choose(1, (0, 1), ((1, 0), (0, 2))), name=self.name("pad")
+        )(x)
 
     def same_shape(self, x: Tensor) -> Tensor:
         """A branch that ends in the shape of `x`."""
-        y = layers.Conv2D(x.shape[-1], 3, padding="same", activation=self.activation(), name=self.name("branch"))(x)
+        y = layers.Conv2D(
+            x.shape[-1], 3, padding="same", activation=self.activation(), name=self.name("branch")
+        )(x)
         return self.norm(y) if self.rng.random() < 0.5 else y
 
     def residual(self, x: Tensor) -> Tensor:
         y = self.same_shape(x)
-        return self.after_linear(x + y if self.rng.random() < 0.5 else layers.Add(name=self.name("add"))([x, y]))
+        return self.after_linear(
+            x + y if self.rng.random() < 0.5 else layers.Add(name=self.name("add"))([x, y])
+        )
 
     def sum_of_two(self, x: Tensor) -> Tensor:
-        return self.after_linear(layers.Add(name=self.name("sum"))([self.same_shape(x), self.same_shape(x)]))
+        return self.after_linear(
+            layers.Add(name=self.name("sum"))([self.same_shape(x), self.same_shape(x)])
+        )
 
     def dense_block(self, x: Tensor) -> Tensor:
         y = self.same_shape(x)
         x = layers.Concatenate(name=self.name("concat"))([x, y])
-        return layers.Concatenate(name=self.name("concat"))([x, self.same_shape(x)]) if self.rng.random() < 0.4 else x
+        return (
+            layers.Concatenate(name=self.name("concat"))([x, self.same_shape(x)])
+            if self.rng.random() < 0.4
+            else x
+        )
 
     def nested(self, x: Tensor) -> Tensor:
         """A model in the model, called once or twice."""
         inside = keras.Input(x.shape[1:])
-        model = keras.Model(inside, self.after_linear(self.same_shape(inside)), name=self.name("nested"))
+        model = keras.Model(
+            inside, self.after_linear(self.same_shape(inside)), name=self.name("nested")
+        )
         x = model(x)
         return model(x) if self.rng.random() < 0.5 else x
 
@@ -304,7 +363,9 @@ class Grammar:
             layers.Flatten(name=self.name("flatten")),
             layers.Reshape((-1,), name=self.name("reshape")),
             layers.GlobalAveragePooling2D(name=self.name("gap")),
-            lambda x: layers.Flatten()(layers.GlobalAveragePooling2D(keepdims=True, name=self.name("gap"))(x)),
+            lambda x: layers.Flatten()(
+                layers.GlobalAveragePooling2D(keepdims=True, name=self.name("gap"))(x)
+            ),
         )(x)
         for _ in range(self.rng.integers(2)):
             activation = self.activation()
@@ -312,7 +373,9 @@ class Grammar:
             # A BatchNorm of vectors has an integer form only where a Dense layer absorbs it.
             x = self.norm(x) if activation is None and self.rng.random() < 0.5 else x
         x = layers.Dense(5, activation=self.choose(None, "softmax"), name=self.name("head"))(x)
-        return self.choose(layers.Softmax(), layers.Activation("softmax"), lambda x: x, lambda x: x)(x)
+        return self.choose(
+            layers.Softmax(), layers.Activation("softmax"), lambda x: x, lambda x: x
+        )(x)
 
 
 def random_net(seed: int, grammar: type[Grammar] = Grammar) -> keras.Model:

@@ -1,4 +1,6 @@
-"""One small net for every layer with a kernel beyond the first set, and for every one that moves or pools values."""
+"""One small net for every layer with a kernel beyond the first set, and for every one that moves or
+pools values.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,7 +53,9 @@ def pixel_shuffle(x: Tensor) -> Tensor:
 
 def half_of_the_channels(x: Tensor) -> Tensor:
     first, second = ops.split(x, 2, axis=-1)
-    return channel_shuffle(layers.Concatenate()([layers.Conv2D(2, 1, activation="relu")(first), second]))
+    return channel_shuffle(
+        layers.Concatenate()([layers.Conv2D(2, 1, activation="relu")(first), second])
+    )
 
 
 CONV = ["CONV_2D"]
@@ -64,10 +68,22 @@ MAX_ROW = ["RESHAPE", "MAX_POOL_2D", "RESHAPE"]
 
 CASES: dict[str, Case] = {
     "groups": (IMAGE, layers.Conv2D(8, 3, 2, "same", groups=4), CONV),
-    "groups, norm, relu": (IMAGE, chain(layers.Conv2D(6, 1, groups=2), norm(), layers.ReLU()), CONV),
+    "groups, norm, relu": (
+        IMAGE,
+        chain(layers.Conv2D(6, 1, groups=2), norm(), layers.ReLU()),
+        CONV,
+    ),
     "dilated groups": (IMAGE, layers.Conv2D(6, 3, dilation_rate=2, groups=2), CONV),
-    "dilated depthwise": (IMAGE, layers.DepthwiseConv2D(3, dilation_rate=2, padding="same"), DEPTHWISE),
-    "strided and dilated depthwise": ((12, 11, 4), layers.DepthwiseConv2D(3, 2, "same", dilation_rate=2), DEPTHWISE),
+    "dilated depthwise": (
+        IMAGE,
+        layers.DepthwiseConv2D(3, dilation_rate=2, padding="same"),
+        DEPTHWISE,
+    ),
+    "strided and dilated depthwise": (
+        (12, 11, 4),
+        layers.DepthwiseConv2D(3, 2, "same", dilation_rate=2),
+        DEPTHWISE,
+    ),
     "two strides": ((7, 9, 4), layers.DepthwiseConv2D(3, (1, 2), "same"), DEPTHWISE),
     "conv of rows": (ROW, layers.Conv1D(6, 3, 2, "same", activation="relu", groups=2), ROW_CONV),
     "conv of rows, strides past the window": (ROW, layers.Conv1D(6, 2, 3, "same"), ROW_CONV),
@@ -94,7 +110,11 @@ CASES: dict[str, Case] = {
         lambda x: layers.MaxPooling1D(2)(layers.Add()([layers.Conv1D(4, 1)(x), x])),
         ["RESHAPE", "CONV_2D", "RESHAPE", "ADD", "RESHAPE", "MAX_POOL_2D", "RESHAPE"],
     ),
-    "depthwise rows": (ROW, layers.DepthwiseConv1D(3, 2, "same", depth_multiplier=2), ROW_DEPTHWISE),
+    "depthwise rows": (
+        ROW,
+        layers.DepthwiseConv1D(3, 2, "same", depth_multiplier=2),
+        ROW_DEPTHWISE,
+    ),
     "separable rows": (
         ROW,
         layers.SeparableConv1D(5, 3, depth_multiplier=2, activation="relu"),
@@ -102,11 +122,19 @@ CASES: dict[str, Case] = {
     ),
     "dense of rows": (ROW, chain(layers.Dense(5), norm(), layers.ReLU()), ROW_CONV),
     "dense of images": (IMAGE, layers.Dense(5), CONV),
-    "dense of many axes": (IMAGE, chain(layers.Reshape((2, 4, 6, 4)), layers.Dense(5)), ["CONV_2D", "RESHAPE"]),
+    "dense of many axes": (
+        IMAGE,
+        chain(layers.Reshape((2, 4, 6, 4)), layers.Dense(5)),
+        ["CONV_2D", "RESHAPE"],
+    ),
     "einsum as dense": (ROW, einsum("abc,cd->abd", (12, 5), "d"), ROW_CONV),
     "einsum of heads": (ROW, einsum("abc,cde->abde", (12, 2, 3), "e"), ROW_CONV),
     "einsum that joins heads": (IMAGE, einsum("abcd,cde->abe", (8, 5), "e"), ROW_CONV),
-    "einsum of vectors": (IMAGE, chain(layers.Flatten(), einsum("ab,bc->ac", 5, "c")), ["RESHAPE", "FULLY_CONNECTED"]),
+    "einsum of vectors": (
+        IMAGE,
+        chain(layers.Flatten(), einsum("ab,bc->ac", 5, "c")),
+        ["RESHAPE", "FULLY_CONNECTED"],
+    ),
     "einsum with an ellipsis": (ROW, einsum("...x,xy->...y", 5, "y"), ROW_CONV),
     "norm of rows": (ROW, norm(), ROW_DEPTHWISE),
     "norm of vectors": (
@@ -115,22 +143,50 @@ CASES: dict[str, Case] = {
         ["MEAN", "RESHAPE", "DEPTHWISE_CONV_2D", "RESHAPE"],
     ),
     "max pool of rows": (ROW, layers.MaxPooling1D(3, 2, "same"), MAX_ROW),
-    "average pool of rows": (ROW, layers.AveragePooling1D(3, 2, "same"), ["RESHAPE", "AVERAGE_POOL_2D", "RESHAPE"]),
-    "mean of rows, axes kept": (ROW, layers.GlobalAveragePooling1D(keepdims=True), ["RESHAPE", "MEAN", "RESHAPE"]),
+    "average pool of rows": (
+        ROW,
+        layers.AveragePooling1D(3, 2, "same"),
+        ["RESHAPE", "AVERAGE_POOL_2D", "RESHAPE"],
+    ),
+    "mean of rows, axes kept": (
+        ROW,
+        layers.GlobalAveragePooling1D(keepdims=True),
+        ["RESHAPE", "MEAN", "RESHAPE"],
+    ),
     "maximum of rows": (ROW, layers.GlobalMaxPooling1D(), MAX_ROW),
     "maximum behind a conv": (
         IMAGE,
-        chain(layers.Conv2D(5, 3, activation="relu"), layers.GlobalMaxPooling2D(keepdims=True), layers.Conv2D(2, 1)),
+        chain(
+            layers.Conv2D(5, 3, activation="relu"),
+            layers.GlobalMaxPooling2D(keepdims=True),
+            layers.Conv2D(2, 1),
+        ),
         ["CONV_2D", "MAX_POOL_2D", "CONV_2D"],
     ),
     "upsampling": (IMAGE, layers.UpSampling2D((2, 3)), ["RESIZE_NEAREST_NEIGHBOR"]),
-    "bilinear upsampling": (IMAGE, layers.UpSampling2D((2, 5), interpolation="bilinear"), ["RESIZE_BILINEAR"]),
-    "upsampling of rows": (ROW, layers.UpSampling1D(3), ["RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "RESHAPE"]),
+    "bilinear upsampling": (
+        IMAGE,
+        layers.UpSampling2D((2, 5), interpolation="bilinear"),
+        ["RESIZE_BILINEAR"],
+    ),
+    "upsampling of rows": (
+        ROW,
+        layers.UpSampling1D(3),
+        ["RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "RESHAPE"],
+    ),
     "resizing": (IMAGE, layers.Resizing(5, 9), ["RESIZE_BILINEAR"]),
-    "resizing to the nearest": (IMAGE, layers.Resizing(5, 9, "nearest"), ["RESIZE_NEAREST_NEIGHBOR"]),
+    "resizing to the nearest": (
+        IMAGE,
+        layers.Resizing(5, 9, "nearest"),
+        ["RESIZE_NEAREST_NEIGHBOR"],
+    ),
     "permute": (IMAGE, layers.Permute((3, 1, 2)), ["TRANSPOSE"]),
     "channel shuffle": (IMAGE, channel_shuffle, MOVED),
-    "channel split": (IMAGE, half_of_the_channels, [*SLICE, *SLICE, "CONV_2D", "CONCATENATION", *MOVED]),
+    "channel split": (
+        IMAGE,
+        half_of_the_channels,
+        [*SLICE, *SLICE, "CONV_2D", "CONCATENATION", *MOVED],
+    ),
     "pixel shuffle": (IMAGE, pixel_shuffle, MOVED),
     "reshapes in a row": (
         IMAGE,
@@ -138,7 +194,11 @@ CASES: dict[str, Case] = {
         ["RESHAPE", "FULLY_CONNECTED"],
     ),
     "cropping": (IMAGE, layers.Cropping2D(((1, 0), (2, 1))), SLICE),
-    "cropping of rows": (ROW, chain(layers.Cropping1D((1, 2)), layers.ZeroPadding1D((0, 2))), [*SLICE, "PAD"]),
+    "cropping of rows": (
+        ROW,
+        chain(layers.Cropping1D((1, 2)), layers.ZeroPadding1D((0, 2))),
+        [*SLICE, "PAD"],
+    ),
     "concatenation of rows": (
         ROW,
         lambda x: layers.Concatenate(axis=1)([x, layers.Conv1D(4, 1)(x)]),
@@ -158,7 +218,11 @@ CASES: dict[str, Case] = {
     "ops.image.resize": (IMAGE, lambda x: ops.image.resize(x, (11, 7)), ["RESIZE_BILINEAR"]),
     "ops.max": (ROW, lambda x: ops.max(x, axis=1, keepdims=True), MAX_ROW),
     "ops.max_pool": (IMAGE, lambda x: ops.max_pool(x, 2, 1, "same"), ["MAX_POOL_2D"]),
-    "ops.average_pool": (IMAGE, lambda x: ops.average_pool(x, (2, 3), 2, "same"), ["AVERAGE_POOL_2D"]),
+    "ops.average_pool": (
+        IMAGE,
+        lambda x: ops.average_pool(x, (2, 3), 2, "same"),
+        ["AVERAGE_POOL_2D"],
+    ),
     "ops.mean": (IMAGE, lambda x: ops.mean(x, axis=[2, 1], keepdims=True), ["MEAN"]),
     "ops.moveaxis": (IMAGE, lambda x: ops.moveaxis(x, 3, 1), ["TRANSPOSE"]),
     "ops.pad": (IMAGE, lambda x: ops.pad(x, ((0, 0), (1, 2), (0, 0), (0, 1))), ["PAD"]),

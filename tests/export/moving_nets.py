@@ -1,4 +1,6 @@
-"""Random nets of what keras_nets leaves out: groups, rows, transposed convolutions, resizing, and what moves values."""
+"""Random nets of what keras_nets leaves out: groups, rows, transposed convolutions, resizing, and
+what moves values.
+"""
 
 from collections.abc import Callable
 
@@ -16,7 +18,15 @@ class MovingGrammar(nets.Grammar):
     """The grammar of keras_nets with a second table of steps."""
 
     def steps(self) -> list[Callable[[Tensor], Tensor]]:
-        usual = [self.conv, self.depthwise, self.norm, self.relu, self.pool, self.residual, self.dense_block]
+        usual = [
+            self.conv,
+            self.depthwise,
+            self.norm,
+            self.relu,
+            self.pool,
+            self.residual,
+            self.dense_block,
+        ]
         return [
             *usual, self.grouped, self.transposed, self.resize, self.blocks, self.part, self.two_parts, self.permute,
             self.shuffle, self.pointwise, self.rows, self.pad, self.beside, self.reshapes,
@@ -26,13 +36,21 @@ class MovingGrammar(nets.Grammar):
         """The image, averaged where it grew beyond what is worth the time."""
         high, wide, depth = x.shape[1:]
         x = layers.Conv2D(6, 1, name=self.name("narrow"))(x) if depth > LARGEST_DEPTH else x
-        return layers.AveragePooling2D(4, name=self.name("shrink"))(x) if min(high, wide) > LARGEST_IMAGE else x
+        return (
+            layers.AveragePooling2D(4, name=self.name("shrink"))(x)
+            if min(high, wide) > LARGEST_IMAGE
+            else x
+        )
 
     def grouped(self, x: Tensor) -> Tensor:
         groups = next(g for g in (4, 3, 2, 1) if x.shape[-1] % g == 0)
         filters = groups * self.choose(1, 2, 3)
         layer = layers.Conv2D(
-            filters, groups=groups, activation=self.activation(), name=self.name("grouped"), **self.window(x)
+            filters,
+            groups=groups,
+            activation=self.activation(),
+            name=self.name("grouped"),
+            **self.window(x),
         )
         return self.after_linear(layer(x))
 
@@ -97,13 +115,19 @@ class MovingGrammar(nets.Grammar):
         high, wide, depth = x.shape[1:]
         groups = next(g for g in (3, 2, 1) if depth % g == 0)
         x = layers.Reshape((high, wide, groups, depth // groups), name=self.name("groups"))(x)
-        return ops.reshape(layers.Permute((1, 2, 4, 3), name=self.name("shuffle"))(x), (-1, high, wide, depth))
+        return ops.reshape(
+            layers.Permute((1, 2, 4, 3), name=self.name("shuffle"))(x), (-1, high, wide, depth)
+        )
 
     def pointwise(self, x: Tensor) -> Tensor:
         if self.rng.random() < 0.5:
-            return self.after_linear(layers.Dense(5, activation=self.activation(), name=self.name("point"))(x))
+            return self.after_linear(
+                layers.Dense(5, activation=self.activation(), name=self.name("point"))(x)
+            )
         shape = x.shape[1], x.shape[2], 4
-        return self.after_linear(layers.EinsumDense("nhwc,cd->nhwd", shape, bias_axes="d", name=self.name("einsum"))(x))
+        return self.after_linear(
+            layers.EinsumDense("nhwc,cd->nhwd", shape, bias_axes="d", name=self.name("einsum"))(x)
+        )
 
     def rows(self, x: Tensor) -> Tensor:
         """A few layers over the rows of an image, as one sequence."""
@@ -119,11 +143,24 @@ class MovingGrammar(nets.Grammar):
         activation, padding = self.activation(), self.choose("same", "valid")
         return self.choose(
             lambda x: self.norm(
-                layers.Conv1D(6, size, self.choose(1, 2), padding, activation=activation, name=self.name("conv1d"))(x)
+                layers.Conv1D(
+                    6,
+                    size,
+                    self.choose(1, 2),
+                    padding,
+                    activation=activation,
+                    name=self.name("conv1d"),
+                )(x)
             ),
-            layers.Conv1D(4, size, padding="causal", dilation_rate=self.choose(1, 2), name=self.name("causal")),
-            lambda x: self.relu(layers.DepthwiseConv1D(size, padding=padding, name=self.name("dw1d"))(x)),
-            layers.SeparableConv1D(5, size, padding="same", activation=activation, name=self.name("sep1d")),
+            layers.Conv1D(
+                4, size, padding="causal", dilation_rate=self.choose(1, 2), name=self.name("causal")
+            ),
+            lambda x: self.relu(
+                layers.DepthwiseConv1D(size, padding=padding, name=self.name("dw1d"))(x)
+            ),
+            layers.SeparableConv1D(
+                5, size, padding="same", activation=activation, name=self.name("sep1d")
+            ),
             layers.MaxPooling1D(size, 1, padding, name=self.name("pool1d")),
             layers.AveragePooling1D(size, self.choose(1, 2), "same", name=self.name("mean1d")),
             layers.ZeroPadding1D((0, 2), name=self.name("pad1d")),

@@ -38,7 +38,9 @@ def trained() -> tuple[keras.Model, dict[str, Any], list[Any]]:
         tq.Rule("head"),
     ]
     model = tq.quantize(float_model(), rules)
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
     x = data()
     monitor = tq.Monitor()
     callbacks = [*tq.callbacks_for(model), monitor]

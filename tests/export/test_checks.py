@@ -43,9 +43,13 @@ UNSUPPORTED = {
     "lam": lambda x: dense(layers.Lambda(lambda y: 2 * y, name="lam")(x)),
     "shift": lambda x: dense(Shift(1.0)(x)),
     "ln": lambda x: dense(layers.LayerNormalization(name="ln")(x)),
-    "norm3": lambda x: dense(layers.TimeDistributed(conv(), name="norm3")(layers.Reshape((1, 8, 8, 3))(x))),
+    "norm3": lambda x: dense(
+        layers.TimeDistributed(conv(), name="norm3")(layers.Reshape((1, 8, 8, 3))(x))
+    ),
     "lstm": lambda x: layers.Dense(2)(layers.LSTM(3, name="lstm")(layers.Reshape((8, 24))(x))),
-    "attention": lambda x: dense(layers.MultiHeadAttention(2, 4, name="attention")(r := layers.Reshape((8, 24))(x), r)),
+    "attention": lambda x: dense(
+        layers.MultiHeadAttention(2, 4, name="attention")(r := layers.Reshape((8, 24))(x), r)
+    ),
     "volume": lambda x: dense(layers.Conv3D(2, 2, name="volume")(layers.Reshape((4, 4, 4, 3))(x))),
 }
 
@@ -60,7 +64,9 @@ def test_what_has_no_integer_form_is_named_before_training(name):
 
 
 def test_an_embedding():
-    (found,) = check(of_image(lambda x: dense(layers.Embedding(9, 2, name="words")(x)), (5,), "int32"))
+    (found,) = check(
+        of_image(lambda x: dense(layers.Embedding(9, 2, name="words")(x)), (5,), "int32")
+    )
     assert str(found).startswith("words: Embedding has no integer form. Replace it by one of ")
 
 
@@ -108,13 +114,17 @@ def test_a_model_without_scales_is_warned_of_and_left_alone():
     (found,) = check(model)
     assert (found.severity, found.path) == ("warning", activation_layers(model)[0].name)
     assert "tfqreg.calibrate(model, data)" in found.fix
-    assert all((weight.numpy() == old).all() for weight, old in zip(model.weights, before, strict=True))
+    assert all(
+        (weight.numpy() == old).all() for weight, old in zip(model.weights, before, strict=True)
+    )
     with pytest.raises(ValueError, match=r"tfqreg\.calibrate"):
         lower(model)
 
 
 def test_a_float_model_is_sent_to_calibration_by_export():
-    with pytest.raises(ValueError, match=r"^lenet: the model has no quantizers\. Call .* tfqreg\.calibrate\(q"):
+    with pytest.raises(
+        ValueError, match=r"^lenet: the model has no quantizers\. Call .* tfqreg\.calibrate\(q"
+    ):
         lower(nets.lenet())
     with pytest.raises(ValueError, match=r"^lam: Lambda has no integer form"):
         lower(of_image(UNSUPPORTED["lam"]))
@@ -130,7 +140,9 @@ def test_a_weight_with_two_scales():
     (found,) = check(of_image(twice))
     assert found.path == "two"
     assert "a scale of their own in one as well" in found.rule
-    with pytest.raises(ValueError, match=r"^two: its weights have a scale of their own in one as well\. Wrap"):
+    with pytest.raises(
+        ValueError, match=r"^two: its weights have a scale of their own in one as well\. Wrap"
+    ):
         lower(of_image(twice))
 
 
@@ -140,7 +152,9 @@ def test_models_without_a_graph():
     assert "subclassed" in found.rule
     (found,) = check(keras.Sequential([layers.Dense(2)], name="open"))
     assert found.rule == "the input shape is unknown"
-    (found,) = check(of_image(lambda x: layers.GlobalAveragePooling2D()(conv()(x)), (None, None, 3)))
+    (found,) = check(
+        of_image(lambda x: layers.GlobalAveragePooling2D()(conv()(x)), (None, None, 3))
+    )
     assert (found.path, found.received) == ("x", "(None, None, None, 3)")
 
 
@@ -149,8 +163,12 @@ def test_a_target():
     assert check(model) == check(model, "tflite_cpu") == check(model, "ethos-u85-256") == []
     (found,) = check(model, "ethos-u55-128")
     assert (found.path, found.severity, found.received) == ("deep", "warning", "stride 4")
-    assert found.rule.startswith("ethos-u55-128 takes DEPTHWISE_CONV_2D with stride at most 3: it runs on the CPU")
-    with pytest.raises(ValueError, match=r"A target is one of .* tflite_cpu. Received: target='tpu'"):
+    assert found.rule.startswith(
+        "ethos-u55-128 takes DEPTHWISE_CONV_2D with stride at most 3: it runs on the CPU"
+    )
+    with pytest.raises(
+        ValueError, match=r"A target is one of .* tflite_cpu. Received: target='tpu'"
+    ):
         check(model, "tpu")
 
 

@@ -1,8 +1,10 @@
-"""TFLiteConverter as an independent witness: one quantized network through fake-quant ops, and through our lowering.
+"""TFLiteConverter as an independent witness: one quantized network through fake-quant ops, and
+through our lowering.
 
-Both files hold the same operators and, bit for bit, the same weight codes. The scales differ in float32's last bits,
-since the converter takes them from ranges. The biases differ where ours drops bits that move no output
-(fold.BIAS_STEP): by 1/64 of an output step at most, which rounds an output to the other side now and then.
+Both files hold the same operators and, bit for bit, the same weight codes. The scales differ in
+float32's last bits, since the converter takes them from ranges. The biases differ where ours drops
+bits that move no output (fold.BIAS_STEP): by 1/64 of an output step at most, which rounds an output
+to the other side now and then.
 """
 
 from collections.abc import Callable
@@ -31,7 +33,9 @@ Step = Callable[..., tf.Tensor]
 
 
 def fake_quant_kernel(wrapper: Quantized) -> Callable[[], tf.Tensor]:
-    """The kernel's grid points behind a fake-quant op of their range: one of each channel, or one of the tensor."""
+    """The kernel's grid points behind a fake-quant op of their range: one of each channel, or one
+    of the tensor.
+    """
     codes, params = wrapper.encode()["kernel"]
     kernel = ops.convert_to_numpy(wrapper.quantizer.decode(codes, params))
     high = 127 * params["scale"].ravel()
@@ -39,12 +43,20 @@ def fake_quant_kernel(wrapper: Quantized) -> Callable[[], tf.Tensor]:
         fake = tf.quantization.fake_quant_with_min_max_vars
         return lambda: fake(kernel, -high[0], high[0], 8, narrow_range=True)
     fake = tf.quantization.fake_quant_with_min_max_vars_per_channel
-    flat = kernel.reshape(*kernel.shape[:-2], -1) if isinstance(wrapper.layer, layers.DepthwiseConv2D) else kernel
+    flat = (
+        kernel.reshape(*kernel.shape[:-2], -1)
+        if isinstance(wrapper.layer, layers.DepthwiseConv2D)
+        else kernel
+    )
     return lambda: tf.reshape(fake(flat, -high, high, 8, narrow_range=True), kernel.shape)
 
 
-def with_constants(layer: keras.layers.Layer, kernel: Callable[[], tf.Tensor] | None = None) -> Step:
-    """A layer's call with constants for its variables: the converter fuses a BatchNorm of constants alone."""
+def with_constants(
+    layer: keras.layers.Layer, kernel: Callable[[], tf.Tensor] | None = None
+) -> Step:
+    """A layer's call with constants for its variables: the converter fuses a BatchNorm of constants
+    alone.
+    """
     values = [(variable, ops.convert_to_numpy(variable)) for variable in layer.variables]
 
     def call(*inputs: tf.Tensor) -> tf.Tensor:
@@ -63,7 +75,9 @@ def step(operation: Any) -> Step:
     if isinstance(operation, QuantizedActivation):
         scale, low = operation.encode()
         high = low + 2**operation.bits - 1
-        return lambda x: tf.quantization.fake_quant_with_min_max_vars(x, scale * low, scale * high, operation.bits)
+        return lambda x: tf.quantization.fake_quant_with_min_max_vars(
+            x, scale * low, scale * high, operation.bits
+        )
     if isinstance(operation, Quantized):
         return with_constants(operation.layer, fake_quant_kernel(operation))
     return with_constants(operation)
@@ -81,7 +95,9 @@ def converted(graph: FlatGraph) -> bytes:
 
     signature = [tf.TensorSpec((1, *graph.inputs[0].shape[1:]), name="image")]
     function = tf.function(network, autograph=False, input_signature=signature)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], tf.Module())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()], tf.Module()
+    )
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter.convert()
@@ -124,7 +140,11 @@ def roughened(model: keras.Model) -> keras.Model:
 
     There a bias leaves int32, and the two sides mend it in ways of their own.
     """
-    norms = [x for x in nets.roughen(model, extremes=False).layers if isinstance(x, layers.BatchNormalization)]
+    norms = [
+        x
+        for x in nets.roughen(model, extremes=False).layers
+        if isinstance(x, layers.BatchNormalization)
+    ]
     for norm in norms:
         gamma = ops.convert_to_numpy(norm.gamma)
         norm.gamma.assign(np.copysign(np.maximum(np.abs(gamma), 0.05), gamma))
@@ -138,7 +158,10 @@ def test_the_converter_agrees(name, monkeypatch):
     keras.utils.set_random_seed(0)
     model = roughened(make())
     # The converter takes no per-channel Dense.
-    rules = [tq.Rule("head", weights=tq.Uniform(8)), tq.Rule("", weights=tq.Uniform(8, per_channel=True))]
+    rules = [
+        tq.Rule("head", weights=tq.Uniform(8)),
+        tq.Rule("", weights=tq.Uniform(8, per_channel=True)),
+    ]
     model = nets.calibrated(model, rules)
     graph = lower(model)
     ours, theirs = write_tflite(graph), converted(flatten(model))

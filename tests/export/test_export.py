@@ -1,4 +1,6 @@
-"""`export_tflite` and `verify` as a user meets them: the file, its bytes, and every way it can go wrong."""
+"""`export_tflite` and `verify` as a user meets them: the file, its bytes, and every way it can go
+wrong.
+"""
 
 import contextlib
 import resource
@@ -23,10 +25,14 @@ CODES = ["litert"]
 def net(classes: int = 5, name: str = "image") -> keras.Model:
     keras.utils.set_random_seed(0)
     x = keras.Input((8, 8, 2), name=name)
-    y = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="conv")(x)))
+    y = layers.ReLU(name="relu")(
+        layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="conv")(x))
+    )
     y = layers.Add(name="sum")([y, layers.Conv2D(4, 3, padding="same", name="branch")(y)])
     y = layers.Dense(classes, activation="softmax", name="head")(layers.Flatten(name="flatten")(y))
-    return nets.calibrated(nets.roughen(keras.Model(x, y, name="net")), [tq.Rule("", weights=tq.Uniform(4))])
+    return nets.calibrated(
+        nets.roughen(keras.Model(x, y, name="net")), [tq.Rule("", weights=tq.Uniform(4))]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +77,21 @@ def test_all_is_integer_and_builtin(model, float_io, tmp_path):
     graph = export_tflite(model, tmp_path / "m.tflite", float_io=float_io)
     stored = schema.ModelT.InitFromPackedBuf((tmp_path / "m.tflite").read_bytes())
     found = stored.subgraphs[0]
-    floats = [t.name.decode() for t in found.tensors if t.type not in (schema.TensorType.INT8, schema.TensorType.INT32)]
+    floats = [
+        t.name.decode()
+        for t in found.tensors
+        if t.type not in (schema.TensorType.INT8, schema.TensorType.INT32)
+    ]
     assert floats == (graph.inputs + graph.outputs if float_io else [])
-    assert [found.tensors[i].name.decode() for i in (*found.inputs, *found.outputs)] == graph.inputs + graph.outputs
+    assert [
+        found.tensors[i].name.decode() for i in (*found.inputs, *found.outputs)
+    ] == graph.inputs + graph.outputs
     custom = schema.BuiltinOperator.CUSTOM
     assert not any(code.customCode or code.builtinCode == custom for code in stored.operatorCodes)
     assert all(
-        tensor.quantization.scale is not None for tensor in found.tensors if tensor.type == schema.TensorType.INT8
+        tensor.quantization.scale is not None
+        for tensor in found.tensors
+        if tensor.type == schema.TensorType.INT8
     )
 
 
@@ -124,16 +138,21 @@ GOOD = np.zeros((2, 3), np.float32)
 BAD_SAMPLES = {
     "too few": ([GOOD], r"one array for each input \['b', 'a'\]. Received: 1 arrays"),
     "one array": (GOOD[:1], "one array for each input .* Received: 1 arrays"),
-    "shape": ([GOOD, GOOD[:, :2]], r"^a: samples must be .* \(batch, 3\). Received: float32 of shape \(2, 2\)"),
+    "shape": ([GOOD, GOOD[:, :2]], r"^a: samples must be .* \(batch, 3\). Received: float32 of "
+                                   r"shape \(2, 2\)"),
     "no batch": ([GOOD[0], GOOD], r"^b: samples must be numbers of shape .* of shape \(3,\)"),
     "dtype": ([GOOD.astype(str), GOOD], "^b: samples must be numbers .* Received: <U"),
-    "complex": ([GOOD, GOOD.astype(complex)], "^a: samples must be numbers .* Received: complex128"),
-    "nan": ([GOOD, GOOD + np.float32([0, np.nan, 0])], "^a: samples hold NaN or infinity. Received: 2 "),
-    "infinity": ([GOOD * np.float32([1, 1, 1]) - np.inf, GOOD], "^b: samples hold NaN or infinity. Received: 6 "),
+    "complex": ([GOOD, GOOD.astype(complex)], "^a: samples must be numbers .* Received: "
+                                              "complex128"),
+    "nan": ([GOOD, GOOD + np.float32([0, np.nan, 0])], "^a: samples hold NaN or infinity. "
+                                                       "Received: 2 "),
+    "infinity": ([GOOD * np.float32([1, 1, 1]) - np.inf, GOOD], "^b: samples hold NaN or "
+                                                                "infinity. Received: 6 "),
     "name": ({"b": GOOD, "c": GOOD}, r"^c: the model has no such input. Its inputs: \['b', 'a'\]"),
     "missing": ({"b": GOOD}, r"Give the inputs \['b', 'a'\]. Received: \['b'\]"),
     "none": ([GOOD[:0], GOOD[:0]], "the same number of samples, at least one"),
-    "uneven": ([GOOD, GOOD[:1]], "the same number of samples, at least one. Received: {'b': 2, 'a': 1}"),
+    "uneven": ([GOOD, GOOD[:1]], "the same number of samples, at least one. Received: {'b': 2, "
+                                 "'a': 1}"),
 }  # fmt: skip
 
 
@@ -146,10 +165,14 @@ def test_bad_samples_name_the_input(two, name, float_io, tmp_path):
         verify(two, tmp_path / "m.tflite", samples, CODES)
 
 
-@pytest.mark.parametrize("other", [lambda: net(name="picture"), lambda: net(classes=6)], ids=["names", "shapes"])
+@pytest.mark.parametrize(
+    "other", [lambda: net(name="picture"), lambda: net(classes=6)], ids=["names", "shapes"]
+)
 def test_another_models_file_is_refused(other, path):
     stranger = other()
-    with pytest.raises(ValueError, match=r"another model's|must be the one written from this graph"):
+    with pytest.raises(
+        ValueError, match=r"another model's|must be the one written from this graph"
+    ):
         verify(stranger, path, nets.samples(stranger), CODES)
 
 
@@ -157,7 +180,9 @@ def test_another_models_outputs_are_refused(path):
     """The first part of a model agrees with the file in every tensor it has."""
     whole = net()
     part = keras.Model(whole.input, whole.get_layer("flatten").output)
-    with pytest.raises(ValueError, match=r"m\.tflite: this file is another model's. .*\('head_softmax', 'int8'\)"):
+    with pytest.raises(
+        ValueError, match=r"m\.tflite: this file is another model's. .*\('head_softmax', 'int8'\)"
+    ):
         verify(part, path, nets.samples(part), CODES)
 
 
@@ -186,7 +211,9 @@ def test_a_file_that_is_no_model(model, data, message, tmp_path):
 
 def test_half_a_file_is_damaged(model, path, tmp_path):
     (tmp_path / "x.tflite").write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"x\.tflite: this .tflite file is damaged. Received: 1000 bytes"):
+    with pytest.raises(
+        ValueError, match=r"x\.tflite: this .tflite file is damaged. Received: 1000 bytes"
+    ):
         verify(model, tmp_path / "x.tflite", nets.samples(model), CODES)
 
 
@@ -196,7 +223,9 @@ def test_a_missing_file(model, tmp_path):
 
 
 def test_a_runtime_that_does_not_exist(model, path):
-    with pytest.raises(ValueError, match=r"A runtime is one of litert, .* Received: runtime='fast'"):
+    with pytest.raises(
+        ValueError, match=r"A runtime is one of litert, .* Received: runtime='fast'"
+    ):
         verify(model, path, nets.samples(model), ["fast"])
 
 
@@ -225,7 +254,9 @@ def test_a_full_disk_leaves_what_was_there(model, path, old, tmp_path):
         target.write_bytes(old)
     with disk_of(path.stat().st_size // 2), pytest.raises(OSError, match="File too large"):
         export_tflite(model, target)
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == ({} if old is None else {"m.tflite": old})
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == (
+        {} if old is None else {"m.tflite": old}
+    )
 
 
 def test_a_container_that_cannot_be_written(model, tmp_path):

@@ -8,7 +8,9 @@ from tfqreg.export.ir import Graph, Op, Quantization, Tensor
 from tfqreg.export.simulator import simulate
 
 
-def single(kind: str, x: Quantization, y: Quantization, size: int, shape=None, **attributes) -> Graph:
+def single(
+    kind: str, x: Quantization, y: Quantization, size: int, shape=None, **attributes
+) -> Graph:
     """An operator from `x` of shape (1, size, 1, 1), or `shape`, to `y`."""
     shape = shape or (1, size, 1, 1)
     graph = Graph(inputs=["x"], outputs=["y"])
@@ -29,10 +31,13 @@ def run(graph: Graph, values: list[int], mode: str = "f32") -> list[int]:
 
 @pytest.mark.parametrize(("mode", "expected"), [("f32", [2, 4, -2]), ("ref", [3, 4, -2])])
 def test_convolution_rounds_as_the_mode_does(mode, expected):
-    # A 1x1 kernel of code 1, scale 1/2: 5 -> 2.5, 7 -> 3.5, -5 -> -2.5. Half to even; or gemmlowp's half up.
+    # A 1x1 kernel of code 1, scale 1/2: 5 -> 2.5, 7 -> 3.5, -5 -> -2.5. Half to even; or gemmlowp's
+    # half up.
     graph = Graph(inputs=["x"], outputs=["y"])
     graph.add(Tensor("x", (1, 3, 1, 1), quantization=grid(1)))
-    graph.add(Tensor("w", (1, 1, 1, 1), quantization=grid(0.5), data=np.ones((1, 1, 1, 1), np.int8)))
+    graph.add(
+        Tensor("w", (1, 1, 1, 1), quantization=grid(0.5), data=np.ones((1, 1, 1, 1), np.int8))
+    )
     graph.add(Tensor("b", (1,), "int32", grid(0.5), np.zeros(1, np.int32)))
     graph.add(Tensor("y", (1, 3, 1, 1), quantization=grid(1)))
     graph.ops.append(Op("CONV_2D", ("x", "w", "b"), ("y",), {"padding": "SAME", "stride": (1, 1)}))
@@ -64,14 +69,18 @@ def test_mean_ties(mode, expected):
 
 @pytest.mark.parametrize(("mode", "expected"), [("f32", [6, 3, 55]), ("ref", [6, 3, 56])])
 def test_quantize_to_int8_has_a_coarser_factor_in_xnnpack(mode, expected):
-    # 129 * 0.3925 = 50.63 -> 51; XNNPACK takes round(256 * 0.3925) = 100, and 129 * 100 / 256 = 50.39 -> 50.
+    # 129 * 0.3925 = 50.63 -> 51; XNNPACK takes round(256 * 0.3925) = 100, and 129 * 100 / 256 =
+    # 50.39 -> 50.
     assert run(single("QUANTIZE", grid(0.3925, -2), grid(1, 5), 3), [0, -6, 127], mode) == expected
 
 
 def test_quantize_to_a_grid_so_coarse_that_all_is_zero():
     for mode in ("f32", "ref"):
         assert run(single("QUANTIZE", grid(1, -128), grid(600, 5), 2), [-128, 127], mode) == [5, 5]
-    with pytest.raises(ValueError, match=r"QUANTIZE .*Requantize in two steps. Received: input scale / output scale"):
+    with pytest.raises(
+        ValueError,
+        match=r"QUANTIZE .*Requantize in two steps. Received: input scale / output scale",
+    ):
         run(single("QUANTIZE", grid(1), grid(300), 2), [-128, 127])
 
 
@@ -122,7 +131,9 @@ def test_chunks_change_nothing():
     x = graphs.codes(graph, 600)
     together = simulate(graph, x, keep=set(graph.outputs))[graph.outputs[0]]
     apart = [simulate(graph, {k: v[i : i + 1] for k, v in x.items()}) for i in (0, 255, 256, 599)]
-    assert (together[[0, 255, 256, 599]] == np.concatenate([a[graph.outputs[0]] for a in apart])).all()
+    assert (
+        together[[0, 255, 256, 599]] == np.concatenate([a[graph.outputs[0]] for a in apart])
+    ).all()
 
 
 def test_inputs_by_name_or_in_order():
@@ -131,7 +142,9 @@ def test_inputs_by_name_or_in_order():
     graph = b.finish(graphs.add(b, x, y))
     named = graphs.codes(graph, 4)
     listed = simulate(graph, [named[x], named[y]])
-    assert (simulate(graph, {y: named[y], x: named[x]})[graph.outputs[0]] == listed[graph.outputs[0]]).all()
+    assert (
+        simulate(graph, {y: named[y], x: named[x]})[graph.outputs[0]] == listed[graph.outputs[0]]
+    ).all()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Models with WRPN, DoReFa and learned bits on their way out: integer files, widths by kernel, pictures."""
+"""Models with WRPN, DoReFa and learned bits on their way out: integer files, widths by kernel,
+pictures.
+"""
 
 import math
 import subprocess
@@ -33,7 +35,9 @@ def mixed() -> keras.Model:
     for kernel, _ in kernels(q):
         layer = kernel.stage.path
         beta = next(beta for name, beta in WIDTHS if name in layer)
-        kernel.state["beta_unit"].assign(np.full((1,) * len(kernel.state["beta_unit"].shape), beta / 10.0))
+        kernel.state["beta_unit"].assign(
+            np.full((1,) * len(kernel.state["beta_unit"].shape), beta / 10.0)
+        )
         kernel.settle()
     return q
 
@@ -44,14 +48,22 @@ def checked(q: keras.Model, folder, storage: str = "int8") -> dict[str, str]:
     report = verify(q, folder / "m.tflite", IMAGES)
     assert report.exact, str(report)
     assert unpack((folder / "m.tqw").read_bytes()) == (folder / "m.tflite").read_bytes()
-    return {name.split("/")[0]: tensor.dtype for name, tensor in graph.tensors.items() if name.endswith("/kernel")}
+    return {
+        name.split("/")[0]: tensor.dtype
+        for name, tensor in graph.tensors.items()
+        if name.endswith("/kernel")
+    }
 
 
 @pytest.mark.parametrize(
-    "quantizer", [*map(tq.WRPN, (2, 5, 8)), *map(tq.DoReFa, (1, 4, 7)), tq.DoReFa(3, normalize=False)], ids=repr
+    "quantizer",
+    [*map(tq.WRPN, (2, 5, 8)), *map(tq.DoReFa, (1, 4, 7)), tq.DoReFa(3, normalize=False)],
+    ids=repr,
 )
 def test_a_quantizer_runs_as_integers_exactly(quantizer, tmp_path):
-    assert set(checked(small([tq.Rule(".*", quantizer, tq.SinReQ())]), tmp_path).values()) == {"int8"}
+    assert set(checked(small([tq.Rule(".*", quantizer, tq.SinReQ())]), tmp_path).values()) == {
+        "int8"
+    }
 
 
 def test_mixed_learned_widths_run_exactly_and_are_shown_by_kernel(tmp_path):
@@ -65,8 +77,12 @@ def test_mixed_learned_widths_run_exactly_and_are_shown_by_kernel(tmp_path):
         capture_output=True,
         text=True,
     ).stdout
-    lines = {line.split("/")[0]: line.split() for line in inspected.splitlines() if "/kernel" in line}
-    assert {name: words.count(str(expected[name])) > 0 for name, words in lines.items()} == dict.fromkeys(lines, True)
+    lines = {
+        line.split("/")[0]: line.split() for line in inspected.splitlines() if "/kernel" in line
+    }
+    assert {
+        name: words.count(str(expected[name])) > 0 for name, words in lines.items()
+    } == dict.fromkeys(lines, True)
 
 
 def test_int4_where_the_codes_fit(tmp_path):

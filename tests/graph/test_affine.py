@@ -19,8 +19,16 @@ FORMS = {
     "-x": (lambda x: -x, -1, 0),
     "a row of channels": (lambda x: x + VECTOR.reshape(1, 1, 1, 3), 1, VECTOR),
     "rescaling": (layers.Rescaling([1.0, 2.0, 4.0], offset=-1.0), [1, 2, 4], -1),
-    "normalization": (layers.Normalization(mean=[1, 2, 3], variance=[1, 4, 16]), [1, 0.5, 0.25], [-1, -1, -0.75]),
-    "its inverse": (layers.Normalization(mean=[1, 2, 3], variance=[1, 4, 16], invert=True), [1, 2, 4], [1, 2, 3]),
+    "normalization": (
+        layers.Normalization(mean=[1, 2, 3], variance=[1, 4, 16]),
+        [1, 0.5, 0.25],
+        [-1, -1, -0.75],
+    ),
+    "its inverse": (
+        layers.Normalization(mean=[1, 2, 3], variance=[1, 4, 16], invert=True),
+        [1, 2, 4],
+        [1, 2, 3],
+    ),
 }
 
 
@@ -58,5 +66,10 @@ def test_others(function):
 def test_one_positive_gain_alone_is_a_scale():
     assert is_scale(layers.Rescaling(0.5))
     assert is_scale(layers.Rescaling([2.0, 2.0]))
-    for other in (layers.Rescaling(0.5, 1), layers.Rescaling(-1.0), layers.Rescaling([1.0, 2.0]), layers.ReLU()):
+    for other in (
+        layers.Rescaling(0.5, 1),
+        layers.Rescaling(-1.0),
+        layers.Rescaling([1.0, 2.0]),
+        layers.ReLU(),
+    ):
         assert not is_scale(other)

@@ -11,7 +11,9 @@ from tfqreg.graph.flat import clone, flatten, rebuild, set_weights_of
 
 
 def two_towers() -> keras.Model:
-    """One tower called twice, a model in a model in a model, operators, two inputs by name, two outputs."""
+    """One tower called twice, a model in a model in a model, operators, two inputs by name, two
+    outputs.
+    """
     keras.utils.set_random_seed(0)
     x = keras.Input((4,))
     deep = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="fc")], name="deep")
@@ -39,7 +41,10 @@ def copy(model: keras.Model) -> keras.Model:
 
 def test_paths():
     paths = [node.path for node in flatten(two_towers()).nodes]
-    assert [path.split("/")[-1].rstrip("_0123456789") for path in paths if "tower/" in path] == ["fc", "multiply"] * 2
+    assert [path.split("/")[-1].rstrip("_0123456789") for path in paths if "tower/" in path] == [
+        "fc",
+        "multiply",
+    ] * 2
     assert paths.count("tower/deep/fc") == 2
     assert paths[-1] == "head" or "head" in paths
 
@@ -48,7 +53,12 @@ def test_edges():
     graph = flatten(conv_net())
     by_path = {node.path: node for node in graph.nodes}
     assert [edge.producer for edge in graph.inputs] == [None]
-    assert graph.inputs[0].consumers == [by_path["stem"]] and graph.inputs[0].shape == (None, 8, 8, 2)
+    assert graph.inputs[0].consumers == [by_path["stem"]] and graph.inputs[0].shape == (
+        None,
+        8,
+        8,
+        2,
+    )
     pooled = by_path["pool"].outputs[0]
     assert pooled.producer is by_path["pool"]
     assert {node.path for node in pooled.consumers} == {"depthwise", "residual"}
@@ -61,7 +71,9 @@ def test_arguments_of_a_call():
     (node,) = flatten(keras.Model(x, x[:, 1:3])).nodes
     assert node.args[1:] == ((slice(None), slice(1, 3)),)
     assert node.args[0] is x
-    (node,) = flatten(keras.Model(x, keras.ops.pad(x, ((0, 0), (1, 1), (0, 0)), constant_values=2.0))).nodes
+    (node,) = flatten(
+        keras.Model(x, keras.ops.pad(x, ((0, 0), (1, 1), (0, 0)), constant_values=2.0))
+    ).nodes
     assert node.kwargs == {"constant_values": 2.0}
 
 
@@ -71,7 +83,10 @@ def test_nested_edges_join_the_models():
     assert first.inputs == [graph.inputs[0]] and second.inputs == [graph.inputs[1]]
     assert first.operation is second.operation
     add = next(node for node in graph.nodes if type(node.operation).__name__ == "Add")
-    assert [type(edge.producer.operation).__name__ for edge in add.inputs] == ["Multiply", "Multiply"]
+    assert [type(edge.producer.operation).__name__ for edge in add.inputs] == [
+        "Multiply",
+        "Multiply",
+    ]
 
 
 @pytest.mark.parametrize("make", [two_towers, conv_net])
@@ -79,7 +94,9 @@ def test_rebuilt_model_computes_the_same(make):
     model = make()
     new = copy(model)
     rng = np.random.default_rng(0)
-    x = keras.tree.map_structure(lambda i: rng.normal(size=(3, *i.shape[1:])).astype("float32"), model.input)
+    x = keras.tree.map_structure(
+        lambda i: rng.normal(size=(3, *i.shape[1:])).astype("float32"), model.input
+    )
     keras.tree.map_structure(np.testing.assert_array_equal, new(x), model(x))
     assert new.name == model.name
     assert len(new.weights) == len(model.weights)
@@ -94,7 +111,9 @@ def test_shared_operations_stay_shared():
 
 def test_a_sequential_that_was_called_has_a_graph():
     model = keras.Sequential([layers.Dense(3, name="a"), layers.Dense(2, name="b")])
-    with pytest.raises(ValueError, match=rf"{model.name}: the input shape is unknown. Start the Sequential with"):
+    with pytest.raises(
+        ValueError, match=rf"{model.name}: the input shape is unknown. Start the Sequential with"
+    ):
         flatten(model)
     model(np.ones((1, 4), np.float32))
     assert [node.path for node in flatten(model).nodes] == ["a", "b"]
@@ -105,7 +124,9 @@ def test_a_subclassed_model_has_none():
         def call(self, x):
             return x
 
-    with pytest.raises(TypeError, match=r"mine: Mine is a subclassed model .*tfqreg.Quantized\(keras.layers.Conv2D"):
+    with pytest.raises(
+        TypeError, match=r"mine: Mine is a subclassed model .*tfqreg.Quantized\(keras.layers.Conv2D"
+    ):
         flatten(Mine(name="mine"))
     inputs = keras.Input((4,))
     with pytest.raises(TypeError, match="inner: Mine is a subclassed model"):
@@ -130,8 +151,14 @@ class Forgetful(keras.layers.Layer):
 @pytest.mark.parametrize(
     "layer,words",
     [
-        (keras.layers.Lambda(lambda x: 2 * x, name="twice"), r"twice: a Lambda cannot be copied. Use a layer"),
-        (Forgetful(2, name="scaled"), r"scaled: a Forgetful cannot be copied. Give it a `get_config`.*Received: "),
+        (
+            keras.layers.Lambda(lambda x: 2 * x, name="twice"),
+            r"twice: a Lambda cannot be copied. Use a layer",
+        ),
+        (
+            Forgetful(2, name="scaled"),
+            r"scaled: a Forgetful cannot be copied. Give it a `get_config`.*Received: ",
+        ),
     ],
 )
 def test_layers_that_cannot_be_copied(layer, words):

@@ -52,7 +52,9 @@ def test_residual_net():
 
 def test_nothing_between_convolution_norm_and_relu():
     x = inputs = image()
-    for i, relu in enumerate([layers.ReLU(name="relu0"), layers.Activation("relu", name="relu1"), None]):
+    for i, relu in enumerate(
+        [layers.ReLU(name="relu0"), layers.Activation("relu", name="relu1"), None]
+    ):
         x = layers.BatchNormalization(name=f"norm{i}")(conv(f"conv{i}")(x))
         x = relu(x) if relu else keras.ops.relu6(x)
     *rest, last = names(inputs, x)
@@ -106,7 +108,9 @@ def test_shared_grid_reaches_through_pools_and_reshapes():
     q = tq.quantize(keras.Model(inputs, layers.Dense(2, name="fc")(concat)))
     shared = [x for x in quantizers(q).values() if len(x._inbound_nodes) > 1]
     assert len(shared) == 1 and shared[0].signed is False
-    assert {node.input_tensors[0]._keras_history.operation.name for node in shared[0]._inbound_nodes} >= {"a"}
+    assert {
+        node.input_tensors[0]._keras_history.operation.name for node in shared[0]._inbound_nodes
+    } >= {"a"}
 
 
 def test_behind_a_maximum_pool():
@@ -121,7 +125,10 @@ def test_before_a_maximum_pool_that_has_company():
     x = conv(activation="relu")(inputs := image())
     q = tq.quantize(keras.Model(inputs, [layers.MaxPooling2D(name="pool")(x), conv("b")(x)]))
     assert quantizer_names(q) == ["b_quantizer", "conv_quantizer", "in_quantizer"]
-    assert len(q.get_layer("conv_quantizer")._inbound_nodes) == 1 and source(q, "conv_quantizer") == "conv"
+    assert (
+        len(q.get_layer("conv_quantizer")._inbound_nodes) == 1
+        and source(q, "conv_quantizer") == "conv"
+    )
 
 
 def test_dropout_and_flatten_keep_the_grid():
@@ -190,7 +197,11 @@ def test_integer_inputs_are_not_rounded():
 def test_an_operation_called_twice():
     relu = layers.ReLU(name="relu")
     x = relu(conv("a")(inputs := image()))
-    assert names(inputs, relu(conv("b")(x))) == ["in_quantizer", "relu_quantizer", "relu_quantizer_1"]
+    assert names(inputs, relu(conv("b")(x))) == [
+        "in_quantizer",
+        "relu_quantizer",
+        "relu_quantizer_1",
+    ]
 
 
 def test_a_nested_model_called_twice_has_one_grid_even_where_one_call_is_concatenated():
@@ -198,7 +209,9 @@ def test_a_nested_model_called_twice_has_one_grid_even_where_one_call_is_concate
     tower = keras.Model(x, layers.Dense(3, activation="relu", name="t")(x), name="tower")
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
     concat = layers.Concatenate(name="concat")([tower(a), layers.Dense(3, name="c")(b)])
-    outputs = layers.Add(name="add")([layers.Dense(2, name="d")(concat), layers.Dense(2, name="e")(tower(b))])
+    outputs = layers.Add(name="add")(
+        [layers.Dense(2, name="d")(concat), layers.Dense(2, name="e")(tower(b))]
+    )
     q = tq.quantize(keras.Model([a, b], outputs))
     tower_grid = [x for x in q.get_layer("tower").layers if isinstance(x, tq.QuantizedActivation)]
     assert len(tower_grid) == 1
@@ -234,12 +247,20 @@ def test_kinds():
     assert kind(layers.Activation("linear")) == "keep"
     assert kind(layers.Activation("softmax")) == kind(layers.Activation("tanh")) == "fixed"
     assert kind(layers.Rescaling(0.5)) == "scale"
-    assert kind(layers.Rescaling(0.5, 1)) == kind(layers.Rescaling(-0.5)) == kind(layers.Rescaling([1, 2])) == "affine"
+    assert (
+        kind(layers.Rescaling(0.5, 1))
+        == kind(layers.Rescaling(-0.5))
+        == kind(layers.Rescaling([1, 2]))
+        == "affine"
+    )
     assert kind(layers.ReLU(threshold=1.0)) == kind(layers.LSTM(3)) == "other"
 
 
 def test_kinds_of_what_resizes():
-    resize = {name: kind(layers.UpSampling2D(interpolation=name)) for name in ("nearest", "bilinear", "bicubic")}
+    resize = {
+        name: kind(layers.UpSampling2D(interpolation=name))
+        for name in ("nearest", "bilinear", "bicubic")
+    }
     assert resize == {"nearest": "keep", "bilinear": "average", "bicubic": "other"}
     x = keras.Input((4, 4, 2))
     assert kind(keras.ops.image.resize(x, (8, 8))._keras_history.operation) == "average"

@@ -1,4 +1,6 @@
-"""MultiBitActivation: the nearest of uneven levels, fitted by least squares, followed by running averages."""
+"""MultiBitActivation: the nearest of uneven levels, fitted by least squares, followed by running
+averages.
+"""
 
 import itertools
 
@@ -20,7 +22,12 @@ def some(size: int = 4000, seed: int = 0) -> np.ndarray:
 
 
 def levels_of(reference: float, coordinates: np.ndarray) -> np.ndarray:
-    return np.array([reference + np.dot(s, coordinates) for s in itertools.product((-1, 1), repeat=len(coordinates))])
+    return np.array(
+        [
+            reference + np.dot(s, coordinates)
+            for s in itertools.product((-1, 1), repeat=len(coordinates))
+        ]
+    )
 
 
 @pytest.mark.parametrize("bits", range(1, 5))
@@ -49,7 +56,9 @@ def test_a_fit_is_least_squares_and_never_raises_the_error():
 
     errors = [error(*levels)]
     for _ in range(6):
-        levels = tuple(np.asarray(part) for part in fit_levels(x, *map(keras.ops.convert_to_tensor, levels)))
+        levels = tuple(
+            np.asarray(part) for part in fit_levels(x, *map(keras.ops.convert_to_tensor, levels))
+        )
         errors.append(error(*levels))
     assert all(after <= before + 1e-6 for before, after in itertools.pairwise(errors))
     assert errors[-1] < 0.75 * errors[0]
@@ -72,8 +81,12 @@ def test_levels_start_from_the_first_batch_and_follow_by_running_averages():
     for value, variable in zip(first, (layer.reference, layer.coordinates), strict=True):
         np.testing.assert_allclose(variable, value, rtol=1e-6)
     layer(later, training=True)
-    for old, new, variable in zip(first, fit_levels(later, *first), (layer.reference, layer.coordinates), strict=True):
-        np.testing.assert_allclose(variable, MOMENTUM * old + (1 - MOMENTUM) * np.asarray(new), rtol=1e-5)
+    for old, new, variable in zip(
+        first, fit_levels(later, *first), (layer.reference, layer.coordinates), strict=True
+    ):
+        np.testing.assert_allclose(
+            variable, MOMENTUM * old + (1 - MOMENTUM) * np.asarray(new), rtol=1e-5
+        )
     assert not layer.trainable_variables and layer.losses == []
 
 
@@ -101,7 +114,9 @@ def test_it_trains_saves_and_calibrates(tmp_path):
 def test_the_export_names_the_layer_and_the_remedy(tmp_path):
     x = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
     q = tq.calibrate(tq.quantize(dense_net(), activations=tq.MultiBitRange()), x, verbose=0)
-    with pytest.raises(ValueError, match="body_quantizer: multi-bit activations lie on no integer grid"):
+    with pytest.raises(
+        ValueError, match="body_quantizer: multi-bit activations lie on no integer grid"
+    ):
         export_tflite(q, tmp_path / "q.tflite")
     assert not (tmp_path / "q.tflite").exists()
     assert "body_quantizer" in str(check(q)) and "activations=2" in str(check(q))

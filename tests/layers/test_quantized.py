@@ -15,11 +15,23 @@ from tfqreg.layers.quantized import check_kernel
 CASES = {
     "dense": (lambda: layers.Dense(3), (5,), {"kernel": (1,)}),
     "conv1d": (lambda: layers.Conv1D(3, 2), (5, 4), {"kernel": (2,)}),
-    "conv2d": (lambda: layers.Conv2D(3, 2, strides=2, activation="relu"), (5, 5, 2), {"kernel": (3,)}),
+    "conv2d": (
+        lambda: layers.Conv2D(3, 2, strides=2, activation="relu"),
+        (5, 5, 2),
+        {"kernel": (3,)},
+    ),
     "conv2d_groups": (lambda: layers.Conv2D(4, 2, groups=2), (5, 5, 4), {"kernel": (3,)}),
     "conv3d": (lambda: layers.Conv3D(3, 2), (3, 3, 3, 2), {"kernel": (4,)}),
-    "depthwise1d": (lambda: layers.DepthwiseConv1D(2, depth_multiplier=2), (5, 3), {"kernel": (1, 2)}),
-    "depthwise2d": (lambda: layers.DepthwiseConv2D(2, depth_multiplier=2), (5, 5, 3), {"kernel": (2, 3)}),
+    "depthwise1d": (
+        lambda: layers.DepthwiseConv1D(2, depth_multiplier=2),
+        (5, 3),
+        {"kernel": (1, 2)},
+    ),
+    "depthwise2d": (
+        lambda: layers.DepthwiseConv2D(2, depth_multiplier=2),
+        (5, 5, 3),
+        {"kernel": (2, 3)},
+    ),
     "separable1d": (
         lambda: layers.SeparableConv1D(4, 2),
         (5, 3),
@@ -33,13 +45,23 @@ CASES = {
     "transpose1d": (lambda: layers.Conv1DTranspose(3, 2), (4, 2), {"kernel": (1,)}),
     "transpose2d": (lambda: layers.Conv2DTranspose(3, 2), (4, 4, 2), {"kernel": (2,)}),
     "transpose3d": (lambda: layers.Conv3DTranspose(3, 2), (2, 2, 2, 2), {"kernel": (3,)}),
-    "einsum": (lambda: layers.EinsumDense("abc,cde->abde", (None, 2, 3)), (4, 5), {"kernel": (1, 2)}),
-    "einsum_ellipsis": (lambda: layers.EinsumDense("...x,yx->...y", (6,)), (4, 5), {"kernel": (0,)}),
+    "einsum": (
+        lambda: layers.EinsumDense("abc,cde->abde", (None, 2, 3)),
+        (4, 5),
+        {"kernel": (1, 2)},
+    ),
+    "einsum_ellipsis": (
+        lambda: layers.EinsumDense("...x,yx->...y", (6,)),
+        (4, 5),
+        {"kernel": (0,)},
+    ),
     "user": (Bilinear, (4,), {"kernel": (1,)}),
 }
 
 
-def build(name: str, bits: int = 3, per_channel: bool = True, **arguments) -> tuple[keras.Model, np.ndarray]:
+def build(
+    name: str, bits: int = 3, per_channel: bool = True, **arguments
+) -> tuple[keras.Model, np.ndarray]:
     make, shape, _ = CASES[name]
     keras.utils.set_random_seed(len(name))
     inputs = keras.Input(shape)
@@ -59,7 +81,9 @@ def test_computes_with_the_decoded_weights(name):
     assert set(encoded) == set(axes)
     for kernel, (codes, params) in encoded.items():
         shape = getattr(plain, kernel).shape
-        assert params["scale"].shape == tuple(n if i in axes[kernel] else 1 for i, n in enumerate(shape))
+        assert params["scale"].shape == tuple(
+            n if i in axes[kernel] else 1 for i, n in enumerate(shape)
+        )
         assert codes.shape == shape and np.abs(codes).max() <= 3
         getattr(plain, kernel).assign(wrapper.quantizer.decode(codes, params))
     np.testing.assert_array_equal(model(x), plain(x))
@@ -68,18 +92,24 @@ def test_computes_with_the_decoded_weights(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_channel_has_the_scale_of_its_weights(name):
-    """Weights of very different sizes by output channel come back, each within half a step of its channel."""
+    """Weights of very different sizes by output channel come back, each within half a step of its
+    channel.
+    """
     model, _ = build(name, bits=8)
     wrapper = model.layers[1]
     for kernel, axes in CASES[name][2].items():
         variable = getattr(wrapper.layer, kernel)
         sizes = 10.0 ** np.arange(np.prod([variable.shape[i] for i in axes]))
-        sizes = (sizes / sizes.mean()).reshape([n if i in axes else 1 for i, n in enumerate(variable.shape)])
+        sizes = (sizes / sizes.mean()).reshape(
+            [n if i in axes else 1 for i, n in enumerate(variable.shape)]
+        )
         variable.assign(variable * sizes)
     wrapper.fit_quantizers()
     for kernel, (codes, params) in wrapper.encode().items():
         w = np.asarray(getattr(wrapper.layer, kernel))
-        largest = np.abs(w).max(tuple(i for i in range(w.ndim) if i not in CASES[name][2][kernel]), keepdims=True)
+        largest = np.abs(w).max(
+            tuple(i for i in range(w.ndim) if i not in CASES[name][2][kernel]), keepdims=True
+        )
         assert np.all(np.abs(wrapper.quantizer.decode(codes, params) - w) <= largest / 100)
 
 
@@ -132,7 +162,10 @@ def test_saved_and_loaded_in_a_new_process(reloaded, name):
 
 def sequential():
     model = keras.Sequential(
-        [tq.Quantized(layers.Dense(8, activation="relu"), tq.Uniform(3), tq.MSQE()), tq.Quantized(layers.Dense(1))]
+        [
+            tq.Quantized(layers.Dense(8, activation="relu"), tq.Uniform(3), tq.MSQE()),
+            tq.Quantized(layers.Dense(1)),
+        ]
     )
     return model, regression()[0]
 
@@ -150,7 +183,9 @@ def nested():
         [keras.Input((6,)), tq.Quantized(layers.Dense(5), tq.Uniform(2), name="deep")], name="inner"
     )
     inputs = keras.Input((6,))
-    return keras.Model(inputs, tq.Quantized(layers.Dense(1), tq.Uniform(4))(inner(inputs))), regression()[0]
+    return keras.Model(
+        inputs, tq.Quantized(layers.Dense(1), tq.Uniform(4))(inner(inputs))
+    ), regression()[0]
 
 
 @pytest.mark.parametrize("make", [sequential, subclassed, nested])
@@ -163,7 +198,11 @@ def test_fit(make):
     for kernel, variable in kernels(model):
         levels = kernel.quantizer.decode(*kernel.encode(variable))
         np.testing.assert_array_equal(kernel.weights_in_use(variable), levels)
-    assert all(wrapper.layer.name == wrapper.name for wrapper in model.layers if isinstance(wrapper, tq.Quantized))
+    assert all(
+        wrapper.layer.name == wrapper.name
+        for wrapper in model.layers
+        if isinstance(wrapper, tq.Quantized)
+    )
 
 
 def test_in_a_model_of_unknown_shape_the_quantizer_fits_the_weights_it_gets():
@@ -190,7 +229,10 @@ def test_a_kernel_regularizer_of_the_layer_still_counts():
 
 def test_bias_and_activity_regularizers_of_the_layer_still_count():
     inner = layers.Dense(
-        2, bias_regularizer="l1", bias_initializer="ones", activity_regularizer=lambda y: 7.0 + 0 * y[0, 0]
+        2,
+        bias_regularizer="l1",
+        bias_initializer="ones",
+        activity_regularizer=lambda y: 7.0 + 0 * y[0, 0],
     )
     wrapper = tq.Quantized(inner, tq.Uniform(8, scale_from="task"))
     wrapper(np.ones((1, 3), np.float32))
@@ -215,7 +257,9 @@ def test_a_layer_called_twice_counts_its_penalty_once():
     model(np.ones((2, 3), np.float32))
     kernel, variable = layer.kernel_pairs()[0]
     assert len(model.losses) == 1
-    assert float(model.losses[0]) == pytest.approx(2.0 * float(kernel.grid_squares(variable)) / 9, rel=1e-5)
+    assert float(model.losses[0]) == pytest.approx(
+        2.0 * float(kernel.grid_squares(variable)) / 9, rel=1e-5
+    )
 
 
 def test_call_arguments_reach_the_layer():
@@ -228,7 +272,9 @@ def test_call_arguments_reach_the_layer():
 
 @pytest.mark.parametrize("layer", [layers.ReLU(), layers.BatchNormalization(), layers.Dropout(0.5)])
 def test_a_layer_without_kernel(layer):
-    with pytest.raises(ValueError, match=rf"{layer.name}: {type(layer).__name__} has no kernel .* Received: layer="):
+    with pytest.raises(
+        ValueError, match=rf"{layer.name}: {type(layer).__name__} has no kernel .* Received: layer="
+    ):
         tq.Quantized(layer)(np.ones((1, 3), np.float32))
 
 
@@ -271,7 +317,11 @@ def test_a_frozen_layer_stays_frozen():
 def test_pruned_weights_stay_exactly_0(bits):
     x, y = regression()
     model = keras.Sequential(
-        [keras.Input((6,)), tq.Quantized(layers.Dense(8), tq.Uniform(bits), prune=tq.PartialL2(0.5)), layers.Dense(1)]
+        [
+            keras.Input((6,)),
+            tq.Quantized(layers.Dense(8), tq.Uniform(bits), prune=tq.PartialL2(0.5)),
+            layers.Dense(1),
+        ]
     )
     kernel, variable = kernels(model)[0]
     model.compile(keras.optimizers.Adam(0.05), "mse")
@@ -284,7 +334,9 @@ def test_pruned_weights_stay_exactly_0(bits):
     assert not np.any(np.asarray(kernel.weights_in_use(variable))[~mask])
     codes, params = kernel.encode(variable)
     assert not np.any(codes[~mask])
-    np.testing.assert_array_equal(kernel.quantizer.decode(codes, params), kernel.quantized(variable))
+    np.testing.assert_array_equal(
+        kernel.quantizer.decode(codes, params), kernel.quantized(variable)
+    )
     if bits == 1:
         assert set(np.unique(codes)) == {-1, 0, 1} and np.all(codes[mask] != 0)
 
@@ -297,7 +349,9 @@ def test_grid_error_leaves_pruned_weights_out():
         kernel.freeze(variable, larger_half(variable))
         mask, w = np.asarray(kernel.mask), np.asarray(variable)
         levels = np.asarray(kernel.quantized(variable))
-        assert float(kernel.grid_squares(variable)) == pytest.approx(np.sum((w - levels)[mask] ** 2), rel=1e-5)
+        assert float(kernel.grid_squares(variable)) == pytest.approx(
+            np.sum((w - levels)[mask] ** 2), rel=1e-5
+        )
 
 
 def test_weights_in_use_by_stage():
@@ -323,7 +377,9 @@ def test_encode_names_a_kernel_that_cannot_ship():
     with pytest.raises(ValueError, match=r"head/kernel: every code is 0.* Received: bits=2"):
         wrapper.encode()
     wrapper.layer.kernel.assign(np.full((3, 2), np.nan))
-    with pytest.raises(ValueError, match=r"head/kernel: the kernel holds NaN or infinity.* Received: 6 of 6"):
+    with pytest.raises(
+        ValueError, match=r"head/kernel: the kernel holds NaN or infinity.* Received: 6 of 6"
+    ):
         wrapper.encode()
 
 

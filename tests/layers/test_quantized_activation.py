@@ -45,21 +45,29 @@ def test_every_value_goes_to_the_nearest_level(bits, scale):
 def test_passes_its_input_through_until_data_was_seen():
     layer = tq.QuantizedActivation()
     np.testing.assert_array_equal(layer(X), X)
-    with pytest.raises(ValueError, match=rf"{layer.name}: the scale is not set. Train the model, or call tfqreg.cal"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{layer.name}: the scale is not set. Train the model, or call tfqreg.cal",
+    ):
         layer.encode()
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])
 @pytest.mark.parametrize(
-    "signed,data,low_codes", [(None, X, True), (None, np.abs(X), False), (True, np.abs(X), True), (False, X, False)]
+    "signed,data,low_codes",
+    [(None, X, True), (None, np.abs(X), False), (True, np.abs(X), True), (False, X, False)],
 )
 def test_the_first_batch_sets_the_grid(bits, signed, data, low_codes):
     layer = tq.QuantizedActivation(bits=bits, signed=signed)
     y = np.asarray(layer(data, training=True))
     scale, low = layer.encode()
     assert low == (-(2 ** (bits - 1)) if low_codes else 0)
-    assert scale == pytest.approx(float(np.squeeze(least_squares_scale(data, low, low + 2**bits - 1))), rel=1e-6)
-    np.testing.assert_allclose(y, scale * np.clip(np.round(data / scale), low, low + 2**bits - 1), rtol=1e-5, atol=1e-6)
+    assert scale == pytest.approx(
+        float(np.squeeze(least_squares_scale(data, low, low + 2**bits - 1))), rel=1e-6
+    )
+    np.testing.assert_allclose(
+        y, scale * np.clip(np.round(data / scale), low, low + 2**bits - 1), rtol=1e-5, atol=1e-6
+    )
     layer(100 * X, training=True)
     assert layer.encode() == (scale, low)  # the second batch does not
 
@@ -90,7 +98,9 @@ def test_gradient_in_x_is_that_of_the_clipped_identity(bits, low, source):
     scale = 3.0 / 2**bits
     layer = with_grid(scale, low, bits=bits, scale_from=source)
     x = np.float32([[-2.9, -1.1, -0.21, 0.13, 0.62, 1.31, 2.5]])
-    expected = finite_difference(lambda x: np.sum(scale * np.clip(x / scale, low, low + 2**bits - 1)), x)
+    expected = finite_difference(
+        lambda x: np.sum(scale * np.clip(x / scale, low, low + 2**bits - 1)), x
+    )
     for training in (False, True):
         (gradient,) = gradients(lambda x, t=training: tf.reduce_sum(layer(x, training=t)), x)
         np.testing.assert_allclose(gradient, expected, atol=1e-6)
@@ -124,26 +134,36 @@ def test_the_loss_does_not_reach_a_scale_that_fits_the_error():
 @pytest.mark.parametrize("bits,low", [(1, 0), (3, -4), (4, 0)])
 def test_the_loss_trains_a_scale_of_the_task(bits, low):
     layer, scale = with_grid(0.3, low, bits=bits, scale_from="task"), 0.3
-    high, upstream = low + 2**bits - 1, np.random.default_rng(2).normal(size=X.shape).astype(np.float32)
+    high, upstream = (
+        low + 2**bits - 1,
+        np.random.default_rng(2).normal(size=X.shape).astype(np.float32),
+    )
     with tf.GradientTape() as tape:
         y = tf.reduce_sum(upstream * layer(X, training=True))
     assert layer.losses == []
     x, v = X.astype(np.float64), X.astype(np.float64) / 0.3
     residual = np.clip(np.round(v), low, high) - np.clip(v, low, high)
-    expected = finite_difference(lambda s: np.sum(upstream * s * (np.clip(x / s, low, high) + residual)), scale)
+    expected = finite_difference(
+        lambda s: np.sum(upstream * s * (np.clip(x / s, low, high) + residual)), scale
+    )
     expected *= scale * np.log(2) / np.sqrt(X.shape[1] * 2 ** (bits - 1))
     np.testing.assert_allclose(tape.gradient(y, layer.log2_scale.value), expected, rtol=1e-3)
 
 
 def test_training_lowers_the_error():
     x, y = regression()
-    model = keras.Sequential([keras.Input((6,)), tq.QuantizedActivation(3, name="grid"), layers.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input((6,)), tq.QuantizedActivation(3, name="grid"), layers.Dense(1)]
+    )
     grid = model.get_layer("grid")
     grid.assign_grid(2.0, -4)
     before = float(activation_error(x, *(float(v) for v in (grid.scale, grid.low, grid.high))))
     model.compile(keras.optimizers.Adam(0.05), "mse")
     model.fit(x, y, epochs=10, verbose=0)
-    assert float(activation_error(x, *(float(v) for v in (grid.scale, grid.low, grid.high)))) < 0.5 * before
+    assert (
+        float(activation_error(x, *(float(v) for v in (grid.scale, grid.low, grid.high))))
+        < 0.5 * before
+    )
 
 
 def test_no_penalty_outside_training():
@@ -179,12 +199,16 @@ def test_config_round_trip():
 
 @pytest.mark.parametrize("bits", [0, 9, 2.5, "8", True])
 def test_bits_out_of_range(bits):
-    with pytest.raises(ValueError, match=r"grid: `bits` must be a whole number of 1 to 8. Received: bits="):
+    with pytest.raises(
+        ValueError, match=r"grid: `bits` must be a whole number of 1 to 8. Received: bits="
+    ):
         tq.QuantizedActivation(bits, name="grid")
 
 
 def test_unknown_source_of_the_scale():
-    with pytest.raises(ValueError, match=r"grid: `scale_from` must be .* Received: scale_from='error'"):
+    with pytest.raises(
+        ValueError, match=r"grid: `scale_from` must be .* Received: scale_from='error'"
+    ):
         tq.QuantizedActivation(8, scale_from="error", name="grid")
 
 
@@ -193,9 +217,14 @@ def test_a_fixed_scale_stays():
     assert not layer.trainable_variables
     x = np.float32([[-2.0, -1.0, 0.004, 0.3, 2.0]])
     for training in (False, True):
-        np.testing.assert_array_equal(layer(x, training=training), np.float32([[-1, -1, 1 / 128, 38 / 128, 127 / 128]]))
+        np.testing.assert_array_equal(
+            layer(x, training=training), np.float32([[-1, -1, 1 / 128, 38 / 128, 127 / 128]])
+        )
     assert layer.losses == []
-    assert tuple(float(value) for value in layer.fit(keras.ops.convert_to_tensor(x))) == (1 / 128, -128.0)
+    assert tuple(float(value) for value in layer.fit(keras.ops.convert_to_tensor(x))) == (
+        1 / 128,
+        -128.0,
+    )
     assert layer.encode() == (1 / 128, -128)
     assert type(layer).from_config(layer.get_config()).encode() == (1 / 128, -128)
 
@@ -214,7 +243,10 @@ def test_power_of_two_activations_have_powers_of_two_of_least_error(way):
         scale, low = layer.encode()
         assert np.frexp(scale)[0] == 0.5 and low in (0, -128) and not layer.trainable_variables
     scale, low = layers_found[0].encode()
-    error = {s: np.mean((x - s * np.clip(np.round(x / s), -128, 127)) ** 2) for s in (scale / 2, scale, 2 * scale)}
+    error = {
+        s: np.mean((x - s * np.clip(np.round(x / s), -128, 127)) ** 2)
+        for s in (scale / 2, scale, 2 * scale)
+    }
     assert low == -128 and min(error, key=error.get) == scale
     again = keras.models.clone_model(q)
     assert all(layer.power_of_two for layer in activation_layers(again))
@@ -222,7 +254,9 @@ def test_power_of_two_activations_have_powers_of_two_of_least_error(way):
 
 @pytest.mark.parametrize("arguments", [{"signed": True, "fixed_scale": -1.0}, {"fixed_scale": 0.5}])
 def test_a_fixed_scale_is_positive_and_knows_its_sign(arguments):
-    with pytest.raises(ValueError, match="a fixed scale must be positive, and `signed` True or False with it"):
+    with pytest.raises(
+        ValueError, match="a fixed scale must be positive, and `signed` True or False with it"
+    ):
         tq.QuantizedActivation(**arguments)
 
 
@@ -232,11 +266,17 @@ def test_a_fixed_scale_is_positive_and_knows_its_sign(arguments):
 @pytest.mark.parametrize("pull", [0.0, 0.5, 2.0])
 def test_the_error_pulls_the_activations_by_its_strength(pull):
     x, scale = np.random.default_rng(3).normal(size=(8, 5)).astype(np.float32), 0.4
-    in_x, in_scale = gradients(lambda x, s: activation_error(x, s, -2.0, 1.0, pull), x, np.float32(scale))
+    in_x, in_scale = gradients(
+        lambda x, s: activation_error(x, s, -2.0, 1.0, pull), x, np.float32(scale)
+    )
     codes = np.clip(np.round(x / scale), -2, 1).astype(np.float64)
     expected = finite_difference(lambda x: np.mean((x - scale * codes) ** 2), x)
-    np.testing.assert_allclose(np.zeros(x.shape) if in_x is None else in_x, pull * expected, rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(in_scale, finite_difference(lambda s: np.mean((x - s * codes) ** 2), scale), rtol=1e-3)
+    np.testing.assert_allclose(
+        np.zeros(x.shape) if in_x is None else in_x, pull * expected, rtol=1e-3, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        in_scale, finite_difference(lambda s: np.mean((x - s * codes) ** 2), scale), rtol=1e-3
+    )
 
 
 def test_a_pull_is_part_of_the_config_and_of_the_loss_in_training():

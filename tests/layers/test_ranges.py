@@ -1,4 +1,6 @@
-"""Ranges: learned grids with their choices, [0, 1] or uneven levels where activations are never negative."""
+"""Ranges: learned grids with their choices, [0, 1] or uneven levels where activations are never
+negative.
+"""
 
 import keras
 import numpy as np
@@ -38,7 +40,11 @@ def test_a_rule_may_ask_for_it_and_the_fewest_bits_count():
 def test_what_may_be_negative_keeps_a_learned_grid():
     q = tq.quantize(dense_net(), activations=tq.UnitRange(2, signed_bits=6))
     grids = {layer.name: (layer.bits, layer.fixed_scale) for layer in activation_layers(q)}
-    assert grids == {"features_quantizer": (6, None), "body_quantizer": (2, 1 / 3), "head_quantizer": (6, None)}
+    assert grids == {
+        "features_quantizer": (6, None),
+        "body_quantizer": (2, 1 / 3),
+        "head_quantizer": (6, None),
+    }
 
 
 def test_training_and_a_saved_model_keep_it(tmp_path):
@@ -60,7 +66,9 @@ def test_bits_out_of_range(arguments):
 
 def test_a_learned_range_hands_its_choices_to_every_quantizer():
     q = tq.quantize(dense_net(), activations=tq.LearnedRange(6, pull=0.5))
-    assert {(layer.bits, layer.pull, layer.scale_from) for layer in activation_layers(q)} == {(6, 0.5, "msqe")}
+    assert {(layer.bits, layer.pull, layer.scale_from) for layer in activation_layers(q)} == {
+        (6, 0.5, "msqe")
+    }
     by_the_loss = body_quantizer(tq.LearnedRange(4, scale_from="task"))
     assert (by_the_loss.bits, by_the_loss.scale_from) == (4, "task")
 

@@ -56,7 +56,9 @@ def compiled(mode: Mode = Mode.BASIS, bases: int = 3, rate: float = 0.01, **opti
 
 
 def fit(model: keras.Model, epochs: int = 2) -> float:
-    return model.fit(X, Y, batch_size=16, epochs=epochs, shuffle=False, verbose=0).history["loss"][-1]
+    return model.fit(X, Y, batch_size=16, epochs=epochs, shuffle=False, verbose=0).history["loss"][
+        -1
+    ]
 
 
 def nearest_signs(target: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -78,7 +80,9 @@ def test_nearest_signs_are_those_of_the_exhaustive_table(bases):
 def test_invariant_6_nearest_signs_recover_the_bases_of_exact_sums(bases):
     alpha = np.broadcast_to(np.float32(2.0 ** np.arange(bases)), (2, 3, bases))
     basis = np.where(RNG.random((2, 3, bases, 50)) < 0.5, -1.0, 1.0).astype(np.float32)
-    np.testing.assert_array_equal(nearest_signs(np.einsum("cpi,cpin->cpn", alpha, basis), alpha), basis)
+    np.testing.assert_array_equal(
+        nearest_signs(np.einsum("cpi,cpin->cpn", alpha, basis), alpha), basis
+    )
 
 
 def test_normal_equations_are_the_model_in_the_coordinates():
@@ -112,9 +116,14 @@ def test_basis_step_solves_for_the_coordinates():
     basis, alpha, _ = (np.asarray(x, np.float64) for x in basis_step(**p))
     for group in np.ndindex(4, 3):
         b, h = basis[group][p["valid"][group]], p["curvature"][group].astype(np.float64)
-        exact = np.linalg.lstsq(b.T * np.sqrt(h)[:, None], np.sqrt(h) * p["target"][group], rcond=None)[0]
+        exact = np.linalg.lstsq(
+            b.T * np.sqrt(h)[:, None], np.sqrt(h) * p["target"][group], rcond=None
+        )[0]
         np.testing.assert_allclose(alpha[group][p["valid"][group]], exact, rtol=1e-3, atol=1e-4)
-        assert not alpha[group][~p["valid"][group]].any() and not basis[group][~p["valid"][group]].any()
+        assert (
+            not alpha[group][~p["valid"][group]].any()
+            and not basis[group][~p["valid"][group]].any()
+        )
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
@@ -148,8 +157,14 @@ def test_invariant_1_weights_are_bases_times_coordinates(mode):
     model = compiled(mode)
     fit(model)
     for kernel, variable in kernels(model):
-        basis, alpha, valid = (np.asarray(kernel.state[name]) for name in ("basis", "alpha", "valid"))
-        assert set(np.unique(basis[valid])) <= {-1, 1} and not basis[~valid].any() and not alpha[~valid].any()
+        basis, alpha, valid = (
+            np.asarray(kernel.state[name]) for name in ("basis", "alpha", "valid")
+        )
+        assert (
+            set(np.unique(basis[valid])) <= {-1, 1}
+            and not basis[~valid].any()
+            and not alpha[~valid].any()
+        )
         groups = kernel.quantizer.groups(tuple(variable.shape), kernel.axes)
         w = groups.join(np.einsum("cpi,cpin->cpn", alpha, basis))
         np.testing.assert_allclose(kernel.quantized(variable), w, atol=1e-6)
@@ -188,19 +203,30 @@ def test_invariant_3_a_coordinate_step_is_amsgrad_on_the_coordinates():
             kernel.state["alpha"].assign(alpha)
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(twin(x) - y))
-        by_weight, others = tape.gradient(loss, [[w.value for _, w in pairs], [v.value for v in rest]])
+        by_weight, others = tape.gradient(
+            loss, [[w.value for _, w in pairs], [v.value for v in rest]]
+        )
         gradients = [
-            np.einsum("cpin,cpn->cpi", k.state["basis"], k.quantizer.groups(tuple(w.shape), k.axes).split(g))
+            np.einsum(
+                "cpin,cpn->cpi",
+                k.state["basis"],
+                k.quantizer.groups(tuple(w.shape), k.axes).split(g),
+            )
             for (k, w), g in zip(pairs, by_weight, strict=True)
         ]
         adams[0].apply(gradients, coordinates)
         adams[1].apply(others, rest)
     for (kernel, _), alpha in zip(kernels(model), coordinates, strict=True):
         np.testing.assert_allclose(kernel.state["alpha"], alpha, rtol=1e-4, atol=1e-6)
-    # The least of slope d + curvature d^2 / 2 is at d = -slope / curvature, where it is -slope^2 / (2 curvature).
-    slope, curvature = (np.asarray(x) for x in model.optimizer.coordinate_model(kernels(model)[0][1]))
+    # The least of slope d + curvature d^2 / 2 is at d = -slope / curvature, where it is -slope^2 /
+    # (2 curvature).
+    slope, curvature = (
+        np.asarray(x) for x in model.optimizer.coordinate_model(kernels(model)[0][1])
+    )
     d = -slope / curvature
-    np.testing.assert_allclose((slope * d + curvature * d**2 / 2).sum(), -(slope**2 / curvature).sum() / 2, rtol=1e-5)
+    np.testing.assert_allclose(
+        (slope * d + curvature * d**2 / 2).sum(), -(slope**2 / curvature).sum() / 2, rtol=1e-5
+    )
 
 
 def test_invariant_4_moments_of_the_coordinates_after_a_basis_step():
@@ -216,7 +242,9 @@ def test_invariant_4_moments_of_the_coordinates_after_a_basis_step():
         )
         momentum, velocity, _ = map(np.asarray, optimizer._coordinate_moments[index])
         valid = np.asarray(kernel.state["valid"])
-        np.testing.assert_allclose(momentum, np.einsum("cpin,cpn->cpi", kernel.state["basis"], m), atol=1e-6)
+        np.testing.assert_allclose(
+            momentum, np.einsum("cpin,cpn->cpi", kernel.state["basis"], m), atol=1e-6
+        )
         np.testing.assert_allclose(velocity, v.sum(-1, keepdims=True) * valid, rtol=1e-5)
 
 
@@ -227,7 +255,9 @@ def test_invariant_4_the_gradient_of_the_coordinates_is_that_of_the_weights_on_t
         loss = tf.reduce_mean(tf.square(model(X) - Y))
     by_alpha = tape.gradient(loss, kernel.state["alpha"].value)
     assert by_alpha is None  # the forward pass hands the gradient to the weights
-    g = kernel.quantizer.groups(tuple(variable.shape), kernel.axes).split(tape.gradient(loss, variable.value))
+    g = kernel.quantizer.groups(tuple(variable.shape), kernel.axes).split(
+        tape.gradient(loss, variable.value)
+    )
     expected = alq.combine_over_weights(kernel.state["basis"].numpy().astype(np.float32), g)
     value, step = np.asarray(kernel.state["alpha"]).copy(), 1e-2
     for place in ((0, 0, 0), (3, 0, 2)):
@@ -237,7 +267,9 @@ def test_invariant_4_the_gradient_of_the_coordinates_is_that_of_the_weights_on_t
             moved[place] += sign * step
             kernel.state["alpha"].assign(moved)
             losses.append(float(tf.reduce_mean(tf.square(model(X) - Y))))
-        assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(float(expected[place]), rel=0.05, abs=1e-4)
+        assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(
+            float(expected[place]), rel=0.05, abs=1e-4
+        )
 
 
 def test_invariant_7_the_modelled_increase_is_the_model_without_the_base():
@@ -319,7 +351,10 @@ def test_without_the_loss_only_the_weights_error_counts():
     fit(model)
     kernel, variable = kernels(model)[0]
     groups = kernel.quantizer.groups(tuple(variable.shape), kernel.axes)
-    w, basis = np.asarray(groups.split(variable.value)), np.asarray(kernel.state["basis"], np.float64)
+    w, basis = (
+        np.asarray(groups.split(variable.value)),
+        np.asarray(kernel.state["basis"], np.float64),
+    )
     residual = w - np.einsum("cpi,cpin->cpn", kernel.state["alpha"], basis)
     assert np.abs(residual).max() > 1e-3  # float weights stand behind
     np.testing.assert_allclose(np.einsum("cpin,cpn->cpi", basis, residual), 0.0, atol=1e-4)
@@ -336,7 +371,9 @@ def test_on_the_grid_coordinates_move_the_unit():
     assert kernel.quantizer.on_grid(kernel.state)
     assert (np.asarray(kernel.state["unit"]) != unit).any()
     codes, params = kernel.encode(variable)
-    np.testing.assert_array_equal(kernel.quantizer.decode(codes, params), kernel.quantized(variable))
+    np.testing.assert_array_equal(
+        kernel.quantizer.decode(codes, params), kernel.quantized(variable)
+    )
     model.optimizer.mode.assign(int(Mode.BASIS))
     fit(model, 1)
     assert not kernel.quantizer.on_grid(kernel.state)
@@ -349,7 +386,9 @@ def test_saved_and_loaded_with_its_state(tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     assert loaded.optimizer.get_config() == model.optimizer.get_config()
-    assert loaded.optimizer.initial_rate == 0.01 and float(loaded.optimizer.learning_rate) == pytest.approx(0.003)
+    assert loaded.optimizer.initial_rate == 0.01 and float(
+        loaded.optimizer.learning_rate
+    ) == pytest.approx(0.003)
     for a, b in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
         np.testing.assert_array_equal(a, b)
     assert fit(model, 1) == fit(loaded, 1)
@@ -357,7 +396,9 @@ def test_saved_and_loaded_with_its_state(tmp_path):
 
 def test_other_layers_are_trained_by_adam():
     def two(optimizer, quantizer):
-        model = tq.quantize(dense_net(), [tq.Rule("body", tq.Uniform(8)), tq.Rule("head", quantizer)], None)
+        model = tq.quantize(
+            dense_net(), [tq.Rule("body", tq.Uniform(8)), tq.Rule("head", quantizer)], None
+        )
         model.compile(optimizer, "mse")
         model.train_on_batch(X, Y)
         return np.asarray(model.get_layer("head").layer.bias)
@@ -368,9 +409,13 @@ def test_other_layers_are_trained_by_adam():
 
 @pytest.mark.parametrize("quantizer", [None, tq.Uniform(4)])
 def test_alq_without_multi_bit_weights(quantizer):
-    model = dense_net() if quantizer is None else tq.quantize(dense_net(), [tq.Rule(".*", quantizer)])
+    model = (
+        dense_net() if quantizer is None else tq.quantize(dense_net(), [tq.Rule(".*", quantizer)])
+    )
     model.compile(tq.ALQ(), "mse")
-    with pytest.raises(ValueError, match=r"ALQ: no layer has multi-bit weights.*body/kernel.*head/bias"):
+    with pytest.raises(
+        ValueError, match=r"ALQ: no layer has multi-bit weights.*body/kernel.*head/bias"
+    ):
         fit(model)
 
 

@@ -14,7 +14,9 @@ from tfqreg.export.verification.samples import graph_inputs
 IMAGES = np.random.default_rng(0).random((16, 12, 12, 2)).astype(np.float32)
 
 
-def chain(seed: int = 0, padding: str = "valid", bias: bool = True, pool: bool = False) -> keras.Model:
+def chain(
+    seed: int = 0, padding: str = "valid", bias: bool = True, pool: bool = False
+) -> keras.Model:
     keras.utils.set_random_seed(seed)
     pooling = layers.AveragePooling2D(2) if pool else layers.MaxPooling2D(2)
     return keras.Sequential(
@@ -76,7 +78,9 @@ def test_a_constant_unit_moves_into_the_bias():
     small = tq.remove_dead_units(model)
     assert small.get_layer("third").units == 11
     gain = 0.6 * model.get_layer("last").kernel.numpy()[5]
-    np.testing.assert_allclose(small.get_layer("last").bias, model.get_layer("last").bias.numpy() + gain, rtol=1e-6)
+    np.testing.assert_allclose(
+        small.get_layer("last").bias, model.get_layer("last").bias.numpy() + gain, rtol=1e-6
+    )
     np.testing.assert_allclose(small(IMAGES), before, atol=1e-6)
 
 
@@ -85,7 +89,9 @@ def test_a_constant_that_no_bias_can_hold_stays(padding, bias):
     model = chain(padding=padding, bias=bias)
     first = model.get_layer("first")
     first.kernel.assign(np.where(np.arange(8) < 2, 0.0, first.kernel.numpy()))
-    first.bias.assign(np.where(np.arange(8) == 0, 0.5, -0.5))  # unit 1 gives relu(-0.5) = 0: it may go
+    first.bias.assign(
+        np.where(np.arange(8) == 0, 0.5, -0.5)
+    )  # unit 1 gives relu(-0.5) = 0: it may go
     small = tq.remove_dead_units(model)
     assert small.get_layer("first").filters == 7
     np.testing.assert_allclose(small(IMAGES), model(IMAGES), atol=1e-6)
@@ -98,13 +104,18 @@ def test_norms_and_depthwise_layers_lose_their_channels():
     x = layers.ReLU()(layers.BatchNormalization(name="norm")(x))
     x = layers.ReLU()(layers.DepthwiseConv2D(3, name="depthwise")(x))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1, name="pointwise")(x))
-    q = tq.quantize(keras.Model(inputs, x), [tq.Rule(".*", tq.Uniform(4, per_channel=True), prune=tq.PartialL2(0.5))])
+    q = tq.quantize(
+        keras.Model(inputs, x),
+        [tq.Rule(".*", tq.Uniform(4, per_channel=True), prune=tq.PartialL2(0.5))],
+    )
     q.compile("sgd", "mse")
     q.fit(IMAGES, np.zeros((16, 4), np.float32), epochs=1, verbose=0, callbacks=tq.callbacks_for(q))
     pointwise, variable = kernels(q)[2]
     pointwise.mask.assign(np.arange(6)[:, None] % 2 & np.ones((1, 1, 1, 4), np.int64) > 0)
     small = tq.remove_dead_units(q)
-    assert [small.get_layer(name).layer.kernel.shape[-2] for name in ("depthwise", "pointwise")] == [3, 3]
+    assert [
+        small.get_layer(name).layer.kernel.shape[-2] for name in ("depthwise", "pointwise")
+    ] == [3, 3]
     assert small.get_layer("norm").gamma.shape == (3,) and variable.shape[-2] == 6
     np.testing.assert_array_equal(codes_out(small), codes_out(q))
 
@@ -112,7 +123,13 @@ def test_norms_and_depthwise_layers_lose_their_channels():
 def test_it_trains_on_and_is_saved(tmp_path):
     small = tq.remove_dead_units(pruned(chain(), 0.05))
     small.compile("adam", "mse")
-    small.fit(IMAGES, np.zeros((16, 3), np.float32), epochs=1, verbose=0, callbacks=tq.callbacks_for(small))
+    small.fit(
+        IMAGES,
+        np.zeros((16, 3), np.float32),
+        epochs=1,
+        verbose=0,
+        callbacks=tq.callbacks_for(small),
+    )
     small.save(tmp_path / "small.keras")
     loaded = keras.models.load_model(tmp_path / "small.keras")
     np.testing.assert_array_equal(loaded(IMAGES), small(IMAGES))
@@ -140,7 +157,9 @@ def test_a_layer_all_dead_keeps_one_unit():
 def test_weak_units_go_first_and_the_share_is_met(keep):
     model = chain()
     last = model.get_layer("last")
-    last.kernel.assign(np.where(np.arange(12)[:, None] < 4, 1e-6 * last.kernel.numpy(), last.kernel.numpy()))
+    last.kernel.assign(
+        np.where(np.arange(12)[:, None] < 4, 1e-6 * last.kernel.numpy(), last.kernel.numpy())
+    )
     before = model.get_weights()
     small = tq.drop_weak_units(model, keep)
     sizes = [sum(w.size for w in net.get_weights() if w.ndim > 1) for net in (small, model)]

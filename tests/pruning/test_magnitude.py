@@ -13,7 +13,14 @@ weights = arrays.arrays(np.float32, st.integers(1, 200), elements=st.floats(-100
 
 def test_exact_threshold_by_hand():
     w = [np.float32([[3, -1], [2, 4]]), np.float32([-5])]
-    assert [exact_threshold(w, share) for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)] == [-1, 1, 2, 3, 4, 5]
+    assert [exact_threshold(w, share) for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)] == [
+        -1,
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
 
 
 def test_nothing_is_pruned_at_share_0_not_even_zeros():
@@ -50,4 +57,6 @@ def test_histogram_of_zeros(share):
 def test_histogram_of_many_weights():
     w = np.random.default_rng(0).normal(size=(3, 20000)).astype(np.float32)
     for share in (0.1, 0.5, 0.9, 0.99):
-        assert np.mean(np.abs(w) <= histogram_threshold(list(w), share)) == pytest.approx(share, abs=1e-3)
+        assert np.mean(np.abs(w) <= histogram_threshold(list(w), share)) == pytest.approx(
+            share, abs=1e-3
+        )

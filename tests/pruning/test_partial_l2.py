@@ -39,10 +39,14 @@ def test_in_the_loss_of_a_layer_while_it_prunes():
         (penalty,) = layer.losses
     np.testing.assert_allclose(penalty, 3.0 * np.sum(W[np.abs(W) <= 0.7] ** 2) / W.size, rtol=1e-5)
     gradient = np.asarray(tape.gradient(penalty, variable.value))
-    np.testing.assert_allclose(gradient, np.where(np.abs(W) <= 0.7, 6.0 / W.size * W, 0.0), rtol=1e-5)
+    np.testing.assert_allclose(
+        gradient, np.where(np.abs(W) <= 0.7, 6.0 / W.size * W, 0.0), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 80, float("nan")])
 def test_sparsity_is_a_share(sparsity):
-    with pytest.raises(ValueError, match=r"PartialL2: `sparsity` is a share of the weights.* Received: sparsity="):
+    with pytest.raises(
+        ValueError, match=r"PartialL2: `sparsity` is a share of the weights.* Received: sparsity="
+    ):
         PartialL2(sparsity)

@@ -10,7 +10,11 @@ from tfqreg.pruning.rate_distortion import alive_bits, scores
 
 
 def pruned_net(sparsity: float) -> keras.Model:
-    return tq.quantize(dense_net(), [tq.Rule(".*", tq.Uniform(4), prune=tq.RateDistortion(sparsity))], activations=None)
+    return tq.quantize(
+        dense_net(),
+        [tq.Rule(".*", tq.Uniform(4), prune=tq.RateDistortion(sparsity))],
+        activations=None,
+    )
 
 
 @pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.9])

@@ -7,7 +7,9 @@ from tfqreg.pruning.schedules import cubic, sparsity_at
 
 
 def test_cubic_by_hand():
-    np.testing.assert_allclose([cubic(t) for t in (-1, 0, 0.25, 0.5, 1, 3)], [0, 0, 1 - 0.75**3, 0.875, 1, 1])
+    np.testing.assert_allclose(
+        [cubic(t) for t in (-1, 0, 0.25, 0.5, 1, 3)], [0, 0, 1 - 0.75**3, 0.875, 1, 1]
+    )
 
 
 def test_share_or_pair():
@@ -18,5 +20,7 @@ def test_share_or_pair():
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, 80.0, float("nan")])
 def test_share_out_of_range(share):
-    with pytest.raises(ValueError, match=r"must return a share of the weights.* Received: .* at step 7"):
+    with pytest.raises(
+        ValueError, match=r"must return a share of the weights.* Received: .* at step 7"
+    ):
         sparsity_at(lambda step: share, 7)

@@ -37,7 +37,9 @@ def test_a_cut_weight_learns_and_returns():
     with tf.GradientTape() as tape:
         y = tf.reduce_sum(layer(np.ones((1, 10), np.float32)))
     np.testing.assert_allclose(y, np.sum(np.asarray(variable) * mask), rtol=1e-5)
-    np.testing.assert_array_equal(tape.gradient(y, variable.value), np.ones((10, 4)))  # the cut ones as well
+    np.testing.assert_array_equal(
+        tape.gradient(y, variable.value), np.ones((10, 4))
+    )  # the cut ones as well
     variable.assign(np.where(mask, 1e-3, 1.0))
     kernel.prune.update([(kernel, variable)], 0.5)
     assert np.all(np.asarray(kernel.mask)[~mask])
@@ -65,12 +67,16 @@ def test_threshold_by_deviations():
 
 def test_a_threshold_that_kills_a_layer():
     _, kernel, variable = pruning_layer(sparsity=0.8, deviations=50.0)
-    with pytest.raises(ValueError, match=r"dense.*/kernel: .* leaves no weight.*Received: .*deviations=50"):
+    with pytest.raises(
+        ValueError, match=r"dense.*/kernel: .* leaves no weight.*Received: .*deviations=50"
+    ):
         kernel.prune.update([(kernel, variable)], 0.8)
 
 
 @pytest.mark.filterwarnings("ignore:.*surviving weights:UserWarning")  # one of the kernels is small
-@pytest.mark.parametrize("quantizer", [tq.Focused(), tq.PowerOfTwo(4), tq.Uniform(3), tq.WRPN(4)], ids=repr)
+@pytest.mark.parametrize(
+    "quantizer", [tq.Focused(), tq.PowerOfTwo(4), tq.Uniform(3), tq.WRPN(4)], ids=repr
+)
 def test_training_comes_to_the_sparsity_asked_for(quantizer):
     q = tq.quantize(dense_net(), [tq.Rule(".*", quantizer, prune=Surgery(0.6))])
     q.compile(keras.optimizers.Adam(0.01), "mse")
@@ -82,7 +88,9 @@ def test_training_comes_to_the_sparsity_asked_for(quantizer):
     assert np.isfinite(q.evaluate(x, y, verbose=0))
 
 
-@pytest.mark.parametrize("arguments", [{"sparsity": 1.0}, {"margin": 1.0}, {"deviations": float("nan")}])
+@pytest.mark.parametrize(
+    "arguments", [{"sparsity": 1.0}, {"margin": 1.0}, {"deviations": float("nan")}]
+)
 def test_arguments_out_of_range(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=f"Surgery: `{name}`.*Received: {name}="):

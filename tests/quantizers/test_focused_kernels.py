@@ -1,4 +1,6 @@
-"""Focused quantization of whole layers: which kernels it suits, what it says of others, and zeros that stay zero."""
+"""Focused quantization of whole layers: which kernels it suits, what it says of others, and zeros
+that stay zero.
+"""
 
 import warnings
 
@@ -21,7 +23,9 @@ def humps(size=(60, 20), mean=0.5, deviation=0.1) -> np.ndarray:
 
 
 def wrapped(w: np.ndarray, quantizer: tq.Focused, prune: bool = True) -> tq.Quantized:
-    layer = tq.Quantized(layers.Dense(w.shape[1], name="hidden"), quantizer, prune=tq.Surgery(0.5) if prune else None)
+    layer = tq.Quantized(
+        layers.Dense(w.shape[1], name="hidden"), quantizer, prune=tq.Surgery(0.5) if prune else None
+    )
     layer.build((None, w.shape[0]))
     layer.kernel_pairs()[0][1].assign(w)
     return layer
@@ -37,24 +41,35 @@ def half(w: np.ndarray) -> np.ndarray:
         (humps((5, 4)), "surviving weights .* but both need 16"),
         (np.abs(humps()), "surviving weights 0 are negative and .* are positive"),
         (np.sign(humps()) * np.float32(0.3), "all surviving weights of one sign are equal"),
-        (np.where(humps() > 0, np.abs(humps()), np.float32(-0.3)), "all surviving weights of one sign are equal"),
+        (
+            np.where(humps() > 0, np.abs(humps()), np.float32(-0.3)),
+            "all surviving weights of one sign are equal",
+        ),
     ],
     ids=["few", "one-sided", "equal", "equal on one side"],
 )
 def test_kernels_that_cannot_be_recentred_are_shift_quantized_and_named(w, reason):
     layer = wrapped(w, tq.Focused())
     kernel, variable = layer.kernel_pairs()[0]
-    with pytest.warns(UserWarning, match=f"hidden/kernel: shift quantization takes the place .*{reason}"):
+    with pytest.warns(
+        UserWarning, match=f"hidden/kernel: shift quantization takes the place .*{reason}"
+    ):
         kernel.freeze(variable, half(w))
     assert not kernel.quantizer.is_recentred(kernel.state)
     codes, params = layer.encode()["kernel"]
-    np.testing.assert_array_equal(kernel.quantized(variable), kernel.quantizer.decode(codes, params))
-    assert np.mean((codes * params["scale"] - np.asarray(variable)) ** 2) < 0.06 * np.mean(np.square(variable))
+    np.testing.assert_array_equal(
+        kernel.quantized(variable), kernel.quantizer.decode(codes, params)
+    )
+    assert np.mean((codes * params["scale"] - np.asarray(variable)) ** 2) < 0.06 * np.mean(
+        np.square(variable)
+    )
 
 
 def test_a_dense_kernel_works_with_a_note():
     layer = wrapped(humps(), tq.Focused(), prune=False)
-    with pytest.warns(UserWarning, match=r"hidden/kernel: none of its weights is pruned.*: give it `prune`"):
+    with pytest.warns(
+        UserWarning, match=r"hidden/kernel: none of its weights is pruned.*: give it `prune`"
+    ):
         layer.fit_quantizers()
     kernel, _ = layer.kernel_pairs()[0]
     assert kernel.quantizer.is_recentred(kernel.state)
@@ -97,7 +112,9 @@ def test_invariant_9_no_survivor_is_lost_but_where_a_mean_and_a_power_cancel():
 
 def pruned_net() -> tuple[keras.Model, np.ndarray, np.ndarray]:
     keras.utils.set_random_seed(0)
-    net = keras.Sequential([keras.Input((40,)), layers.Dense(30, "relu", name="hidden"), layers.Dense(20, name="head")])
+    net = keras.Sequential(
+        [keras.Input((40,)), layers.Dense(30, "relu", name="hidden"), layers.Dense(20, name="head")]
+    )
     x = RNG.normal(size=(128, 40)).astype(np.float32)
     return net, x, np.tanh(x[:, :20])
 
@@ -116,13 +133,17 @@ class Zeros(keras.callbacks.Callback):
                     pruned = ~np.asarray(kernel.mask)
                     assert not np.asarray(kernel.weights_in_use(variable))[pruned].any()
                     assert not kernel.encode(variable)[0][pruned].any()
-                    self.shares.add(round(float(np.mean(np.abs(variable) >= np.asarray(kernel.float_below))), 1))
+                    self.shares.add(
+                        round(float(np.mean(np.abs(variable) >= np.asarray(kernel.float_below))), 1)
+                    )
 
 
 def test_invariant_8_pruned_weights_stay_zero_from_surgery_to_the_tflite():
     net, x, y = pruned_net()
     quantizers = {"hidden": tq.Focused(separation=0.0), "head": tq.PowerOfTwo(4)}
-    q = tq.quantize(net, [tq.Rule(name, each, prune=tq.Surgery(0.75)) for name, each in quantizers.items()])
+    q = tq.quantize(
+        net, [tq.Rule(name, each, prune=tq.Surgery(0.75)) for name, each in quantizers.items()]
+    )
     q.compile(keras.optimizers.Adam(0.01), "mse")
     watch = Zeros()
     q.fit(x, y, batch_size=16, epochs=5, verbose=0, callbacks=[*tq.callbacks_for(q), watch])
@@ -134,7 +155,8 @@ def test_invariant_8_pruned_weights_stay_zero_from_surgery_to_the_tflite():
         assert mask.sum() == kernel.count - round(0.75 * kernel.count)
         codes = np.asarray(tensors[f"{layer.name}/kernel"].data).T
         np.testing.assert_array_equal(codes != 0, layer.encode()["kernel"][0] != 0)
-        # A survivor goes to 0 only under half of the smallest power of two, or where mean and power cancel.
+        # A survivor goes to 0 only under half of the smallest power of two, or where mean and power
+        # cancel.
         lost = mask & (codes == 0)
         w, unit = np.asarray(variable), np.asarray(kernel.state["unit"])
         if layer.name == "hidden":

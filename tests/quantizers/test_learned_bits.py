@@ -22,14 +22,18 @@ def at(beta: float, largest: float = 1.0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("beta", range(1, 8))
 def test_levels_at_whole_bits(beta):
     n = 2**beta - 1
-    codes, params = LearnedBits().encode(np.linspace(-2, 2, 4001, dtype=np.float32)[:, None], at(beta))
+    codes, params = LearnedBits().encode(
+        np.linspace(-2, 2, 4001, dtype=np.float32)[:, None], at(beta)
+    )
     assert sorted(set(codes.ravel().tolist())) == list(range(-n, n + 1))
     assert params["bits"] == beta + 1
     np.testing.assert_allclose(params["scale"], 1 / n, rtol=1e-5)
 
 
 def test_broken_bits_keep_their_spacing_and_round_up_their_range():
-    codes, params = LearnedBits().encode(np.linspace(-2, 2, 4001, dtype=np.float32)[:, None], at(2.5))
+    codes, params = LearnedBits().encode(
+        np.linspace(-2, 2, 4001, dtype=np.float32)[:, None], at(2.5)
+    )
     assert codes.max() == 7 and params["bits"] == 4
     np.testing.assert_allclose(params["scale"], 1 / (2**2.5 - 1), rtol=1e-5)
 
@@ -56,7 +60,9 @@ def test_the_loss_reaches_beta_only_where_it_is_asked_to():
     assert blind is None or not np.any(blind)
 
     q = LearnedBits().encode(W, at(2.6))[0].astype(np.float64)
-    inside = np.abs(q) < 7  # the surrogate: codes follow w/spacing within the range, and stand still outside it
+    inside = (
+        np.abs(q) < 7
+    )  # the surrogate: codes follow w/spacing within the range, and stand still outside it
     inside |= np.abs(W * (2**2.6 - 1)) <= 7
     in_spacing = np.sum(upstream * np.where(inside, q - W * (2**2.6 - 1), q))
     chain = finite_difference(lambda u: 1 / (2 ** (PACE * u) - 1), np.float64(0.26))
@@ -65,11 +71,14 @@ def test_the_loss_reaches_beta_only_where_it_is_asked_to():
 
 
 @pytest.mark.parametrize(
-    "optimizer,power", [(keras.optimizers.Adam, 1), (keras.optimizers.Lion, 1), (keras.optimizers.SGD, 2)]
+    "optimizer,power",
+    [(keras.optimizers.Adam, 1), (keras.optimizers.Lion, 1), (keras.optimizers.SGD, 2)],
 )
 def test_pace_is_beta_step_size_of_its_own_under_any_optimizer(optimizer, power):
     def moved(pace: float) -> float:
-        layer = tq.Quantized(layers.Dense(4, use_bias=False), LearnedBits(loss_aware=True, pace=pace))
+        layer = tq.Quantized(
+            layers.Dense(4, use_bias=False), LearnedBits(loss_aware=True, pace=pace)
+        )
         layer.build((None, 50))
         layer.layer.kernel.assign(W)
         layer.fit_quantizers()
@@ -132,5 +141,7 @@ def test_bounds_out_of_range(bounds):
 
 
 def test_pace_out_of_range():
-    with pytest.raises(ValueError, match=r"LearnedBits: `pace` must be a positive number\. Received: pace=0"):
+    with pytest.raises(
+        ValueError, match=r"LearnedBits: `pace` must be a positive number\. Received: pace=0"
+    ):
         LearnedBits(pace=0)

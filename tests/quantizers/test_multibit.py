@@ -1,4 +1,6 @@
-"""Multi-bit weights: groups, sketching, whole-number coordinates, and what the wrapper makes of them."""
+"""Multi-bit weights: groups, sketching, whole-number coordinates, and what the wrapper makes of
+them.
+"""
 
 import keras
 import numpy as np
@@ -20,7 +22,9 @@ def normal(*shape: int) -> np.ndarray:
     return RNG.normal(size=shape).astype(np.float32)
 
 
-def kernel_state(quantizer: tq.MultiBit, w: np.ndarray, axes: tuple[int, ...], whole: bool = False) -> dict:
+def kernel_state(
+    quantizer: tq.MultiBit, w: np.ndarray, axes: tuple[int, ...], whole: bool = False
+) -> dict:
     state = quantizer.fit(w, axes)
     return {**state, **(quantizer.project(state) if whole else {})}
 
@@ -79,13 +83,17 @@ def test_invariant_5_sketching_leaves_a_smaller_residual_orthogonal_to_its_bases
 
 
 def test_sketching_stops_where_nothing_is_left():
-    basis, alpha, valid = sketch(np.float32([[0.0] * 4, [0.5, -0.5, 0.5, 0.5], [3.0, 1.0, -1.0, -3.0]]), 4)
+    basis, alpha, valid = sketch(
+        np.float32([[0.0] * 4, [0.5, -0.5, 0.5, 0.5], [3.0, 1.0, -1.0, -3.0]]), 4
+    )
     assert valid.sum(-1).tolist() == [0, 1, 2]
     assert not basis[~valid].any() and not alpha[~valid].any()
     np.testing.assert_allclose(alpha[2, :2], [1.0, 2.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape,axes", [DENSE, CONV, ((3, 3, 1, 1), (3,)), ((6, 1), (1,)), ((2, 3, 4), (1, 2))])
+@pytest.mark.parametrize(
+    "shape,axes", [DENSE, CONV, ((3, 3, 1, 1), (3,)), ((6, 1), (1,)), ((2, 3, 4), (1, 2))]
+)
 def test_weights_are_bases_times_coordinates(shape, axes):
     quantizer, w = tq.MultiBit(bases=2), normal(*shape)
     state = kernel_state(quantizer, w, axes)
@@ -118,7 +126,9 @@ def test_whole_coordinates_decode_bit_for_bit(shape, axes):
     codes, params = quantizer.encode(w, state)
     np.testing.assert_array_equal(quantizer.decode(codes, params), quantizer(w, state))
     np.testing.assert_array_equal(near, quantizer(w, state))
-    assert np.abs(codes.astype(int)).max() <= 127 and np.abs(codes.astype(int)).max() < 2 ** (params["bits"] - 1)
+    assert np.abs(codes.astype(int)).max() <= 127 and np.abs(codes.astype(int)).max() < 2 ** (
+        params["bits"] - 1
+    )
 
 
 def test_units_are_the_coarsest_within_the_tolerance():
@@ -128,7 +138,9 @@ def test_units_are_the_coarsest_within_the_tolerance():
         unit = integer_units(alpha, tolerance)[:, None, None]
         whole = np.rint(alpha / unit)
         assert whole.sum(-1).max() <= 127
-        errors.append(np.sqrt(np.square(alpha - unit * whole).sum((1, 2)) / np.square(alpha).sum((1, 2))))
+        errors.append(
+            np.sqrt(np.square(alpha - unit * whole).sum((1, 2)) / np.square(alpha).sum((1, 2)))
+        )
         largest.append(whole.max())
     assert (errors[0] <= 0.2).all() and (errors[1] <= 0.02).all()
     assert errors[2].max() < errors[1].max() < errors[0].max()
@@ -158,7 +170,10 @@ def test_invariant_7_a_deleted_base_takes_its_share_of_the_weights_along():
 )
 def test_invariant_10_storage_formula(weights, bits, alphas, expected):
     assert storage_bytes(weights, bits, alphas) == pytest.approx(expected, rel=2e-3)
-    assert storage_bytes(weights, bits, alphas, groups=1000) - storage_bytes(weights, bits, alphas) == 375.0
+    assert (
+        storage_bytes(weights, bits, alphas, groups=1000) - storage_bytes(weights, bits, alphas)
+        == 375.0
+    )
 
 
 def test_sketched_network_is_near_the_float_one_and_survives_saving(tmp_path):
@@ -171,22 +186,37 @@ def test_sketched_network_is_near_the_float_one_and_survives_saving(tmp_path):
     np.testing.assert_array_equal(loaded(x), model(x))
     for (kernel, _), (same, _) in zip(kernels(model), kernels(loaded), strict=True):
         assert kernel.quantizer == same.quantizer
-        for name, dtype in (("basis", "int8"), ("valid", "bool"), ("alpha", "float32"), ("unit", "float32")):
+        for name, dtype in (
+            ("basis", "int8"),
+            ("valid", "bool"),
+            ("alpha", "float32"),
+            ("unit", "float32"),
+        ):
             assert same.state[name].dtype == dtype
             np.testing.assert_array_equal(kernel.state[name], same.state[name])
 
 
 def test_average_bits_weigh_by_weights():
-    model = tq.quantize(dense_net(), [tq.Rule("body", tq.MultiBit(bases=3)), tq.Rule("head", tq.MultiBit(bases=6))])
-    assert tq.average_bits(model) == {"body/kernel": 3.0, "head/kernel": 6.0, "total": (96 * 3 + 16 * 6) / 112}
+    model = tq.quantize(
+        dense_net(), [tq.Rule("body", tq.MultiBit(bases=3)), tq.Rule("head", tq.MultiBit(bases=6))]
+    )
+    assert tq.average_bits(model) == {
+        "body/kernel": 3.0,
+        "head/kernel": 6.0,
+        "total": (96 * 3 + 16 * 6) / 112,
+    }
     with pytest.raises(ValueError, match=r"no layer has multi-bit weights"):
         tq.average_bits(tq.quantize(dense_net()))
 
 
 def test_project_tells_the_largest_change_and_strip_gives_the_same_weights():
-    model = tq.quantize(dense_net(), [tq.Rule("body", tq.MultiBit(bases=4)), tq.Rule("head", tq.Uniform(8))])
+    model = tq.quantize(
+        dense_net(), [tq.Rule("body", tq.MultiBit(bases=4)), tq.Rule("head", tq.Uniform(8))]
+    )
     (kernel, variable), _ = kernels(model)
-    with pytest.raises(ValueError, match=r"body/kernel: its levels lie on no integer grid yet. Call tfqreg.project"):
+    with pytest.raises(
+        ValueError, match=r"body/kernel: its levels lie on no integer grid yet. Call tfqreg.project"
+    ):
         model.get_layer("body").encode()
     before = np.asarray(kernel.quantized(variable))
     with projected(model):
@@ -195,7 +225,10 @@ def test_project_tells_the_largest_change_and_strip_gives_the_same_weights():
     changes = tq.project(model)
     after = np.asarray(kernel.quantized(variable))
     np.testing.assert_array_equal(after, inside)
-    assert changes == {"body/kernel": pytest.approx(np.abs(after - before).max())} and 0 < changes["body/kernel"] < 0.1
+    assert (
+        changes == {"body/kernel": pytest.approx(np.abs(after - before).max())}
+        and 0 < changes["body/kernel"] < 0.1
+    )
     np.testing.assert_array_equal(tq.strip(model).get_layer("body").kernel, after)
     np.testing.assert_array_equal(variable, after)
 
@@ -219,7 +252,10 @@ def test_bad_arguments(arguments, match):
 @pytest.mark.parametrize(
     "quantizer,match",
     [
-        (tq.MultiBit("subchannel", 4), r"body/kernel: an output channel of 6 weights .* a divisor of 6"),
+        (
+            tq.MultiBit("subchannel", 4),
+            r"body/kernel: an output channel of 6 weights .* a divisor of 6",
+        ),
         (tq.MultiBit("kernelwise"), r"body/kernel: a group would hold a single weight"),
     ],
 )

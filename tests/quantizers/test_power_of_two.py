@@ -28,7 +28,9 @@ def test_invariant_1_levels_of_shift_quantization():
     v = np.linspace(-300, 300, 60_001)
     for exponents in (2, 3, 4, 7, 8):
         q = powers(v, exponents)
-        assert sorted(set(q.tolist())) == sorted([0.0] + [s * 2.0**e for e in range(exponents) for s in (-1, 1)])
+        assert sorted(set(q.tolist())) == sorted(
+            [0.0] + [s * 2.0**e for e in range(exponents) for s in (-1, 1)]
+        )
         np.testing.assert_array_equal(powers(q, exponents), q)
         np.testing.assert_array_equal(powers(-v, exponents), -q)
         assert np.all(np.diff(q) >= 0)
@@ -43,7 +45,10 @@ def test_invariant_2_relative_error_is_at_most_a_third():
 def test_invariant_3_the_worked_example():
     weights = np.float32([0, -3.81, 1.50, 5.63, 0, -5.69, 4.54, -3.13, 2.44])
     centre = 16 * np.float32([0, -1, 1, 1, 0, -1, 1, -1, 1])
-    state = {name: np.float32([value]) for name, value in (("unit", 0.25), ("alpha", 1.0), ("exponent_count", 4))}
+    state = {
+        name: np.float32([value])
+        for name, value in (("unit", 0.25), ("alpha", 1.0), ("exponent_count", 4))
+    }
     codes, params = Focused(5).encode(weights, {**state, "centre": centre})
     values = codes * params["scale"] * (weights != 0)
     np.testing.assert_array_equal(values, [0, -3.75, 2, 6, 0, -6, 4.5, -3, 2])
@@ -52,12 +57,19 @@ def test_invariant_3_the_worked_example():
 
 
 def test_invariant_4_nineteen_levels_around_16():
-    state = {name: np.float32([value]) for name, value in (("unit", 1.0), ("alpha", 1.0), ("exponent_count", 4))}
+    state = {
+        name: np.float32([value])
+        for name, value in (("unit", 1.0), ("alpha", 1.0), ("exponent_count", 4))
+    }
     levels = set()
     for centre in (-16.0, 16.0):
         w = np.linspace(-40, 40, 8001, dtype=np.float32)
-        levels |= set(Focused(5).encode(w, {**state, "centre": np.full_like(w, centre)})[0].tolist())
-    assert sorted(levels | {0}) == sorted({0} | {s * n for n in (8, 12, 14, 15, 16, 17, 18, 20, 24) for s in (-1, 1)})
+        levels |= set(
+            Focused(5).encode(w, {**state, "centre": np.full_like(w, centre)})[0].tolist()
+        )
+    assert sorted(levels | {0}) == sorted(
+        {0} | {s * n for n in (8, 12, 14, 15, 16, 17, 18, 20, 24) for s in (-1, 1)}
+    )
 
 
 def test_invariant_5_separation_is_2_where_mean_and_deviation_are_equal():
@@ -75,7 +87,12 @@ def test_invariant_5_separation_is_2_where_mean_and_deviation_are_equal():
 
 
 def test_invariant_6_em_never_lowers_the_likelihood():
-    for w in (two_humps((4000,)), RNG.normal(size=4000), RNG.laplace(size=4000), RNG.gamma(2.0, size=4000) - 0.5):
+    for w in (
+        two_humps((4000,)),
+        RNG.normal(size=4000),
+        RNG.laplace(size=4000),
+        RNG.gamma(2.0, size=4000) - 0.5,
+    ):
         mixture = fit_mixture(w)
         assert mixture is not None
         steps = np.diff(mixture.log_likelihoods)
@@ -85,12 +102,18 @@ def test_invariant_6_em_never_lowers_the_likelihood():
 
 
 def test_invariant_6_components_are_drawn_by_their_weights():
-    w = np.concatenate([RNG.normal(-1, 0.1, 3000), RNG.normal(1, 0.1, 9000)]).astype(np.float32).reshape(-1, 4)
+    w = (
+        np.concatenate([RNG.normal(-1, 0.1, 3000), RNG.normal(1, 0.1, 9000)])
+        .astype(np.float32)
+        .reshape(-1, 4)
+    )
     state = Focused().fit(w, (1,))
     assert np.mean(state["centre"] > 0) == pytest.approx(0.75, abs=0.01)
     np.testing.assert_array_equal(Focused().fit(w, (1,))["centre"], state["centre"])  # repeatable
     flat = RNG.normal(size=(100, 20)).astype(np.float32)
-    drawn, likelier = (Focused(separation=0, sample=sample).fit(flat, (1,))["centre"] for sample in (True, False))
+    drawn, likelier = (
+        Focused(separation=0, sample=sample).fit(flat, (1,))["centre"] for sample in (True, False)
+    )
     assert np.any(drawn != likelier)
 
 
@@ -111,7 +134,11 @@ def test_invariant_8_pruned_weights_stay_zero():
     mask = RNG.random((60, 20)) < 0.25
     kernel.freeze(variable, mask)
     assert kernel.quantizer.is_recentred(kernel.state)
-    for w in (layer.encode()["kernel"][0], kernel.weights_in_use(variable), kernel.quantized(variable)):
+    for w in (
+        layer.encode()["kernel"][0],
+        kernel.weights_in_use(variable),
+        kernel.quantized(variable),
+    ):
         np.testing.assert_array_equal(np.asarray(w) != 0, mask)  # invariant 9: no survivor is lost
 
 
@@ -129,7 +156,9 @@ def test_invariant_10_gradients():
     codes, params = quantizer.encode(w, state)
     levels = codes * params["scale"].astype(np.float64)
     np.testing.assert_allclose(
-        in_alpha, finite_difference(lambda a: np.sum(a * levels * upstream), np.float64([[1.0]])), rtol=1e-4
+        in_alpha,
+        finite_difference(lambda a: np.sum(a * levels * upstream), np.float64([[1.0]])),
+        rtol=1e-4,
     )
     in_w, _ = gradients(value, w, np.float32([[1.5]]))
     np.testing.assert_allclose(in_w, 1.5 * upstream, rtol=1e-6)
@@ -152,7 +181,9 @@ def test_exact_codes_fit_their_integer(bits, largest, mean):
         codes, params = quantizer.encode(w, state)
         assert quantizer.is_recentred(state) and codes.dtype == np.int8
         assert np.abs(codes.astype(int)).max() <= largest
-        np.testing.assert_array_equal(quantizer(tf.constant(w), state), quantizer.decode(codes, params))
+        np.testing.assert_array_equal(
+            quantizer(tf.constant(w), state), quantizer.decode(codes, params)
+        )
         assert np.mean((codes * params["scale"] - w) ** 2) < 0.1 * np.mean(w**2)
 
 
@@ -177,13 +208,19 @@ def test_kernels_without_two_components_are_shift_quantized(w):
     quantizer = Focused()
     state = quantizer.fit(w, (1,))
     assert not quantizer.is_recentred(state) and float(state["exponent_count"].item()) == 7
-    np.testing.assert_array_equal(quantizer(tf.constant(w), state), PowerOfTwo().__call__(tf.constant(w), state))
+    np.testing.assert_array_equal(
+        quantizer(tf.constant(w), state), PowerOfTwo().__call__(tf.constant(w), state)
+    )
 
 
 @pytest.mark.parametrize("cls", [PowerOfTwo, Focused])
-@pytest.mark.parametrize("bits,mode", [(3, "exact"), (6, "exact"), (7, "exact"), (3, "paper"), (8, "paper")])
+@pytest.mark.parametrize(
+    "bits,mode", [(3, "exact"), (6, "exact"), (7, "exact"), (3, "paper"), (8, "paper")]
+)
 def test_bits_out_of_range(cls, bits, mode):
-    with pytest.raises(ValueError, match=f"{cls.__name__}: `bits` must be .* of 4 to .*Received: bits={bits}"):
+    with pytest.raises(
+        ValueError, match=f"{cls.__name__}: `bits` must be .* of 4 to .*Received: bits={bits}"
+    ):
         cls(bits, mode=mode)
 
 

@@ -33,7 +33,10 @@ def with_scale(scale) -> dict[str, np.ndarray]:
 def test_levels(bits, narrow):
     codes = level_codes(bits, narrow)
     assert len(codes) == (2**bits - (narrow and bits > 1))
-    assert (Uniform(bits, narrow=narrow).smallest_code, Uniform(bits).largest_code) == (codes[0], codes[-1])
+    assert (Uniform(bits, narrow=narrow).smallest_code, Uniform(bits).largest_code) == (
+        codes[0],
+        codes[-1],
+    )
     w = np.linspace(-(2.0**bits), 2.0**bits, 4001, dtype=np.float32) * np.float32(0.25)
     q = np.asarray(Uniform(bits, narrow=narrow)(w, with_scale(0.25)))
     assert sorted(set(q.tolist())) == [0.25 * code for code in codes]
@@ -54,21 +57,31 @@ def test_levels_per_channel(bits, narrow):
 
 def test_values_by_hand():
     w = np.float32([0.0, 0.1, 0.125, 0.25, 0.375, 0.6, -0.125, -0.375, 5.0, -5.0])
-    state = with_scale(0.25)  # w / s = 0, 0.4, 0.5, 1, 1.5, 2.4, -0.5, -1.5, 20, -20; ties go to even
-    np.testing.assert_array_equal(Uniform(3).encode(w, state)[0], np.int8([0, 0, 0, 1, 2, 2, 0, -2, 3, -3]))
-    np.testing.assert_array_equal(Uniform(3, narrow=False).encode(w, state)[0], [0, 0, 0, 1, 2, 2, 0, -2, 3, -4])
+    state = with_scale(
+        0.25
+    )  # w / s = 0, 0.4, 0.5, 1, 1.5, 2.4, -0.5, -1.5, 20, -20; ties go to even
+    np.testing.assert_array_equal(
+        Uniform(3).encode(w, state)[0], np.int8([0, 0, 0, 1, 2, 2, 0, -2, 3, -3])
+    )
+    np.testing.assert_array_equal(
+        Uniform(3, narrow=False).encode(w, state)[0], [0, 0, 0, 1, 2, 2, 0, -2, 3, -4]
+    )
     np.testing.assert_array_equal(Uniform(2).encode(w, state)[0], [0, 0, 0, 1, 1, 1, 0, -1, 1, -1])
     np.testing.assert_array_equal(Uniform(1).encode(w, state)[0], [1, 1, 1, 1, 1, 1, -1, -1, 1, -1])
 
 
 def test_encode_gives_int8_codes_and_float32_scale():
-    codes, params = Uniform(4, per_channel=True).encode(np.ones((3, 2), np.float32), with_scale([[0.5, 0.25]]))
+    codes, params = Uniform(4, per_channel=True).encode(
+        np.ones((3, 2), np.float32), with_scale([[0.5, 0.25]])
+    )
     assert codes.dtype == np.int8 and codes.tolist() == [[2, 4]] * 3
     assert params["scale"].dtype == np.float32 and params["scale"].tolist() == [[0.5, 0.25]]
     assert params["bits"] == 4
 
 
-quantizers = st.builds(Uniform, st.integers(1, 8), st.booleans(), st.booleans(), st.sampled_from(["msqe", "task"]))
+quantizers = st.builds(
+    Uniform, st.integers(1, 8), st.booleans(), st.booleans(), st.sampled_from(["msqe", "task"])
+)
 compiled: dict = {}
 
 
@@ -80,7 +93,11 @@ def in_graph(quantizer, w, state):
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), quantizer=quantizers, shape=st.sampled_from([(1, 1), (7, 3), (3, 3, 2, 5), (2, 9)]))
+@given(
+    data=st.data(),
+    quantizer=quantizers,
+    shape=st.sampled_from([(1, 1), (7, 3), (3, 3, 2, 5), (2, 9)]),
+)
 def test_quantized_equals_decoded_bit_for_bit(data, quantizer, shape):
     values = (
         st.floats(-(2.0**100), 2.0**100, width=32)
@@ -89,24 +106,38 @@ def test_quantized_equals_decoded_bit_for_bit(data, quantizer, shape):
     )
     w = data.draw(arrays.arrays(np.float32, shape, elements=values))
     scales = quantizer.state_shapes(shape, (len(shape) - 1,))["log2_scale"]
-    state = {"log2_scale": data.draw(arrays.arrays(np.float32, scales, elements=st.floats(-100, 100, width=32)))}
+    state = {
+        "log2_scale": data.draw(
+            arrays.arrays(np.float32, scales, elements=st.floats(-100, 100, width=32))
+        )
+    }
     expected = quantizer.decode(*quantizer.encode(w, state))
     for q in (quantizer(tf.constant(w), state), in_graph(quantizer, w, state)):
         # Codes have no negative zero: the only bit that may differ.
-        np.testing.assert_array_equal((q.numpy() + 0.0).view(np.uint32), (expected + 0.0).view(np.uint32))
+        np.testing.assert_array_equal(
+            (q.numpy() + 0.0).view(np.uint32), (expected + 0.0).view(np.uint32)
+        )
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), quantizer=quantizers)
 def test_quantizing_twice_changes_nothing(data, quantizer):
-    w = data.draw(arrays.arrays(np.float32, (5, 4), elements=st.floats(-(2.0**60), 2.0**60, width=32)))
+    w = data.draw(
+        arrays.arrays(np.float32, (5, 4), elements=st.floats(-(2.0**60), 2.0**60, width=32))
+    )
     scales = quantizer.state_shapes((5, 4), (1,))["log2_scale"]
-    state = {"log2_scale": data.draw(arrays.arrays(np.float32, scales, elements=st.floats(-60, 60, width=32)))}
+    state = {
+        "log2_scale": data.draw(
+            arrays.arrays(np.float32, scales, elements=st.floats(-60, 60, width=32))
+        )
+    }
     once = np.asarray(quantizer(w, state))
     np.testing.assert_array_equal(np.asarray(quantizer(once, state)), once)
 
 
-W = np.float32([[0.02, -0.62], [0.31, 0.85], [-2.4, 0.11], [1.7, -0.07]])  # no value at a boundary of any grid below
+W = np.float32(
+    [[0.02, -0.62], [0.31, 0.85], [-2.4, 0.11], [1.7, -0.07]]
+)  # no value at a boundary of any grid below
 UPSTREAM = np.float32([[1.0, -2.0], [0.5, 3.0], [-1.0, 0.25], [2.0, 1.5]])
 
 
@@ -115,7 +146,9 @@ UPSTREAM = np.float32([[1.0, -2.0], [0.5, 3.0], [-1.0, 0.25], [2.0, 1.5]])
 def test_gradient_in_w_is_that_of_the_clipped_identity(bits, narrow, source):
     quantizer, scale = Uniform(bits, narrow=narrow, scale_from=source), 0.3
     low, high = quantizer.smallest_code, quantizer.largest_code
-    expected = finite_difference(lambda w: np.sum(UPSTREAM * scale * np.clip(w / scale, low, high)), W)
+    expected = finite_difference(
+        lambda w: np.sum(UPSTREAM * scale * np.clip(w / scale, low, high)), W
+    )
     (gradient,) = gradients(lambda w: tf.reduce_sum(UPSTREAM * quantizer(w, with_scale(scale))), W)
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
     assert set(np.round(gradient / UPSTREAM, 4).ravel().tolist()) <= {0.0, 1.0}
@@ -133,15 +166,20 @@ def test_task_gradient_of_the_scale(bits, per_channel):
         return np.sum(UPSTREAM * scale * (np.clip(W / scale, -n, n) + residual))
 
     residual = quantizer.encode(W, with_scale(scale))[0] - np.clip(W / scale, -n, n)
-    expected = finite_difference(surrogate, scale) / np.sqrt(W.size / scale.size * n) * scale * np.log(2)
+    expected = (
+        finite_difference(surrogate, scale) / np.sqrt(W.size / scale.size * n) * scale * np.log(2)
+    )
     (gradient,) = gradients(
-        lambda log2: tf.reduce_sum(UPSTREAM * quantizer(tf.constant(W), {"log2_scale": log2})), np.log2(scale)
+        lambda log2: tf.reduce_sum(UPSTREAM * quantizer(tf.constant(W), {"log2_scale": log2})),
+        np.log2(scale),
     )
     np.testing.assert_allclose(gradient, expected, rtol=2e-4)
 
 
 def test_the_loss_does_not_reach_a_scale_that_fits_the_error():
-    (gradient,) = gradients(lambda log2: tf.reduce_sum(Uniform(3)(tf.constant(W), {"log2_scale": log2})), [[-1.7]])
+    (gradient,) = gradients(
+        lambda log2: tf.reduce_sum(Uniform(3)(tf.constant(W), {"log2_scale": log2})), [[-1.7]]
+    )
     assert gradient is None or not gradient.any()
 
 
@@ -151,7 +189,10 @@ def test_error_gradient_of_the_scale(bits):
     q = quantizer.encode(W, with_scale(scale))[0]
     expected = finite_difference(lambda s: np.sum((W - s * q) ** 2), scale) * scale * np.log(2)
     (gradient,) = gradients(
-        lambda log2: tf.reduce_sum((W - quantizer.assign(tf.constant(W), {"log2_scale": log2})) ** 2), np.log2(scale)
+        lambda log2: tf.reduce_sum(
+            (W - quantizer.assign(tf.constant(W), {"log2_scale": log2})) ** 2
+        ),
+        np.log2(scale),
     )
     np.testing.assert_allclose(gradient, expected, rtol=1e-4)
 
@@ -159,7 +200,9 @@ def test_error_gradient_of_the_scale(bits):
 def test_assigned_levels_are_constant_in_w_and_in_a_scale_of_the_loss():
     for quantizer in (Uniform(3), Uniform(3, scale_from="task")):
         in_w, in_scale = gradients(
-            lambda w, s, q=quantizer: tf.reduce_sum(q.assign(w, {"log2_scale": s})), W, np.float32([[-2.0]])
+            lambda w, s, q=quantizer: tf.reduce_sum(q.assign(w, {"log2_scale": s})),
+            W,
+            np.float32([[-2.0]]),
         )
         assert in_w is None or not in_w.any()
         assert quantizer.fits_error == bool(in_scale is not None and in_scale.any())
@@ -170,7 +213,9 @@ def test_grid_codes_gradients():
     x = np.float32([-0.9, -0.55, -0.2, 0.1, 0.2, 0.5])
     codes = np.float32([-2, -2, -1, 0, 1, 1])
     np.testing.assert_array_equal(grid_codes(tf.constant(x), scale, low, high), codes)
-    in_x, in_scale = gradients(lambda x, s: tf.reduce_sum(s * grid_codes(x, s, low, high)), x, scale)
+    in_x, in_scale = gradients(
+        lambda x, s: tf.reduce_sum(s * grid_codes(x, s, low, high)), x, scale
+    )
     inside = np.float32([0, 1, 1, 1, 1, 0])
     np.testing.assert_array_equal(in_x.round(5), inside)
     np.testing.assert_allclose(in_scale, np.sum(codes - inside * x / scale), rtol=1e-5)
@@ -187,19 +232,26 @@ def test_config_round_trip(bits, narrow):
         quantizer = Uniform(bits, per_channel=narrow, narrow=narrow, scale_from=source)
         twin = Uniform(**quantizer.get_config())
         assert twin == quantizer and hash(twin) == hash(quantizer) and repr(twin) == repr(quantizer)
-        assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(quantizer)) == quantizer
+        assert (
+            keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(quantizer))
+            == quantizer
+        )
     assert Uniform(bits) != Uniform(bits, per_channel=True)
     assert eval(repr(Uniform(bits))) == Uniform(bits)
 
 
 @pytest.mark.parametrize("bits", [0, 9, -1, 2.0, "4", None, True])
 def test_bits_out_of_range(bits):
-    with pytest.raises(ValueError, match=r"Uniform: `bits` must be a whole number of 1 to 8. Received: bits="):
+    with pytest.raises(
+        ValueError, match=r"Uniform: `bits` must be a whole number of 1 to 8. Received: bits="
+    ):
         Uniform(bits)
 
 
 def test_unknown_source_of_the_scale():
-    with pytest.raises(ValueError, match=r"Uniform: `scale_from` must be .* Received: scale_from='loss'"):
+    with pytest.raises(
+        ValueError, match=r"Uniform: `scale_from` must be .* Received: scale_from='loss'"
+    ):
         Uniform(4, scale_from="loss")
 
 
@@ -230,7 +282,9 @@ def test_more_alternations_never_raise_the_error(x, bits, narrow):
 @pytest.mark.parametrize("bits", [2, 3, 4])
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_fit_beats_the_largest_magnitude(bits, per_channel):
-    w = np.random.default_rng(bits).normal(size=(300, 4)).astype(np.float32) * np.float32([0.1, 1, 3, 0.5])
+    w = np.random.default_rng(bits).normal(size=(300, 4)).astype(np.float32) * np.float32(
+        [0.1, 1, 3, 0.5]
+    )
     quantizer = Uniform(bits, per_channel=per_channel)
     scale = np.exp2(np.asarray(quantizer.fit(w, (1,))["log2_scale"]))
     n = quantizer.largest_code
@@ -243,17 +297,23 @@ def test_fit_finds_a_grid_that_fits():
     codes = np.random.default_rng(0).integers(-7, 8, (50, 3))
     scale = np.float32([[0.01, 0.5, 40.0]])
     fitted = np.exp2(
-        np.asarray(Uniform(4, per_channel=True).fit((codes * scale).astype(np.float32), (1,))["log2_scale"])
+        np.asarray(
+            Uniform(4, per_channel=True).fit((codes * scale).astype(np.float32), (1,))["log2_scale"]
+        )
     )
     np.testing.assert_allclose(fitted, scale, rtol=1e-5)
 
 
 def test_fit_of_one_bit_is_the_mean_magnitude():
     w = np.float32([[1, -2], [3, 4], [-5, 0]])
-    np.testing.assert_allclose(Uniform(1).fit(w, (1,))["log2_scale"], np.log2([[15 / 6]]), rtol=1e-6)
+    np.testing.assert_allclose(
+        Uniform(1).fit(w, (1,))["log2_scale"], np.log2([[15 / 6]]), rtol=1e-6
+    )
     mask = np.array([[True, True], [False, True], [True, False]])
     np.testing.assert_allclose(
-        Uniform(1, per_channel=True).fit(w, (1,), mask)["log2_scale"], np.log2([[3.0, 3.0]]), rtol=1e-6
+        Uniform(1, per_channel=True).fit(w, (1,), mask)["log2_scale"],
+        np.log2([[3.0, 3.0]]),
+        rtol=1e-6,
     )
 
 
@@ -264,13 +324,17 @@ def test_masked_weights_do_not_count(bits):
     mask = rng.random(64) < 0.5
     expected = Uniform(bits).fit(w[mask], ())["log2_scale"]
     spoiled = np.where(mask, w, 100.0).astype(np.float32)
-    np.testing.assert_allclose(Uniform(bits).fit(spoiled, (), mask)["log2_scale"], expected, atol=1e-5)
+    np.testing.assert_allclose(
+        Uniform(bits).fit(spoiled, (), mask)["log2_scale"], expected, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("bits", [1, 2, 8])
 def test_a_channel_of_zeros_gets_scale_1(bits):
     w = np.float32([[0, 1], [0, -1]])
-    np.testing.assert_allclose(Uniform(bits, per_channel=True).fit(w, (1,))["log2_scale"][0, 0], 0.0)
+    np.testing.assert_allclose(
+        Uniform(bits, per_channel=True).fit(w, (1,))["log2_scale"][0, 0], 0.0
+    )
 
 
 def test_a_channel_below_the_normal_floats_is_finite():
@@ -283,5 +347,9 @@ def test_a_channel_below_the_normal_floats_is_finite():
 
 def test_kernel_axes_of_the_scale():
     assert Uniform(4).state_shapes((3, 3, 2, 5), (3,)) == {"log2_scale": (1, 1, 1, 1)}
-    assert Uniform(4, per_channel=True).state_shapes((3, 3, 2, 5), (3,)) == {"log2_scale": (1, 1, 1, 5)}
-    assert Uniform(4, per_channel=True).state_shapes((3, 3, 2, 5), (2, 3)) == {"log2_scale": (1, 1, 2, 5)}
+    assert Uniform(4, per_channel=True).state_shapes((3, 3, 2, 5), (3,)) == {
+        "log2_scale": (1, 1, 1, 5)
+    }
+    assert Uniform(4, per_channel=True).state_shapes((3, 3, 2, 5), (2, 3)) == {
+        "log2_scale": (1, 1, 2, 5)
+    }

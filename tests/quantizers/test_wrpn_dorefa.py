@@ -88,7 +88,9 @@ def test_dorefa_gradient_is_that_of_the_tanh_and_its_maximum():
         t = np.tanh(w)
         return t / np.abs(t).max() * upstream
 
-    (in_w,) = gradients(lambda w: tf.reduce_sum(DoReFa(3)(w, odd(3)) * upstream.astype(np.float32)), W)
+    (in_w,) = gradients(
+        lambda w: tf.reduce_sum(DoReFa(3)(w, odd(3)) * upstream.astype(np.float32)), W
+    )
     np.testing.assert_allclose(in_w, finite_difference(surrogate, W), rtol=1e-3, atol=1e-5)
 
 
@@ -103,7 +105,11 @@ def test_levels_are_the_whole_positions(quantizer):
     assert np.abs(positions - nearest).max() <= 0.5 + 1e-5
 
 
-@pytest.mark.parametrize("cls,bits", [(WRPN, 1), (WRPN, 9), (DoReFa, 0), (DoReFa, 8), (DoReFa, 2.0)])
+@pytest.mark.parametrize(
+    "cls,bits", [(WRPN, 1), (WRPN, 9), (DoReFa, 0), (DoReFa, 8), (DoReFa, 2.0)]
+)
 def test_bits_out_of_range(cls, bits):
-    with pytest.raises(ValueError, match=f"{cls.__name__}: `bits` must be a whole number.*Received: bits={bits}"):
+    with pytest.raises(
+        ValueError, match=f"{cls.__name__}: `bits` must be a whole number.*Received: bits={bits}"
+    ):
         cls(bits)

@@ -1,4 +1,6 @@
-"""The learnable coefficient: learned, constant and scheduled; global and a layer; shared, saved, settled."""
+"""The learnable coefficient: learned, constant and scheduled; global and a layer; shared, saved,
+settled.
+"""
 
 import keras
 import numpy as np
@@ -33,7 +35,9 @@ def test_shares_of_the_layers_add_up_to_the_cost_of_the_whole():
         penalty.assign_omega(-1.0)
         for count in counts:
             penalty.register(weights(count))
-    assert cost(parts, 2.0, 10) + cost(parts, 3.0, 70) == pytest.approx(cost(whole, 5.0, 80), rel=1e-6)
+    assert cost(parts, 2.0, 10) + cost(parts, 3.0, 70) == pytest.approx(
+        cost(whole, 5.0, 80), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("omega,squares", [(-2.0, 3.0), (0.0, 0.1), (1.5, 40.0)])
@@ -69,7 +73,9 @@ def test_gradient_in_the_omega_of_several_layers(pruning):
         kernel.stage.assign(0 if pruning else 1)
         kernel.set_threshold(0.1)
         w = np.asarray(variable)
-        squares += np.sum(w[np.abs(w) <= 0.1] ** 2) if pruning else float(kernel.grid_squares(variable))
+        squares += (
+            np.sum(w[np.abs(w) <= 0.1] ** 2) if pruning else float(kernel.grid_squares(variable))
+        )
     penalty = kernels(q)[0][0].prune if pruning else kernels(q)[0][0].regularizer
     with tf.GradientTape() as tape:
         value = sum(q.losses)
@@ -100,7 +106,9 @@ def test_scheduled_coefficient():
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_schedule_that_gives_no_number(value):
     penalty = MSQE(coefficient=lambda step: value, name="pull")
-    with pytest.raises(ValueError, match=r"pull: `coefficient` must return finite numbers. Received: .* at step 7"):
+    with pytest.raises(
+        ValueError, match=r"pull: `coefficient` must return finite numbers. Received: .* at step 7"
+    ):
         penalty.at_step(7, 10)
 
 
@@ -120,27 +128,35 @@ def test_config_round_trip(make):
         penalty = make(**arguments)
         twin = type(penalty)(**penalty.get_config())
         assert twin.get_config() == penalty.get_config()
-        restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(penalty))
+        restored = keras.saving.deserialize_keras_object(
+            keras.saving.serialize_keras_object(penalty)
+        )
         assert restored.get_config() == penalty.get_config()
 
 
 @pytest.mark.parametrize("make", BOTH)
 @pytest.mark.parametrize("alpha", [0, -1.0, float("nan"), float("inf"), "much", None])
 def test_alpha_must_be_positive(make, alpha):
-    with pytest.raises(ValueError, match=r"(MSQE|PartialL2): `alpha` must be a positive number. Received: alpha="):
+    with pytest.raises(
+        ValueError, match=r"(MSQE|PartialL2): `alpha` must be a positive number. Received: alpha="
+    ):
         make(alpha=alpha)
 
 
 @pytest.mark.parametrize("make", BOTH)
 @pytest.mark.parametrize("coefficient", [0.0, -2.0, "learnt", None, float("nan")])
 def test_unknown_coefficient(make, coefficient):
-    with pytest.raises(ValueError, match=r"`coefficient` must be \"learned\", a positive .* Received: coefficient="):
+    with pytest.raises(
+        ValueError, match=r"`coefficient` must be \"learned\", a positive .* Received: coefficient="
+    ):
         make(coefficient=coefficient)
 
 
 @pytest.mark.parametrize("make", BOTH)
 def test_unknown_scope(make):
-    with pytest.raises(ValueError, match=r"`scope` must be \"global\" or \"layer\". Received: scope='model'"):
+    with pytest.raises(
+        ValueError, match=r"`scope` must be \"global\" or \"layer\". Received: scope='model'"
+    ):
         make(scope="model")
 
 
@@ -185,7 +201,9 @@ def test_scope_layer_is_one_variable_a_layer():
 
 
 def test_two_objects_are_two_variables():
-    q = tq.quantize(dense_net(), [tq.Rule("body", regularizer=MSQE()), tq.Rule("head", regularizer=MSQE())])
+    q = tq.quantize(
+        dense_net(), [tq.Rule("body", regularizer=MSQE()), tq.Rule("head", regularizer=MSQE())]
+    )
     assert len([v for v in q.trainable_variables if v.name == "omega_unit"]) == 2
 
 
@@ -201,7 +219,9 @@ def test_sharing_survives_saving(tmp_path, scope, expected):
     penalty, prune = MSQE(scope=scope), PartialL2(0.5, scope=scope)
     inputs = keras.Input((6,))
     x = tq.Quantized(layers.Dense(4, name="a"), tq.Uniform(4), penalty, prune)(inputs)
-    model = keras.Model(inputs, tq.Quantized(layers.Dense(1, name="b"), tq.Uniform(4), penalty, prune)(x))
+    model = keras.Model(
+        inputs, tq.Quantized(layers.Dense(1, name="b"), tq.Uniform(4), penalty, prune)(x)
+    )
     for value, (kernel, _) in enumerate(kernels(model)):
         kernel.regularizer.start_from(0.1 * (value + 1))
     model.save(tmp_path / "m.keras")
@@ -219,8 +239,12 @@ def test_sharing_survives_saving(tmp_path, scope, expected):
 
 def test_the_penalty_is_part_of_the_loss():
     x, y = regression()
-    q = tq.quantize(dense_net(), [tq.Rule(".*", weights=tq.Uniform(3), regularizer=MSQE(coefficient=2.0))], None)
+    q = tq.quantize(
+        dense_net(), [tq.Rule(".*", weights=tq.Uniform(3), regularizer=MSQE(coefficient=2.0))], None
+    )
     q.compile("sgd", "mse")
     error = np.mean((q.predict(x, verbose=0) - y) ** 2)
     squares = sum(float(kernel.grid_squares(variable)) for kernel, variable in kernels(q))
-    assert q.evaluate(x, y, verbose=0) == pytest.approx(error + 2.0 * squares / (6 * 16 + 16), rel=1e-4)
+    assert q.evaluate(x, y, verbose=0) == pytest.approx(
+        error + 2.0 * squares / (6 * 16 + 16), rel=1e-4
+    )

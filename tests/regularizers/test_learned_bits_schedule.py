@@ -13,7 +13,9 @@ W = np.random.default_rng(0).normal(scale=0.2, size=(50, 4)).astype(np.float32)
 
 
 def wrapped(w, quantizer, regularizer=None) -> tq.Quantized:
-    layer = tq.Quantized(layers.Dense(w.shape[1], use_bias=False, name="fc"), quantizer, regularizer)
+    layer = tq.Quantized(
+        layers.Dense(w.shape[1], use_bias=False, name="fc"), quantizer, regularizer
+    )
     layer.build((None, w.shape[0]))
     layer.layer.kernel.assign(w)
     layer.fit_quantizers()
@@ -61,10 +63,15 @@ def test_target_bits_steer_lambda_beta(error, sign):
     assert np.sign(float(penalty.beta_strength)) == sign
 
 
-@pytest.mark.parametrize("quantizer", [tq.WRPN(4, normalize=False), tq.LearnedBits(normalize=False)], ids=repr)
+@pytest.mark.parametrize(
+    "quantizer", [tq.WRPN(4, normalize=False), tq.LearnedBits(normalize=False)], ids=repr
+)
 def test_weights_outside_a_fixed_range_are_told(quantizer):
     name = type(quantizer).__name__
-    with pytest.warns(UserWarning, match=rf"fc/kernel: weights outside \[-1, 1\].*Use {name}\(normalize=True\).* 1.5"):
+    with pytest.warns(
+        UserWarning,
+        match=rf"fc/kernel: weights outside \[-1, 1\].*Use {name}\(normalize=True\).* 1.5",
+    ):
         wrapped(np.float32([[1.5, 0.1]]), quantizer)
     wrapped(np.float32([[1.0, 0.1]]), quantizer)  # warns of nothing
 
@@ -80,7 +87,9 @@ def test_bits_at_a_bound_are_told_once():
     assert len(seen) == 1
 
 
-def fitted(penalty, epochs: int = 4, prune=None, stages: tq.Stages | None = None, weights=None) -> keras.Model:
+def fitted(
+    penalty, epochs: int = 4, prune=None, stages: tq.Stages | None = None, weights=None
+) -> keras.Model:
     q = tq.quantize(dense_net(), [tq.Rule(".*", weights or tq.LearnedBits(), penalty, prune)])
     q.compile(keras.optimizers.SGD(0.01), "mse")
     x, y = regression(64)
@@ -90,20 +99,30 @@ def fitted(penalty, epochs: int = 4, prune=None, stages: tq.Stages | None = None
 
 def test_phases_that_do_not_fit():
     with pytest.raises(
-        ValueError, match=r"would learn for 4 steps, from 2 to 6.*Received: rise=0.2, fall=0.7, 8 steps"
+        ValueError,
+        match=r"would learn for 4 steps, from 2 to 6.*Received: rise=0.2, fall=0.7, 8 steps",
     ):
         fitted(tq.SinAReQ(), epochs=1)
-    with pytest.raises(ValueError, match=r"bits freeze at step 19, before lambda_beta falls at step 22.*settle_from"):
+    with pytest.raises(
+        ValueError,
+        match=r"bits freeze at step 19, before lambda_beta falls at step 22.*settle_from",
+    ):
         fitted(tq.SinAReQ(), stages=tq.Stages(settle_from=0.6))
-    with pytest.raises(ValueError, match=r"would learn for 0 steps, from 14 to 11.*quantized from step 14"):
+    with pytest.raises(
+        ValueError, match=r"would learn for 0 steps, from 14 to 11.*quantized from step 14"
+    ):
         fitted(tq.SinAReQ(fall=0.35), prune=tq.PartialL2(0.5))
-    with pytest.raises(ValueError, match=r"lambda_w rises with the last step.*Received: rise=1.0, 32 steps"):
+    with pytest.raises(
+        ValueError, match=r"lambda_w rises with the last step.*Received: rise=1.0, 32 steps"
+    ):
         fitted(tq.SinReQ(rise=1.0), weights=tq.WRPN(3))
 
 
 def test_the_sine_takes_weights_to_its_minima():
     q = fitted(tq.SinReQ(strength=30.0, rise=0.1), epochs=30, weights=tq.WRPN(3))
     figures = tq.kernel_figures(q)["body/kernel"]
-    start = tq.kernel_figures(fitted(tq.SinReQ(rise=0.9), epochs=1, weights=tq.WRPN(3)))["body/kernel"]
+    start = tq.kernel_figures(fitted(tq.SinReQ(rise=0.9), epochs=1, weights=tq.WRPN(3)))[
+        "body/kernel"
+    ]
     assert figures["grid_error"] < 0.5 * start["grid_error"]
     assert all(k.stage.numpy() == 2 for k, _ in kernels(q))

@@ -29,13 +29,17 @@ def mean_error(w, quantizer, state):
 def test_invariant_1_error_is_zero_exactly_on_the_grid_and_bounded_inside_it(bits):
     quantizer, state = on_grid(0.5, bits)
     largest = quantizer.largest_code
-    codes = RNG.integers(-largest, largest + 1, (40, 5)) if bits > 1 else RNG.choice([-1, 1], (40, 5))
+    codes = (
+        RNG.integers(-largest, largest + 1, (40, 5)) if bits > 1 else RNG.choice([-1, 1], (40, 5))
+    )
     w = (codes * np.float32(0.5)).astype(np.float32)
     assert mean_error(w, quantizer, state) == 0.0
     w[3, 2] += 0.01
     assert mean_error(w, quantizer, state) > 0.0
     if bits > 1:
-        inside = RNG.uniform(-(largest + 0.5), largest + 0.5, (40, 5)).astype(np.float32) * np.float32(0.5)
+        inside = RNG.uniform(-(largest + 0.5), largest + 0.5, (40, 5)).astype(
+            np.float32
+        ) * np.float32(0.5)
         assert 0.0 < mean_error(inside, quantizer, state) <= 0.25 * 0.5**2
 
 
@@ -43,9 +47,13 @@ def test_invariant_2_gradient_in_the_scale():
     quantizer, (scale, size) = Uniform(3), (0.37, W.size)
     q = quantizer.encode(W, {"log2_scale": np.log2(np.float32([[scale]]))})[0].astype(np.float64)
     by_hand = -2 / size * np.sum((W - scale * q) * q)
-    np.testing.assert_allclose(finite_difference(lambda s: np.mean((W - s * q) ** 2), scale), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(
+        finite_difference(lambda s: np.mean((W - s * q) ** 2), scale), by_hand, rtol=1e-5
+    )
     (gradient,) = gradients(
-        lambda s: squared_error(W, quantizer.assign(tf.constant(W), {"log2_scale": tf.math.log(s) / np.log(2.0)})),
+        lambda s: squared_error(
+            W, quantizer.assign(tf.constant(W), {"log2_scale": tf.math.log(s) / np.log(2.0)})
+        ),
         np.float32([[scale]]),
     )
     np.testing.assert_allclose(gradient / size, [[by_hand]], rtol=1e-4)
@@ -74,7 +82,9 @@ def test_invariant_4_the_coefficient_tends_to_alpha_over_the_error():
     for _ in range(300):
         with tf.GradientTape() as tape:
             cost = penalty.cost(squares, 100)
-        optimizer.apply_gradients([(tape.gradient(cost, penalty.omega_unit.value), penalty.omega_unit)])
+        optimizer.apply_gradients(
+            [(tape.gradient(cost, penalty.omega_unit.value), penalty.omega_unit)]
+        )
     assert float(penalty.omega) == pytest.approx(np.log(0.02 / 0.05), abs=1e-3)
     assert float(np.exp(penalty.omega)) * 0.05 == pytest.approx(0.02, rel=1e-3)
 
@@ -86,7 +96,9 @@ def equilibrium(penalty: MSQE, error: float) -> float:
 
 def weight_gradient(penalty: MSQE, count: int, factor: float = 1.0) -> np.ndarray:
     quantizer, state = on_grid(0.4)
-    (gradient,) = gradients(lambda w: penalty.cost(factor * squared_error(w, quantizer.assign(w, state)), count), W)
+    (gradient,) = gradients(
+        lambda w: penalty.cost(factor * squared_error(w, quantizer.assign(w, state)), count), W
+    )
     return gradient
 
 
@@ -95,9 +107,14 @@ def test_invariant_5_scaling_the_error_shifts_the_coefficient_and_leaves_the_gra
     error = mean_error(W, *on_grid(0.4))
     plain.register(weights(W.size))
     scaled.register(weights(W.size))
-    assert equilibrium(scaled, factor * error) - equilibrium(plain, error) == pytest.approx(-np.log(factor), abs=1e-5)
+    assert equilibrium(scaled, factor * error) - equilibrium(plain, error) == pytest.approx(
+        -np.log(factor), abs=1e-5
+    )
     np.testing.assert_allclose(
-        weight_gradient(scaled, W.size, factor), weight_gradient(plain, W.size), rtol=1e-4, atol=1e-8
+        weight_gradient(scaled, W.size, factor),
+        weight_gradient(plain, W.size),
+        rtol=1e-4,
+        atol=1e-8,
     )
 
 
@@ -110,7 +127,9 @@ def test_invariant_6_at_equilibrium_the_penalty_is_alpha_times_the_logarithm_of_
         penalty = MSQE(alpha=0.02)
         penalty.register(weights(normaliser))
         equilibrium(penalty, error * W.size / normaliser)
-        np.testing.assert_allclose(weight_gradient(penalty, normaliser), expected, rtol=2e-3, atol=1e-7)
+        np.testing.assert_allclose(
+            weight_gradient(penalty, normaliser), expected, rtol=2e-3, atol=1e-7
+        )
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -128,7 +147,9 @@ def test_invariant_8_partial_l2_spares_large_weights_and_pruning_twice_changes_n
     threshold = exact_threshold([W], share)
     (gradient,) = gradients(lambda w: partial_squares(w, threshold), W)
     np.testing.assert_array_equal(gradient[np.abs(W) > threshold], 0.0)
-    np.testing.assert_allclose(gradient[np.abs(W) <= threshold], 2 * W[np.abs(W) <= threshold], rtol=1e-6)
+    np.testing.assert_allclose(
+        gradient[np.abs(W) <= threshold], 2 * W[np.abs(W) <= threshold], rtol=1e-6
+    )
     assert np.mean(np.abs(W) <= threshold) == share  # 200 different magnitudes
     pruned = np.where(np.abs(W) > threshold, W, 0)
     again = np.where(np.abs(pruned) > exact_threshold([pruned], share), pruned, 0)

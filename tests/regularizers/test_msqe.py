@@ -22,7 +22,9 @@ def test_squared_error_by_hand():
 def test_gradients_of_the_squared_error():
     levels = np.round(W)
     in_w, in_levels = gradients(squared_error, W, levels)
-    np.testing.assert_allclose(in_w, finite_difference(lambda w: np.sum((w - levels) ** 2), W), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        in_w, finite_difference(lambda w: np.sum((w - levels) ** 2), W), rtol=1e-4, atol=1e-6
+    )
     np.testing.assert_allclose(in_levels, -in_w)
 
 
@@ -40,7 +42,9 @@ def test_gradient_in_the_weights_of_a_layer():
     with tf.GradientTape() as tape:
         (penalty,) = layer.losses
     gradient = tape.gradient(penalty, layer.layer.kernel.value)
-    np.testing.assert_allclose(gradient, 3.0 * 2 / W.size * (W - q * params["scale"]), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        gradient, 3.0 * 2 / W.size * (W - q * params["scale"]), rtol=1e-4, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
@@ -52,7 +56,9 @@ def test_the_scale_follows_the_error(per_channel, regularized):
     log2_scale.assign(log2_scale + 0.3)
     q, params = layer.encode()["kernel"]
     scale = params["scale"].astype(np.float64)
-    expected = finite_difference(lambda s: np.sum((W - s * q) ** 2) / W.size, scale) * scale * np.log(2)
+    expected = (
+        finite_difference(lambda s: np.sum((W - s * q) ** 2) / W.size, scale) * scale * np.log(2)
+    )
     with tf.GradientTape() as tape:
         (penalty,) = layer.losses
     in_scale, in_w = tape.gradient(penalty, [log2_scale.value, layer.layer.kernel.value])
@@ -81,7 +87,10 @@ def test_training_drives_weights_to_the_grid():
     def step():
         with tf.GradientTape() as tape:
             (penalty,) = layer.losses
-        optimizer.apply(tape.gradient(penalty, [v.value for v in layer.trainable_variables]), layer.trainable_variables)
+        optimizer.apply(
+            tape.gradient(penalty, [v.value for v in layer.trainable_variables]),
+            layer.trainable_variables,
+        )
 
     start = float(layer.regularizer.omega)
     for _ in range(200):

@@ -25,16 +25,22 @@ def test_squares_and_their_gradient():
 
 
 def test_the_cost_has_a_coefficient_of_its_own():
-    layer = Quantized(layers.Dense(4, use_bias=False), Uniform(3, True, power_of_two=True), MSQE(scale_alpha=0.05))
+    layer = Quantized(
+        layers.Dense(4, use_bias=False), Uniform(3, True, power_of_two=True), MSQE(scale_alpha=0.05)
+    )
     layer.build((None, 6))
     kernel, penalty = layer.kernels["kernel"], layer.regularizer
     penalty.start([(kernel, layer.layer.kernel)])
     distance = float(power_of_two_squares(kernel.state["log2_scale"])) / 4
-    assert float(penalty.scale_penalty.omega) == pytest.approx(np.log(0.05 / distance) - 3.0, abs=1e-4)
+    assert float(penalty.scale_penalty.omega) == pytest.approx(
+        np.log(0.05 / distance) - 3.0, abs=1e-4
+    )
     with tf.GradientTape() as tape:
         (cost,) = layer.losses
     squares = float(kernel.grid_squares(layer.layer.kernel)) / 24
-    expected = float(penalty.strength_now) * squares + float(penalty.scale_penalty.strength_now) * distance
+    expected = (
+        float(penalty.strength_now) * squares + float(penalty.scale_penalty.strength_now) * distance
+    )
     assert float(cost) == pytest.approx(expected, rel=1e-5)
     omegas = [penalty.omega_unit.value, penalty.scale_penalty.omega_unit.value]
     assert all(gradient is not None for gradient in tape.gradient(cost, omegas))
@@ -49,7 +55,9 @@ def test_settled_scales_are_powers_of_two_in_every_face(bits, per_channel):
         quantizer.settle(state)
         codes, params = quantizer.encode(W, state)
         exponents = np.round(np.asarray(fitted["log2_scale"]))
-        np.testing.assert_array_equal(params["scale"], np.ldexp(np.float32(1.0), exponents.astype(int)))
+        np.testing.assert_array_equal(
+            params["scale"], np.ldexp(np.float32(1.0), exponents.astype(int))
+        )
         np.testing.assert_array_equal(quantizer(W, state), quantizer.decode(codes, params))
         np.testing.assert_array_equal(quantizer.assign(W, state), quantizer.decode(codes, params))
     (gradient,) = gradients(
@@ -83,16 +91,22 @@ def test_training_brings_the_scales_near_the_snap_takes_the_rest_and_their_expon
     export_tflite(again, tmp_path / "q.tflite", container=tmp_path / "q.tqw")
     assert verify(again, tmp_path / "q.tflite", x[:8], runtimes=["litert"]).exact
     for kernel, w in kernels(again):
-        assert np.all(np.frexp(kernel.encode(w)[1]["scale"])[0] == 0.5)  # the mantissa of a power of two
+        assert np.all(
+            np.frexp(kernel.encode(w)[1]["scale"])[0] == 0.5
+        )  # the mantissa of a power of two
 
 
 def mean_distance(model: keras.Model) -> float:
-    log2_scales = np.concatenate([np.ravel(kernel.state["log2_scale"]) for kernel, _ in kernels(model)])
+    log2_scales = np.concatenate(
+        [np.ravel(kernel.state["log2_scale"]) for kernel, _ in kernels(model)]
+    )
     return float(np.mean(np.abs(log2_scales - np.round(log2_scales))))
 
 
 def test_the_penalty_wants_a_quantizer_that_snaps():
-    with pytest.raises(ValueError, match=r"kernel: `scale_alpha` needs .*power_of_two=True.*Received: Uniform"):
+    with pytest.raises(
+        ValueError, match=r"kernel: `scale_alpha` needs .*power_of_two=True.*Received: Uniform"
+    ):
         Quantized(layers.Dense(2), Uniform(4), MSQE(scale_alpha=0.1)).build((None, 3))
     with pytest.raises(ValueError, match=r"`alpha` must be a positive number. Received: alpha=-1"):
         MSQE(scale_alpha=-1)

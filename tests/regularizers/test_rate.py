@@ -30,7 +30,9 @@ def test_the_gradient_is_that_of_the_soft_histogram():
     v = np.random.default_rng(0).uniform(-3.4, 3.4, 40)
     v = v[np.abs(v - np.rint(v)) > 0.01]  # the soft histogram has corners at the levels
     (found,) = gradients(lambda x: soft_bits(x, -3, 3), v)
-    np.testing.assert_allclose(found, finite_difference(lambda x: np.asarray(soft_bits(x, -3, 3)), v), atol=1e-4)
+    np.testing.assert_allclose(
+        found, finite_difference(lambda x: np.asarray(soft_bits(x, -3, 3)), v), atol=1e-4
+    )
 
 
 def test_where_zeros_prevail_the_pull_goes_to_zero():
@@ -49,13 +51,21 @@ def test_the_cost_is_that_of_msqe_and_the_price_of_bytes():
         costs[price] = float(layer.losses[0])
     kernel, w = layer.kernel_pairs()[0]
     positions = w.numpy() / 2.0 ** float(kernel.state["log2_scale"].numpy().squeeze())
-    assert costs[3e-3] - costs[1e-3] == pytest.approx(2e-3 * float(soft_bits(positions, -3, 3)) / 8, rel=1e-4)
+    assert costs[3e-3] - costs[1e-3] == pytest.approx(
+        2e-3 * float(soft_bits(positions, -3, 3)) / 8, rel=1e-4
+    )
     squares = 2.0 * float(kernel.grid_squares(w)) / 512
-    assert costs[1e-3] == pytest.approx(squares + 1e-3 * float(soft_bits(positions, -3, 3)) / 8, rel=1e-4)
+    assert costs[1e-3] == pytest.approx(
+        squares + 1e-3 * float(soft_bits(positions, -3, 3)) / 8, rel=1e-4
+    )
 
 
 def test_pruned_weights_feel_nothing():
-    model = tq.quantize(dense_net(), [tq.Rule(".*", tq.Uniform(3), tq.Rate(1e-2), tq.PartialL2(0.5))], activations=None)
+    model = tq.quantize(
+        dense_net(),
+        [tq.Rule(".*", tq.Uniform(3), tq.Rate(1e-2), tq.PartialL2(0.5))],
+        activations=None,
+    )
     kernel, w = kernels(model)[0]
     kernel.freeze(w, np.arange(96).reshape(6, 16) % 2 == 0)
     (slope,) = gradients(lambda x: kernel.regularizer.grid_cost(kernel, x), w.numpy())
@@ -66,7 +76,9 @@ def test_pruned_weights_feel_nothing():
 def test_training_with_a_price_gives_fewer_bits(seed):
     found = {}
     for price in (1e-9, 0.1):
-        model = tq.quantize(dense_net(seed), [tq.Rule(".*", tq.Uniform(4), tq.Rate(price))], activations=None)
+        model = tq.quantize(
+            dense_net(seed), [tq.Rule(".*", tq.Uniform(4), tq.Rate(price))], activations=None
+        )
         model.compile(keras.optimizers.Adam(0.02), "mse")
         model.fit(*regression(), epochs=40, verbose=0, callbacks=tq.callbacks_for(model))
         found[price] = sum(entropy_bits(kernel.encode(w)[0]) for kernel, w in kernels(model))
@@ -74,7 +86,9 @@ def test_training_with_a_price_gives_fewer_bits(seed):
 
 
 def test_it_comes_back_from_its_config_and_a_file(tmp_path):
-    model = tq.quantize(dense_net(), [tq.Rule(".*", tq.Uniform(3), tq.Rate(2e-4, alpha=0.3))], activations=None)
+    model = tq.quantize(
+        dense_net(), [tq.Rule(".*", tq.Uniform(3), tq.Rate(2e-4, alpha=0.3))], activations=None
+    )
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     (kernel, _), (other, _) = kernels(loaded)

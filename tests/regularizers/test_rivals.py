@@ -1,4 +1,6 @@
-"""Dampening and QSin: values, gradients against finite differences, schedules, configuration, saving."""
+"""Dampening and QSin: values, gradients against finite differences, schedules, configuration,
+saving.
+"""
 
 import keras
 import numpy as np
@@ -11,7 +13,9 @@ from tests.tiny_nets import dense_net, finite_difference, gradients, kernels, re
 from tfqreg import WRPN, Dampening, QSin, Quantized, Uniform
 from tfqreg.regularizers.qsin import qsin_squares
 
-W = np.float32([[0.02, -0.62], [0.31, 0.85], [-2.4, 0.11], [1.7, -0.07]])  # none at the boundary of a cell below
+W = np.float32(
+    [[0.02, -0.62], [0.31, 0.85], [-2.4, 0.11], [1.7, -0.07]]
+)  # none at the boundary of a cell below
 SCALE = 0.3
 
 
@@ -63,12 +67,16 @@ def test_qsin_is_a_sine_inside_and_a_parabola_outside(bits):
 
 def test_qsin_near_a_level_is_the_squared_error():
     error = np.random.default_rng(0).uniform(-1e-3, 1e-3, 100).astype(np.float32)
-    ratio = np.asarray(qsin_squares(error, -3.0, 3.0), np.float64).sum() / np.sum(error.astype(np.float64) ** 2)
+    ratio = np.asarray(qsin_squares(error, -3.0, 3.0), np.float64).sum() / np.sum(
+        error.astype(np.float64) ** 2
+    )
     assert ratio == pytest.approx(1.0, rel=1e-4)
 
 
 def test_qsin_has_no_jump_at_the_end_of_the_range():
-    (force,) = gradients(lambda v: tf.reduce_sum(qsin_squares(v, -3.0, 3.0)), np.float32([2.999, 3.0, 3.001]))
+    (force,) = gradients(
+        lambda v: tf.reduce_sum(qsin_squares(v, -3.0, 3.0)), np.float32([2.999, 3.0, 3.001])
+    )
     np.testing.assert_allclose(force, [-0.002, 0.0, 0.002], atol=1e-5)
 
 
@@ -103,7 +111,11 @@ def test_training_brings_weights_nearer_and_saves(penalty, tmp_path):
 @pytest.mark.parametrize("make", [Dampening, QSin])
 def test_bad_input(make):
     for strength in (0, -1.0, float("nan"), True, "much"):
-        with pytest.raises(ValueError, match=f"{make.__name__}: `strength` must be a positive number. Received: "):
+        with pytest.raises(
+            ValueError, match=f"{make.__name__}: `strength` must be a positive number. Received: "
+        ):
             make(strength)
-    with pytest.raises(ValueError, match=f"kernel: {make.__name__} needs the quantizer Uniform. Received: WRPN"):
+    with pytest.raises(
+        ValueError, match=f"kernel: {make.__name__} needs the quantizer Uniform. Received: WRPN"
+    ):
         Quantized(layers.Dense(2), WRPN(3), make()).build((None, 3))

@@ -1,4 +1,6 @@
-"""SinReQ and SinAReQ: the invariants of sinusoidal regularization by number, schedules, the learned bits in a layer."""
+"""SinReQ and SinAReQ: the invariants of sinusoidal regularization by number, schedules, the learned
+bits in a layer.
+"""
 
 import math
 
@@ -56,13 +58,19 @@ def test_invariant_2_gradients_are_those_of_the_formula(power):
     kernel.state["beta_unit"].assign([[beta / PACE]])
     with tf.GradientTape() as tape:
         value = regularizer.measure(kernel, layer.layer.kernel)
-    in_w, in_unit = tape.gradient(value, [layer.layer.kernel.value, kernel.state["beta_unit"].value])
+    in_w, in_unit = tape.gradient(
+        value, [layer.layer.kernel.value, kernel.state["beta_unit"].value]
+    )
     steps = 2**beta - 1
     u = math.pi * w.astype(np.float64) * steps
     np.testing.assert_allclose(
         in_w, math.pi * steps / 2 ** (power * beta) * np.sin(2 * u) / w.size, rtol=2e-3, atol=1e-6
     )
-    expected = np.log(2) * np.mean(math.pi * w * 2**beta * np.sin(2 * u) - power * np.sin(u) ** 2) / 2 ** (power * beta)
+    expected = (
+        np.log(2)
+        * np.mean(math.pi * w * 2**beta * np.sin(2 * u) - power * np.sin(u) ** 2)
+        / 2 ** (power * beta)
+    )
     np.testing.assert_allclose(in_unit / PACE, expected, rtol=2e-3)
 
     def by_hand(b):
@@ -72,7 +80,9 @@ def test_invariant_2_gradients_are_those_of_the_formula(power):
 
 
 def test_invariant_2_no_force_at_a_level_nor_midway():
-    (force,) = gradients(lambda v: tf.reduce_sum(sine_squares(v)), np.float32([0, 1, -3, 0.5, -2.5]))
+    (force,) = gradients(
+        lambda v: tf.reduce_sum(sine_squares(v)), np.float32([0, 1, -3, 0.5, -2.5])
+    )
     np.testing.assert_allclose(force, 0, atol=1e-5)
     (force,) = gradients(lambda v: tf.reduce_sum(sine_squares(v)), np.float32([0.25, 0.75]))
     np.testing.assert_allclose(force, [math.pi, -math.pi], rtol=1e-5)
@@ -82,12 +92,16 @@ def test_invariant_3_curvature_at_a_level_and_the_convex_zone():
     def force(x):
         return gradients(lambda v: tf.reduce_sum(sine_squares(v)), np.float32([x]))[0].item()
 
-    curvature = {x: (force(x + 1e-3) - force(x - 1e-3)) / 2e-3 for x in (0.0, 0.2, 0.24, 0.26, 0.45)}
+    curvature = {
+        x: (force(x + 1e-3) - force(x - 1e-3)) / 2e-3 for x in (0.0, 0.2, 0.24, 0.26, 0.45)
+    }
     np.testing.assert_allclose(curvature[0.0], 2 * math.pi**2, rtol=1e-3)
     assert [c > 0 for c in curvature.values()] == [True, True, True, False, False]
 
 
-@pytest.mark.parametrize("quantizer", [WRPN(4, normalize=False), DoReFa(3), LearnedBits(normalize=False)], ids=repr)
+@pytest.mark.parametrize(
+    "quantizer", [WRPN(4, normalize=False), DoReFa(3), LearnedBits(normalize=False)], ids=repr
+)
 def test_invariant_4_symmetric(quantizer):
     w = RNG.normal(scale=0.3, size=(60, 2))
     assert measured(w, quantizer) == pytest.approx(measured(-w, quantizer), rel=1e-4)
@@ -100,7 +114,9 @@ def test_invariant_5_near_the_grid_it_is_the_squared_error():
     layer = wrapped(w, WRPN(4, normalize=False), regularizer)
     kernel = layer.kernels["kernel"]
     squares = float(kernel.grid_squares(layer.layer.kernel)) / w.size
-    np.testing.assert_allclose(float(regularizer.measure(kernel, w)), math.pi**2 * 49 * squares, rtol=1e-3)
+    np.testing.assert_allclose(
+        float(regularizer.measure(kernel, w)), math.pi**2 * 49 * squares, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5])
@@ -129,7 +145,9 @@ def test_invariant_7_schedule():
     weights, bits = np.array(strengths).T
     assert rise_at(0.2, 0.2, 0.02) == 0.5 and weights[20] == pytest.approx(1.5)
     assert weights[0] < 1e-6 and weights[-1] == pytest.approx(3.0) and np.all(np.diff(weights) >= 0)
-    assert np.all(bits >= 0) and bits[45] == pytest.approx(0.02) and bits[0] < 1e-6 and bits[-1] < 1e-6
+    assert (
+        np.all(bits >= 0) and bits[45] == pytest.approx(0.02) and bits[0] < 1e-6 and bits[-1] < 1e-6
+    )
 
 
 @pytest.mark.parametrize("strength", [0.02, 0.03])
@@ -154,7 +172,9 @@ def test_invariant_8_beta_comes_to_rest_where_the_formula_says(strength):
 
 
 def test_invariant_9_numeric_vector():
-    assert measured(KNOWN, WRPN(5, normalize=False), SinReQ(reduction="sum")) == pytest.approx(0.5207707, rel=1e-5)
+    assert measured(KNOWN, WRPN(5, normalize=False), SinReQ(reduction="sum")) == pytest.approx(
+        0.5207707, rel=1e-5
+    )
     for weights, expected in ((KNOWN, 0.0448480), (KNOWN + AGAIN, 0.0561217)):  # 8 bits and a sign
         squares = sine_squares(np.float32(weights) * np.float32(255))
         assert float(tf.reduce_sum(squares)) / 256 == pytest.approx(expected, rel=1e-4)
@@ -162,7 +182,11 @@ def test_invariant_9_numeric_vector():
 
 def test_invariant_10_bits_round_up():
     for beta in (1.0, 1.2, 3.999, 4.0, 6.5):
-        state = {"beta_unit": np.float32([beta / PACE]), "range": np.float32([1]), "frozen": np.float32([0])}
+        state = {
+            "beta_unit": np.float32([beta / PACE]),
+            "range": np.float32([1]),
+            "frozen": np.float32([0]),
+        }
         bits = LearnedBits().encode(np.float32([2.0]), state)[1]["bits"] - 1
         assert bits == math.ceil(beta) and 1 <= bits / beta < 1 + 1 / beta
 
@@ -175,7 +199,9 @@ def test_the_cost_is_in_the_loss_and_the_scale_still_follows_the_error():
     kernel.state["log2_scale"].assign_add([[0.2]])
     with tf.GradientTape() as tape:
         (loss,) = layer.losses
-    in_w, in_scale = tape.gradient(loss, [layer.layer.kernel.value, kernel.state["log2_scale"].value])
+    in_w, in_scale = tape.gradient(
+        loss, [layer.layer.kernel.value, kernel.state["log2_scale"].value]
+    )
     squares = float(kernel.grid_squares(layer.layer.kernel)) / 60
     expected = 2.0 * float(penalty.measure(kernel, layer.layer.kernel)) + squares
     assert float(loss) == pytest.approx(expected, rel=1e-5)

@@ -22,9 +22,14 @@ def callbacks_for(model: keras.Model) -> list[keras.callbacks.Callback]:
         ValueError: for a model with nothing to quantize.
     """
     if not quantized_layers(model):
-        raise ValueError(f"{model.name}: no wrapped layers. Call tfqreg.quantize(model, rules) first.")
+        raise ValueError(
+            f"{model.name}: no wrapped layers. Call tfqreg.quantize(model, rules) first."
+        )
     kernels = [kernel for layer in quantized_layers(model) for kernel in layer.kernels.values()]
-    return [Stages(), *([Incremental()] if any(kernel.quantizer.incremental for kernel in kernels) else [])]
+    return [
+        Stages(),
+        *([Incremental()] if any(kernel.quantizer.incremental for kernel in kernels) else []),
+    ]
 
 
 __all__ = [

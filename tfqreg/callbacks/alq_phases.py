@@ -19,7 +19,9 @@ class Phase:
     def factor(self, step: int) -> float:
         """Returns what the initial rate is multiplied by at a step."""
         share = (step - self.start) / max(self.stop - self.start, 1)
-        return self.first_factor * (self.last_factor / self.first_factor) ** min(max(share, 0.0), 1.0)
+        return self.first_factor * (self.last_factor / self.first_factor) ** min(
+            max(share, 0.0), 1.0
+        )
 
 
 def phases(
@@ -35,13 +37,14 @@ def phases(
         total: steps.
         rounds: their number.
         split: how a round divides into basis, coordinate and pruning steps.
-        ends: the shares of the training at which the rounds, the straight-through and the coordinate phase end; what
-            remains trains coordinates on the integer grid.
+        ends: the shares of the training at which the rounds, the straight-through and the
+            coordinate phase end; what remains trains coordinates on the integer grid.
         decay: the factor by which the rate falls within a round, and again after the rounds.
 
     Example:
         >>> [(p.name, p.start, p.stop) for p in phases(100, 1, (2, 1, 1), (0.8, 0.8, 0.9), 0.1)]
-        [('basis', 0, 40), ('coordinate', 40, 60), ('prune', 60, 80), ('coordinate', 80, 90), ('integer', 90, 100)]
+        [('basis', 0, 40), ('coordinate', 40, 60), ('prune', 60, 80), ('coordinate', 80, 90),
+        ('integer', 90, 100)]
     """
     whole = sum(split)
     until = [0.0, split[0] / whole, (split[0] + split[1]) / whole, 1.0]
@@ -52,11 +55,15 @@ def phases(
     found = []
     for number in range(rounds):
         for i, (name, mode) in enumerate(names):
-            start, stop = (round((number + until[i + k]) / rounds * ends[0] * total) for k in (0, 1))
+            start, stop = (
+                round((number + until[i + k]) / rounds * ends[0] * total) for k in (0, 1)
+            )
             found.append(Phase(name, mode, start, stop, factors[i], factors[i + 1]))
     after = (("ste", Mode.STE), ("coordinate", Mode.COORDINATE), ("integer", Mode.COORDINATE))
     rest = 1.0 - ends[0]
     for (name, mode), begin, end in zip(after, ends, (*ends[1:], 1.0), strict=True):
-        first, last = (decay ** ((share - ends[0]) / rest if rest else 1.0) for share in (begin, end))
+        first, last = (
+            decay ** ((share - ends[0]) / rest if rest else 1.0) for share in (begin, end)
+        )
         found.append(Phase(name, mode, round(begin * total), round(end * total), first, last))
     return [phase for phase in found if phase.start < phase.stop]

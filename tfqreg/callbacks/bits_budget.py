@@ -15,11 +15,13 @@ AIM, TOLERANCE = 0.97, 0.02
 
 
 class BitsBudget(Progress):
-    """Moves `target_bits` of `SinAReQ` until the model's container takes `target_bytes`; goes before `Stages`.
+    """Moves `target_bits` of `SinAReQ` until the model's container takes `target_bytes`; goes
+    before `Stages`.
 
-    A bit more halves the spacing of the levels and adds one bit to the entropy of each weight's code, so that each look
-    at the size tells how many bits are missing: `8 (0.97 target_bytes - bytes) / weights`; weights that settle may take
-    the rest. A warning tells of a size more than 2 % above the target at the end.
+    A bit more halves the spacing of the levels and adds one bit to the entropy of each weight's
+    code, so that each look at the size tells how many bits are missing: `8 (0.97 target_bytes -
+    bytes) / weights`; weights that settle may take the rest. A warning tells of a size more than 2
+    % above the target at the end.
 
     Args:
         target_bytes: what the container may take.
@@ -44,25 +46,41 @@ class BitsBudget(Progress):
     ) -> None:
         super().__init__(total_steps)
         if not target_bytes > 0:
-            raise ValueError(f"BitsBudget: `target_bytes` must be positive. Received: target_bytes={target_bytes!r}")
+            raise ValueError(
+                f"BitsBudget: `target_bytes` must be positive. Received: "
+                f"target_bytes={target_bytes!r}"
+            )
         self.target_bytes, self.size, self.looks = target_bytes, size, looks
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds what learns bits."""
         super().on_train_begin(logs)
-        kernels = [kernel for layer in quantized_layers(self.model) for kernel in layer.kernels.values()]
-        learned = [(kernel, kernel.regularizer) for kernel in kernels if isinstance(kernel.regularizer, SinAReQ)]
+        kernels = [
+            kernel for layer in quantized_layers(self.model) for kernel in layer.kernels.values()
+        ]
+        learned = [
+            (kernel, kernel.regularizer)
+            for kernel in kernels
+            if isinstance(kernel.regularizer, SinAReQ)
+        ]
         if not learned:
             raise ValueError(
-                f"BitsBudget: {self.model.name} learns no bits. Give its rules weights=LearnedBits() and "
+                f"BitsBudget: {self.model.name} learns no bits. Give its rules "
+                f"weights=LearnedBits() and "
                 f"regularizer=SinAReQ(). Received: target_bytes={self.target_bytes}"
             )
         self.weights = sum(kernel.count for kernel, _ in learned)
         self.penalties = list({id(penalty): penalty for _, penalty in learned}.values())
-        for penalty in self.penalties:  # by which it knows that it is steered, before its cost is traced
+        for (
+            penalty
+        ) in self.penalties:  # by which it knows that it is steered, before its cost is traced
             penalty.target_bits = penalty.average_bits()
-        rise, fall = (max(getattr(p, name) for p in self.penalties) * self.total for name in ("rise", "fall"))
-        self.looks_at = {round(rise + (fall - rise) * look / self.looks) for look in range(1, self.looks)} | {1}
+        rise, fall = (
+            max(getattr(p, name) for p in self.penalties) * self.total for name in ("rise", "fall")
+        )
+        self.looks_at = {
+            round(rise + (fall - rise) * look / self.looks) for look in range(1, self.looks)
+        } | {1}
 
     def on_step(self, step: int, last: int) -> None:
         """Looks at the size."""
@@ -79,7 +97,9 @@ class BitsBudget(Progress):
         size = self.size(self.model)
         if size > (1.0 + TOLERANCE) * self.target_bytes:
             warnings.warn(
-                f"{self.model.name}: the container takes more than `target_bytes`. Give the bits more steps (`rise` to "
-                f"`fall` of SinAReQ) or `pace`. Received: {size} bytes, target_bytes={self.target_bytes}",
+                f"{self.model.name}: the container takes more than `target_bytes`. Give the bits "
+                f"more steps (`rise` to "
+                f"`fall` of SinAReQ) or `pace`. Received: {size} bytes, "
+                f"target_bytes={self.target_bytes}",
                 stacklevel=2,
             )

@@ -15,10 +15,11 @@ from tfqreg.quantizers.multibit import bases_a_weight
 def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:
     """Returns, by "layer/kernel", the figures that tell how far training has come.
 
-    `grid_error` is the root mean square distance of the surviving weights to their levels, in units of the mean scale
-    (0.29 for weights spread evenly); `sparsity` the share of zero codes; `scale` the mean scale; `bits` the width of
-    the codes, `beta` the learned one without its sign, `average_bits` the bases of a multi-bit weight; `coefficient`
-    and `prune_coefficient` the strengths of the penalties, where there are any.
+    `grid_error` is the root mean square distance of the surviving weights to their levels, in units
+    of the mean scale (0.29 for weights spread evenly); `sparsity` the share of zero codes; `scale`
+    the mean scale; `bits` the width of the codes, `beta` the learned one without its sign,
+    `average_bits` the bases of a multi-bit weight; `coefficient` and `prune_coefficient` the
+    strengths of the penalties, where there are any.
 
     Args:
         model: a model with wrapped layers.
@@ -28,7 +29,11 @@ def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:
         for kernel, variable in layer.kernel_pairs():
             codes, params = kernel.encode(variable)
             scale = float(np.mean(params["scale"]))
-            alive = kernel.count if kernel.mask is None else int(ops.convert_to_numpy(kernel.mask).sum())
+            alive = (
+                kernel.count
+                if kernel.mask is None
+                else int(ops.convert_to_numpy(kernel.mask).sum())
+            )
             squares = float(ops.convert_to_numpy(kernel.grid_squares(variable)))
             row = {
                 "grid_error": float(np.sqrt(squares / max(alive, 1))) / scale,
@@ -38,14 +43,21 @@ def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:
                 "stage": float(ops.convert_to_numpy(kernel.stage)),
             }
             if isinstance(kernel.quantizer, LearnedBits):
-                row["beta"] = float(ops.convert_to_numpy(ops.sum(kernel.quantizer.beta(kernel.state))))
+                row["beta"] = float(
+                    ops.convert_to_numpy(ops.sum(kernel.quantizer.beta(kernel.state)))
+                )
             if isinstance(kernel.quantizer, MultiBit):
                 row["average_bits"] = bases_a_weight(kernel.state)
-            for name, penalty in (("coefficient", kernel.regularizer), ("prune_coefficient", kernel.prune)):
+            for name, penalty in (
+                ("coefficient", kernel.regularizer),
+                ("prune_coefficient", kernel.prune),
+            ):
                 if penalty is not None:
                     row[name] = float(ops.convert_to_numpy(penalty.strength_now))
             name = f"{layer.name}/{kernel.name}"
-            twins = sum(key.split(":")[0] == name for key in figures)  # nested models may repeat a name
+            twins = sum(
+                key.split(":")[0] == name for key in figures
+            )  # nested models may repeat a name
             figures[f"{name}:{twins}" if twins else name] = row
     return figures
 
@@ -54,7 +66,8 @@ class Monitor(keras.callbacks.Callback):
     """Keeps `kernel_figures` of every epoch in `rows`, and writes them for TensorBoard where asked.
 
     Args:
-        log_dir: folder of TensorBoard event files; needs the package `tensorboard`. None keeps `rows` alone.
+        log_dir: folder of TensorBoard event files; needs the package `tensorboard`. None keeps
+            `rows` alone.
 
     Raises:
         ImportError: when `log_dir` is given and tensorboard is not installed.
@@ -68,7 +81,9 @@ class Monitor(keras.callbacks.Callback):
             try:
                 from tensorboard.summary import Writer  # pyright: ignore[reportMissingImports]
             except ImportError as error:
-                raise ImportError("Monitor(log_dir=...) needs TensorBoard: pip install tensorboard") from error
+                raise ImportError(
+                    "Monitor(log_dir=...) needs TensorBoard: pip install tensorboard"
+                ) from error
             self._writer = Writer(log_dir)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

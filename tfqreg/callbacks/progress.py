@@ -7,7 +7,9 @@ from keras import ops
 
 
 def sync(model: keras.Model) -> None:
-    """Brings the variables up to date: under JAX the training state lives outside of them between epochs."""
+    """Brings the variables up to date: under JAX the training state lives outside of them between
+    epochs.
+    """
     if keras.backend.backend() == "jax":
         model.jax_state_sync()  # type: ignore[attr-defined]
 
@@ -34,7 +36,8 @@ class Progress(keras.callbacks.Callback):
         if not total:
             name = type(self).__name__
             raise ValueError(
-                f"{name}: the length of the training is unknown, the data does not tell its number of batches. "
+                f"{name}: the length of the training is unknown, the data does not tell its "
+                f"number of batches. "
                 f"Pass {name}(total_steps=...), or steps_per_epoch to fit."
             )
         self.total = total

@@ -22,25 +22,28 @@ STEPS = 3  # coded bytes are nearly proportional to the survivors
 
 
 class SizeBudget(Progress):
-    """Moves the `sparsity` of all that prunes until the model's container takes `target_bytes`; goes before `Stages`.
+    """Moves the `sparsity` of all that prunes until the model's container takes `target_bytes`;
+    goes before `Stages`.
 
-    All groups that prune keep their proportions: the share of survivors is multiplied by one factor. An estimate finds
-    it, from the entropy of the codes there would be; the real size corrects the estimate every time.
-    While masks are open this happens `looks` times; once they are final, weights are cut (never given back) where
-    training has made the codes dearer: when the settling begins, and at the end, when the size is met for certain.
+    All groups that prune keep their proportions: the share of survivors is multiplied by one
+    factor. An estimate finds it, from the entropy of the codes there would be; the real size
+    corrects the estimate every time. While masks are open this happens `looks` times; once they are
+    final, weights are cut (never given back) where training has made the codes dearer: when the
+    settling begins, and at the end, when the size is met for certain.
 
     `logs` of every epoch carry `container_bytes`, the estimate.
 
     Args:
         target_bytes: what the container may take.
-        size: gives the bytes of a model, `tfqreg.export.container_size` or what suits; a model that loses its dead
-            units before export is measured so: `lambda m: container_size(tq.remove_dead_units(m))`.
+        size: gives the bytes of a model, `tfqreg.export.container_size` or what suits; a model that
+            loses its dead units before export is measured so: `lambda m:
+                container_size(tq.remove_dead_units(m))`.
         looks: how often the real size is asked for while masks are open; 4 by default.
         total_steps: steps of the whole training; taken from `fit` by default.
 
     Raises:
-        ValueError: for a target that is not positive, a model of which nothing is pruned, and, within the first steps,
-            a target that the model without its weights is over.
+        ValueError: for a target that is not positive, a model of which nothing is pruned, and,
+            within the first steps, a target that the model without its weights is over.
 
     Example:
         >>> SizeBudget(4000, size=lambda model: 0).target_bytes
@@ -56,7 +59,10 @@ class SizeBudget(Progress):
     ) -> None:
         super().__init__(total_steps)
         if not target_bytes > 0:
-            raise ValueError(f"SizeBudget: `target_bytes` must be positive. Received: target_bytes={target_bytes!r}")
+            raise ValueError(
+                f"SizeBudget: `target_bytes` must be positive. Received: "
+                f"target_bytes={target_bytes!r}"
+            )
         self.target_bytes, self.size, self.looks = target_bytes, size, looks
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -69,7 +75,8 @@ class SizeBudget(Progress):
             self.groups.append((prune, [pair for pair in pairs if pair[0].prune is prune]))
         if not self.groups:
             raise ValueError(
-                f"SizeBudget: {self.model.name} prunes nothing, so its size cannot be moved. Give its rules a `prune`. "
+                f"SizeBudget: {self.model.name} prunes nothing, so its size cannot be moved. Give "
+                f"its rules a `prune`. "
                 f"Received: target_bytes={self.target_bytes}"
             )
         self.goals = [prune.sparsity for prune, _ in self.groups]
@@ -111,7 +118,11 @@ class SizeBudget(Progress):
         return self._bytes({kernel: kernel.encode(w)[0] for kernel, w in self.pairs})
 
     def _stage(self) -> int:
-        return min(int(ops.convert_to_numpy(kernel.stage)) for _, pairs in self.groups for kernel, _ in pairs)
+        return min(
+            int(ops.convert_to_numpy(kernel.stage))
+            for _, pairs in self.groups
+            for kernel, _ in pairs
+        )
 
     def _bytes(self, codes: dict[QuantizedKernel, np.ndarray]) -> float:
         return (self.fixed_bytes or 0.0) + self.bytes_a_bit * sum(map(code_bits, codes.values()))
@@ -128,13 +139,17 @@ class SizeBudget(Progress):
     @contextmanager
     def _frozen(self, masks: Masks, refit: bool) -> Iterator[dict[QuantizedKernel, np.ndarray]]:
         """Gives the codes there would be if masks were final now; the model stands so meanwhile."""
-        changed: list[Any] = [v for k in masks for v in (k.mask, k.stage, *(k.state.values() if refit else ()))]
+        changed: list[Any] = [
+            v for k in masks for v in (k.mask, k.stage, *(k.state.values() if refit else ()))
+        ]
         before = [ops.convert_to_numpy(v).copy() for v in changed]
         try:
             for kernel, w in self.pairs:
                 if kernel in masks:
                     _assign_mask(kernel, masks[kernel])
-                    kernel.stage.assign(max(int(ops.convert_to_numpy(kernel.stage)), Stage.QUANTIZE))
+                    kernel.stage.assign(
+                        max(int(ops.convert_to_numpy(kernel.stage)), Stage.QUANTIZE)
+                    )
                     if refit:
                         kernel.fit(kernel.surviving(w))
             yield {kernel: kernel.encode(w)[0] for kernel, w in self.pairs}
@@ -151,19 +166,25 @@ class SizeBudget(Progress):
         return real
 
     def _find_skeleton(self) -> None:
-        """Measures what is no weight, at the sparsity the model is meant for; raises where that is over the target."""
+        """Measures what is no weight, at the sparsity the model is meant for; raises where that is
+        over the target.
+        """
         with self._frozen(self._masks(1.0), refit=True) as codes:
             real, bits = self.size(self.model), sum(map(code_bits, codes.values()))
         self.fixed_bytes = real - bits / 8
         if self.fixed_bytes >= self.target_bytes:
             raise ValueError(
-                f"SizeBudget: {self.model.name} takes {self.fixed_bytes:.0f} bytes without its weights: graph, biases, "
-                "scales, index. Raise the target, or begin with a narrower network (tfqreg.drop_weak_units). "
+                f"SizeBudget: {self.model.name} takes {self.fixed_bytes:.0f} bytes without its "
+                f"weights: graph, biases, "
+                "scales, index. Raise the target, or begin with a narrower network "
+                "(tfqreg.drop_weak_units). "
                 f"Received: target_bytes={self.target_bytes}"
             )
 
     def _fitting(self, refit: bool, most: float, rounds: int) -> tuple[float, int]:
-        """Returns a factor, `most` at the most, at which the container meets the target, and its real size there."""
+        """Returns a factor, `most` at the most, at which the container meets the target, and its
+        real size there.
+        """
         factor, real, aim = min(1.0, most), 0, float(self.target_bytes)
         for _ in range(rounds):
             for _ in range(STEPS):
@@ -171,11 +192,15 @@ class SizeBudget(Progress):
             real = self._measured(factor, refit)
             if real <= self.target_bytes and (real >= 0.99 * self.target_bytes or factor == most):
                 break
-            aim = 0.995 * self.target_bytes  # what the estimate may be off by, now that it was corrected
+            aim = (
+                0.995 * self.target_bytes
+            )  # what the estimate may be off by, now that it was corrected
         return factor, real
 
     def _nearer(self, factor: float, aim: float, most: float, refit: bool) -> float:
-        """Returns the factor at which weights would take what the target leaves them, were they all alike."""
+        """Returns the factor at which weights would take what the target leaves them, were they all
+        alike.
+        """
         fixed = self.fixed_bytes or 0.0
         try:
             with self._frozen(self._masks(factor), refit) as codes:
@@ -195,7 +220,9 @@ class SizeBudget(Progress):
             _assign_mask(kernel, mask)
         if found > self.target_bytes:
             warnings.warn(
-                f"SizeBudget: {self.model.name} stands at {found} bytes, target {self.target_bytes}.", stacklevel=2
+                f"SizeBudget: {self.model.name} stands at {found} bytes, target "
+                f"{self.target_bytes}.",
+                stacklevel=2,
             )
 
 

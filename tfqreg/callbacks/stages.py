@@ -37,14 +37,17 @@ class Stages(Progress):
     | to `settle_from` | quantized weights, the regularizer's coefficient learns |
     | to the end | the coefficient stands at its cap |
 
-    A model that prunes nothing is quantized from its first step. A warning tells of a kernel that is nearly all zeros
-    as quantization starts, and of a coefficient that diverges. The callback holds no state: where training stands is
-    read from the optimizer's step and the model's variables, so a saved run resumes exactly.
+    A model that prunes nothing is quantized from its first step. A warning tells of a kernel that
+    is nearly all zeros as quantization starts, and of a coefficient that diverges. The callback
+    holds no state: where training stands is read from the optimizer's step and the model's
+    variables, so a saved run resumes exactly.
 
     Args:
-        prune_until, ramp_until, settle_from: shares of the whole training; 0.45, 0.35 and 0.85 by default.
-        sparsity: callable of the step in place of the cubic ramp, for all that prune; it returns the share itself or
-            a (should_prune, share) pair, so a schedule of TensorFlow Model Optimization is accepted as it is.
+        prune_until, ramp_until, settle_from: shares of the whole training; 0.45, 0.35 and 0.85 by
+            default.
+        sparsity: callable of the step in place of the cubic ramp, for all that prune; it returns
+            the share itself or a (should_prune, share) pair, so a schedule of TensorFlow Model
+            Optimization is accepted as it is.
         total_steps: steps of the whole training; taken from `fit` by default.
         refresh_steps: steps between new thresholds; 100 by default.
 
@@ -78,9 +81,13 @@ class Stages(Progress):
         self.pruned: dict[int, _Pruned] = {}
         for kernel, variable in self.pairs:
             if kernel.prune is not None:
-                self.pruned.setdefault(id(kernel.prune), _Pruned(kernel.prune)).pairs.append((kernel, variable))
+                self.pruned.setdefault(id(kernel.prune), _Pruned(kernel.prune)).pairs.append(
+                    (kernel, variable)
+                )
         self.pruned = {key: group for key, group in self.pruned.items() if not group.frozen()}
-        self.penalties = {id(p): p for kernel, _ in self.pairs for p in (kernel.prune, kernel.regularizer) if p}
+        self.penalties = {
+            id(p): p for kernel, _ in self.pairs for p in (kernel.prune, kernel.regularizer) if p
+        }
         self.told: set[int] = set()
         prunes = any(kernel.prune is not None for kernel, _ in self.pairs)
         total = self.total
@@ -119,7 +126,9 @@ class Stages(Progress):
     def _share(self, group: _Pruned, step: int) -> tuple[bool, float]:
         if self.sparsity is not None:
             return sparsity_at(self.sparsity, step)
-        return True, group.penalty.sparsity * (cubic(step / self.ramp_end) if step < self.ramp_end else 1.0)
+        return True, group.penalty.sparsity * (
+            cubic(step / self.ramp_end) if step < self.ramp_end else 1.0
+        )
 
     def _prune(self, group: _Pruned, step: int) -> None:
         due, share = self._share(group, step)
@@ -139,7 +148,9 @@ class Stages(Progress):
 
     def _watch(self, step: int) -> None:
         for key, penalty in self.penalties.items():
-            paths = [w.path for kernel, w in self.pairs if penalty in (kernel.prune, kernel.regularizer)]
+            paths = [
+                w.path for kernel, w in self.pairs if penalty in (kernel.prune, kernel.regularizer)
+            ]
             if key not in self.told and warn_of_divergence(paths, penalty, step):
                 self.told.add(key)
 

@@ -18,10 +18,12 @@ def relative_error(kernel: QuantizedKernel, w: Any) -> float:
 
 
 class StopWhenSettled(keras.callbacks.Callback):
-    """Ends `fit` after the epoch in which every coefficient stands at its cap and every kernel on its grid.
+    """Ends `fit` after the epoch in which every coefficient stands at its cap and every kernel on
+    its grid.
 
     Args:
-        bound: largest relative squared error `sum (w - Q(w))^2 / sum w^2` of a kernel; 1e-4 by default.
+        bound: largest relative squared error `sum (w - Q(w))^2 / sum w^2` of a kernel; 1e-4 by
+            default.
 
     Raises:
         ValueError: for a bound that is not positive, or a model without learned coefficients.
@@ -30,13 +32,16 @@ class StopWhenSettled(keras.callbacks.Callback):
         >>> StopWhenSettled(bound=1e-3).bound
         0.001
 
-    Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095: training ends at a threshold of the coefficient.
+    Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095: training ends at a threshold of the
+    coefficient.
     """
 
     def __init__(self, bound: float = 1e-4) -> None:
         super().__init__()
         if not bound > 0:
-            raise ValueError(f"StopWhenSettled: `bound` must be positive. Received: bound={bound!r}")
+            raise ValueError(
+                f"StopWhenSettled: `bound` must be positive. Received: bound={bound!r}"
+            )
         self.bound = bound
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -49,12 +54,16 @@ class StopWhenSettled(keras.callbacks.Callback):
         ]
         if not self.pulled:
             raise ValueError(
-                f"StopWhenSettled: {self.model.name} has no learned coefficient to wait for. Give its rules "
+                f"StopWhenSettled: {self.model.name} has no learned coefficient to wait for. Give "
+                f"its rules "
                 "regularizer=tfqreg.MSQE()."
             )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Looks at the coefficients, then at the errors."""
         sync(self.model)
-        settled = (penalty.at_cap and relative_error(kernel, w) <= self.bound for kernel, penalty, w in self.pulled)
+        settled = (
+            penalty.at_cap and relative_error(kernel, w) <= self.bound
+            for kernel, penalty, w in self.pulled
+        )
         self.model.stop_training = all(settled)

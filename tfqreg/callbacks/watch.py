@@ -21,18 +21,27 @@ def warn_of_zeros(kernel: QuantizedKernel, w: keras.Variable) -> None:
         w: its float weights.
     """
     alive = ops.convert_to_numpy(kernel.surviving(w))
-    alive_mask = np.ones(alive.shape, bool) if kernel.mask is None else ops.convert_to_numpy(kernel.mask)
+    alive_mask = (
+        np.ones(alive.shape, bool) if kernel.mask is None else ops.convert_to_numpy(kernel.mask)
+    )
     if not np.isfinite(alive).all():
         return  # the coefficient tells
     codes, params = kernel.encode(w)
     share = float(np.mean(codes[alive_mask] == 0)) if alive_mask.any() else 0.0
     if share <= MOST_ZEROS:
         return
-    # The start of LSQ (Esser et al. 2020, arXiv 1902.08153): it follows the many small weights, not the few large.
-    scale = 2.0 * float(np.abs(alive[alive_mask]).mean()) / math.sqrt(max(1, 2 ** (params["bits"] - 1) - 1))
+    # The start of LSQ (Esser et al. 2020, arXiv 1902.08153): it follows the many small weights, not
+    # the few large.
+    scale = (
+        2.0
+        * float(np.abs(alive[alive_mask]).mean())
+        / math.sqrt(max(1, 2 ** (params["bits"] - 1) - 1))
+    )
     warnings.warn(
-        f"{w.path}: {share:.0%} of the weights are 0 as quantization starts. Use more bits, one scale a channel, or a "
-        f"scale of {scale:.3g}. Received: bits={params['bits']}, scale={float(np.max(params['scale'])):.3g}",
+        f"{w.path}: {share:.0%} of the weights are 0 as quantization starts. Use more bits, one "
+        f"scale a channel, or a "
+        f"scale of {scale:.3g}. Received: bits={params['bits']}, "
+        f"scale={float(np.max(params['scale'])):.3g}",
         stacklevel=2,
     )
 
@@ -49,8 +58,10 @@ def warn_of_divergence(paths: list[str], penalty: Penalty, step: int) -> bool:
     if math.isfinite(strength):
         return False
     warnings.warn(
-        f"{type(penalty).__name__} of {', '.join(paths)}: the coefficient diverged by step {step}. Lower its alpha or "
-        f"the learning rate, and start from the last sound weights. Received: coefficient={strength}",
+        f"{type(penalty).__name__} of {', '.join(paths)}: the coefficient diverged by step "
+        f"{step}. Lower its alpha or "
+        f"the learning rate, and start from the last sound weights. Received: "
+        f"coefficient={strength}",
         stacklevel=2,
     )
     return True

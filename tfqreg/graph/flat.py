@@ -1,4 +1,6 @@
-"""A Keras functional model as a flat list of operations, nested models opened, and a way to build it anew."""
+"""A Keras functional model as a flat list of operations, nested models opened, and a way to build
+it anew.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +26,8 @@ class Edge:
 
 @dataclass(eq=False)
 class Node:
-    """One call of one operation (a layer or a `keras.ops` function). `path` is "nested_model/layer".
+    """One call of one operation (a layer or a `keras.ops` function). `path` is
+    "nested_model/layer".
 
     `args` and `kwargs` are those of the call, Keras tensors among them.
     """
@@ -57,14 +60,17 @@ def functional(model: Any, path: str = "") -> Any:
     if isinstance(model, keras.Sequential):
         if not model.built or model._functional is None:
             raise ValueError(
-                f"{name}: the input shape is unknown. Start the Sequential with keras.Input(shape), or call the model "
+                f"{name}: the input shape is unknown. Start the Sequential with "
+                f"keras.Input(shape), or call the model "
                 "on data first."
             )
         return model._functional
     if not hasattr(model, "_nodes_by_depth"):
         raise TypeError(
-            f"{name}: {type(model).__name__} is a subclassed model and has no graph to walk. Wrap its layers where "
-            "they are made: self.conv = tfqreg.Quantized(keras.layers.Conv2D(32, 3), weights=tfqreg.Uniform(4)), with "
+            f"{name}: {type(model).__name__} is a subclassed model and has no graph to walk. Wrap "
+            f"its layers where "
+            "they are made: self.conv = tfqreg.Quantized(keras.layers.Conv2D(32, 3), "
+            "weights=tfqreg.Uniform(4)), with "
             "tfqreg.QuantizedActivation() after each activation."
         )
     return model
@@ -77,7 +83,11 @@ def is_model(operation: Any) -> bool:
 
 def keras_nodes(model: Any) -> list[Any]:
     """Returns the Keras nodes of a functional graph in execution order, inputs left out."""
-    nodes = [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
+    nodes = [
+        node
+        for depth in sorted(model._nodes_by_depth, reverse=True)
+        for node in model._nodes_by_depth[depth]
+    ]
     return [node for node in nodes if not isinstance(node.operation, keras.layers.InputLayer)]
 
 
@@ -97,7 +107,10 @@ def flatten(model: Any) -> FlatGraph:
 
 
 def _walk(model: Any, prefix: str, inputs: list[Edge], nodes: list[Node]) -> list[Edge]:
-    edges = {id(tensor): edge for tensor, edge in zip(keras.tree.flatten(model.inputs), inputs, strict=True)}
+    edges = {
+        id(tensor): edge
+        for tensor, edge in zip(keras.tree.flatten(model.inputs), inputs, strict=True)
+    }
     for keras_node in keras_nodes(model):
         operation = keras_node.operation
         path = prefix + operation.name
@@ -127,13 +140,17 @@ def rebuild(
 
     Args:
         model: a Functional or Sequential model.
-        replace: maps the path and the operation to what is called in its place, once for a shared operation.
-        after: maps a tensor of the old graph and its new counterpart to the tensor that consumers see.
+        replace: maps the path and the operation to what is called in its place, once for a shared
+            operation.
+        after: maps a tensor of the old graph and its new counterpart to the tensor that consumers
+            see.
         prefix, cache: of the recursion.
     """
     cache = {} if cache is None else cache
     top = functional(model, prefix.rstrip("/"))
-    inputs = keras.tree.map_structure(lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), top.input)
+    inputs = keras.tree.map_structure(
+        lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), top.input
+    )
     tensors = {
         id(old): after(old, new)
         for old, new in zip(keras.tree.flatten(top.input), keras.tree.flatten(inputs), strict=True)
@@ -143,7 +160,9 @@ def rebuild(
         if id(operation) not in cache:
             nested = is_model(operation)
             cache[id(operation)] = (
-                rebuild(operation, replace, after, path + "/", cache) if nested else replace(path, operation)
+                rebuild(operation, replace, after, path + "/", cache)
+                if nested
+                else replace(path, operation)
             )
         args, kwargs = node.arguments.fill_in(tensors)
         results = keras.tree.flatten(cache[id(operation)](*args, **kwargs))
@@ -157,16 +176,21 @@ def clone(operation: Any) -> Any:
     """Returns a fresh operation of the same configuration, weights not copied.
 
     Raises:
-        ValueError: for a Lambda, or a class whose `get_config` does not hold what its constructor takes.
+        ValueError: for a Lambda, or a class whose `get_config` does not hold what its constructor
+            takes.
     """
     name = type(operation).__name__
     if isinstance(operation, keras.layers.Lambda):
-        raise ValueError(f"{operation.name}: a Lambda cannot be copied. Use a layer of Keras or of your own instead.")
+        raise ValueError(
+            f"{operation.name}: a Lambda cannot be copied. Use a layer of Keras or of your own "
+            f"instead."
+        )
     try:
         return type(operation).from_config(operation.get_config())
     except (NotImplementedError, TypeError) as error:
         raise ValueError(
-            f"{operation.name}: a {name} cannot be copied. Give it a `get_config` with all that its constructor takes. "
+            f"{operation.name}: a {name} cannot be copied. Give it a `get_config` with all that "
+            f"its constructor takes. "
             f"Received: {str(error).strip().splitlines()[0]}"
         ) from error
 

@@ -1,4 +1,5 @@
-"""Rewrites a float model's operations into ones that have an integer form; the function computed stays the same.
+"""Rewrites a float model's operations into ones that have an integer form; the function computed
+stays the same.
 
 silu(x)                        -> x * sigmoid(x)
 relu6(x + 3) / 6               -> hard_sigmoid(x)
@@ -33,7 +34,10 @@ def rewrite(operation: Any) -> Callable[..., Any] | None:
 
 
 def _silu(name: str) -> Callable[..., Any]:
-    sigmoid, multiply = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid"), keras.layers.Multiply(name=name)
+    sigmoid, multiply = (
+        keras.layers.Activation("sigmoid", name=f"{name}_sigmoid"),
+        keras.layers.Multiply(name=name),
+    )
     return lambda x, **_: multiply([x, sigmoid(x)])
 
 
@@ -61,7 +65,9 @@ def _average(layer: Any) -> Callable[..., Any]:
 
 
 def hard_functions(graph: FlatGraph) -> dict[int, Callable[..., Any]]:
-    """Returns what to call in place of the operations that spell out a hard sigmoid or a hard swish, by their id."""
+    """Returns what to call in place of the operations that spell out a hard sigmoid or a hard
+    swish, by their id.
+    """
     replaced: dict[int, Callable[..., Any]] = {}
     matches: Counter[int] = Counter()
     sources: dict[int, Any] = {}  # the input of every hard sigmoid, by the id of its node
@@ -79,7 +85,11 @@ def hard_functions(graph: FlatGraph) -> dict[int, Callable[..., Any]]:
         if type(node.operation).__name__ != "Multiply" or len(node.inputs) != 2:
             continue
         for x, gate in (node.inputs, node.inputs[::-1]):
-            if gate.producer is not None and _only(gate) is node and sources.get(id(gate.producer)) is x:
+            if (
+                gate.producer is not None
+                and _only(gate) is node
+                and sources.get(id(gate.producer)) is x
+            ):
                 matches[id(node.operation)] += 1
                 replaced[id(gate.producer.operation)] = _first_tensor
                 replaced[id(node.operation)] = _activation("hard_silu", node)
@@ -91,7 +101,12 @@ def hard_functions(graph: FlatGraph) -> dict[int, Callable[..., Any]]:
 def _hard_sigmoid(node: Node) -> tuple[Node, Node, Node] | None:
     """Returns the three nodes of `relu6(x + 3) / 6` that end in a node, or None."""
     relu = node.inputs[0].producer if node.inputs else None
-    if not _computes(node, 1 / 6, 0.0) or relu is None or not _is_relu6(relu) or _only(relu.outputs[0]) is not node:
+    if (
+        not _computes(node, 1 / 6, 0.0)
+        or relu is None
+        or not _is_relu6(relu)
+        or _only(relu.outputs[0]) is not node
+    ):
         return None
     shift = relu.inputs[0].producer
     if shift is None or not _computes(shift, 1.0, 3.0) or _only(shift.outputs[0]) is not relu:
@@ -101,7 +116,9 @@ def _hard_sigmoid(node: Node) -> tuple[Node, Node, Node] | None:
 
 def _computes(node: Node, gain: float, offset: float) -> bool:
     found = affine_of(node.operation)
-    return found is not None and all(np.allclose(x, y, rtol=1e-6) for x, y in zip(found, (gain, offset), strict=True))
+    return found is not None and all(
+        np.allclose(x, y, rtol=1e-6) for x, y in zip(found, (gain, offset), strict=True)
+    )
 
 
 def _is_relu6(node: Node) -> bool:
@@ -124,7 +141,9 @@ def _activation(function: str, node: Node) -> Callable[..., Any]:
 
 
 def canonical(model: keras.Model) -> keras.Model:
-    """Returns a copy in which separable convolutions and activations that do not fuse are layers of their own."""
+    """Returns a copy in which separable convolutions and activations that do not fuse are layers of
+    their own.
+    """
     hard = hard_functions(flatten(model))
     copies: list[tuple[Any, Any]] = []
     separable: list[tuple[Any, Any, Any]] = []

@@ -1,8 +1,10 @@
-"""Where activation quantizers go: one for every tensor that an integer runtime will hold, shared where scales must be.
+"""Where activation quantizers go: one for every tensor that an integer runtime will hold, shared
+where scales must be.
 
-A tensor that the next operation absorbs gets none: a convolution's output before its BatchNorm or ReLU exists only
-inside the accumulator. Operations that move values without computing (pooling by maximum, reshaping, padding) keep
-their input's grid; a concatenation asks one grid of all its inputs.
+A tensor that the next operation absorbs gets none: a convolution's output before its BatchNorm or
+ReLU exists only inside the accumulator. Operations that move values without computing (pooling by
+maximum, reshaping, padding) keep their input's grid; a concatenation asks one grid of all its
+inputs.
 """
 
 from typing import Any
@@ -29,7 +31,14 @@ INFERENCE_IDENTITY = (
     "SpatialDropout1D",
     "SpatialDropout2D",
 )
-MAXIMA = ("GlobalMaxPooling1D", "GlobalMaxPooling2D", "Max", "MaxPool", "MaxPooling1D", "MaxPooling2D")
+MAXIMA = (
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "Max",
+    "MaxPool",
+    "MaxPooling1D",
+    "MaxPooling2D",
+)
 MOVES = (
     *MAXIMA,
     "Cropping1D",
@@ -75,12 +84,15 @@ AVERAGES = ("AveragePool", "AveragePooling1D", "AveragePooling2D")
 def kind(operation: Any) -> str:
     """Returns what an operation is to the placement of quantizers.
 
-    "linear" has a kernel; "norm", "affine" and "scale" compute `gain * x + offset`, "scale" with one positive gain
-    alone; "relu" and "hard_sigmoid" clip; "sum", "product" and "mean" combine; "keep" and "average" stay on their
-    input's grid, "concat" on that of all inputs; "fixed" has a grid that its operator dictates; "other" is the rest.
+    "linear" has a kernel; "norm", "affine" and "scale" compute `gain * x + offset`, "scale" with
+    one positive gain alone; "relu" and "hard_sigmoid" clip; "sum", "product" and "mean" combine;
+    "keep" and "average" stay on their input's grid, "concat" on that of all inputs; "fixed" has a
+    grid that its operator dictates; "other" is the rest.
     """
     name = type(operation).__name__
-    if isinstance(operation, keras.layers.ReLU) and (operation.negative_slope or operation.threshold):
+    if isinstance(operation, keras.layers.ReLU) and (
+        operation.negative_slope or operation.threshold
+    ):
         return "other"
     if kernel_names(operation) if isinstance(operation, keras.layers.Layer) else ():
         return "linear"
@@ -92,7 +104,12 @@ def kind(operation: Any) -> str:
         return "concat" if constant_operand(operation) is None else "average"
     function = function_name(operation)
     if function is not None:
-        by_function = {"linear": "keep", "relu": "relu", "relu6": "relu", "hard_sigmoid": "hard_sigmoid"}
+        by_function = {
+            "linear": "keep",
+            "relu": "relu",
+            "relu6": "relu",
+            "hard_sigmoid": "hard_sigmoid",
+        }
         return "fixed" if function in FIXED_GRIDS else by_function.get(function, "other")
     by_name = {
         "BatchNormalization": "norm",
@@ -110,7 +127,9 @@ def kind(operation: Any) -> str:
 
 
 def function_name(operation: Any) -> str | None:
-    """Returns the name of the function that an activation layer or operation computes; None for any other."""
+    """Returns the name of the function that an activation layer or operation computes; None for any
+    other.
+    """
     if isinstance(operation, keras.layers.Activation):
         return activation_name(operation)
     return FUNCTIONS.get(type(operation).__name__)
@@ -119,7 +138,11 @@ def function_name(operation: Any) -> str | None:
 def activation_name(layer: Any) -> str:
     """Returns the name of a layer's activation function, "linear" where it has none."""
     activation = getattr(layer, "activation", None)
-    return "linear" if activation is None else getattr(activation, "__name__", type(activation).__name__)
+    return (
+        "linear"
+        if activation is None
+        else getattr(activation, "__name__", type(activation).__name__)
+    )
 
 
 class Groups:
@@ -140,10 +163,17 @@ class Groups:
 
 
 def absorbs(node: Node) -> bool:
-    """Returns whether a maximum pool takes its input unrounded: rounding commutes with it, and is cheaper behind."""
+    """Returns whether a maximum pool takes its input unrounded: rounding commutes with it, and is
+    cheaper behind.
+    """
     edge = node.inputs[0]
     computed = edge.producer is not None and kind(edge.producer.operation) in COMPUTES
-    return type(node.operation).__name__ in MAXIMA and computed and len(edge.consumers) == 1 and not edge.is_output
+    return (
+        type(node.operation).__name__ in MAXIMA
+        and computed
+        and len(edge.consumers) == 1
+        and not edge.is_output
+    )
 
 
 def needs_quantizer(edge: Edge, skipped: set[Node]) -> bool:
@@ -174,12 +204,20 @@ def needs_quantizer(edge: Edge, skipped: set[Node]) -> bool:
 
 
 def is_absorbed(edge: Edge, skipped: set[Node]) -> bool:
-    """Returns whether the output of a "scale" needs no operator: what reads it takes the gain into its weights."""
-    return not edge.is_output and _on_grid(edge.producer, skipped) and all(map(takes_gain, edge.consumers))
+    """Returns whether the output of a "scale" needs no operator: what reads it takes the gain into
+    its weights.
+    """
+    return (
+        not edge.is_output
+        and _on_grid(edge.producer, skipped)
+        and all(map(takes_gain, edge.consumers))
+    )
 
 
 def takes_gain(node: Node) -> bool:
-    """Returns whether an operation has weights that its input's gain folds into, or only moves values to such."""
+    """Returns whether an operation has weights that its input's gain folds into, or only moves
+    values to such.
+    """
     outputs = node.outputs
     if kind(node.operation) == "keep":
         return all(not edge.is_output and all(map(takes_gain, edge.consumers)) for edge in outputs)
@@ -187,7 +225,9 @@ def takes_gain(node: Node) -> bool:
 
 
 def _on_grid(node: Node | None, skipped: set[Node]) -> bool:
-    """Returns whether a node's input is rounded, by itself or as the input of a node that keeps the grid."""
+    """Returns whether a node's input is rounded, by itself or as the input of a node that keeps the
+    grid.
+    """
     edge = node.inputs[0] if node else None
     if edge is None or needs_quantizer(edge, skipped) or edge.producer is None:
         return True
@@ -205,7 +245,9 @@ def is_signed(edge: Edge) -> bool | None:
         return FIXED_GRIDS[function][1]
     if producer_kind in ("relu", "hard_sigmoid") or activation_name(operation) in ("relu", "relu6"):
         return False
-    if producer_kind in ("affine", "other") or (producer_kind == "sum" and len(edge.producer.inputs) < 2):
+    if producer_kind in ("affine", "other") or (
+        producer_kind == "sum" and len(edge.producer.inputs) < 2
+    ):
         return None
     if producer_kind in ("sum", "product", "mean", "average", "concat", "keep", "scale"):
         signs = {is_signed(source) for source in edge.producer.inputs}
@@ -215,8 +257,12 @@ def is_signed(edge: Edge) -> bool | None:
 
 
 def fixed_scale(edges: list[Edge]) -> float | None:
-    """Returns the scale that the operators dictate behind which all of the edges stand; None where they do not."""
-    functions = [function_name(edge.producer.operation) if edge.producer else None for edge in edges]
+    """Returns the scale that the operators dictate behind which all of the edges stand; None where
+    they do not.
+    """
+    functions = [
+        function_name(edge.producer.operation) if edge.producer else None for edge in edges
+    ]
     scales = {FIXED_GRIDS[name][0] if name in FIXED_GRIDS else None for name in functions}
     return scales.pop() if len(scales) == 1 else None
 
@@ -229,7 +275,8 @@ def place(graph: FlatGraph, skipped: set[Node]) -> tuple[dict[int, Edge], dict[E
         skipped: nodes that stay in float.
 
     Returns:
-        The representative edge for the id of every Keras tensor to quantize, and the edges each one stands for.
+        The representative edge for the id of every Keras tensor to quantize, and the edges each one
+        stands for.
     """
     groups = Groups()
     edges = [*graph.inputs, *(edge for node in graph.nodes for edge in node.outputs)]

@@ -4,9 +4,9 @@ r"""Uniform quantization of activations with a learned scale.
 
 with `low = 0` after a ReLU and `low = -2^(bits-1)` where the sign counts. Zero is always a level.
 
-Backward: `dE/dx = g * 1{low <= x / s <= high}`. The scale lowers the squared error `mean((x - s p)^2)`
-(`scale_from="msqe"`, Choi, El-Khamy and Lee 2018, arXiv 1809.00095) or the task loss (`scale_from="task"`, LSQ:
-Esser et al. 2020, arXiv 1902.08153).
+Backward: `dE/dx = g * 1{low <= x / s <= high}`. The scale lowers the squared error `mean((x - s
+p)^2)` (`scale_from="msqe"`, Choi, El-Khamy and Lee 2018, arXiv 1809.00095) or the task loss
+(`scale_from="task"`, LSQ: Esser et al. 2020, arXiv 1902.08153).
 """
 
 import math
@@ -19,20 +19,24 @@ from keras import ops
 from tfqreg.quantizers.base import check_bits, check_float32
 from tfqreg.quantizers.uniform import grid_codes, least_squares_scale
 
-# Elements that the squared error is averaged over: the mean over a batch's first samples is an unbiased estimate, and
-# spares large activations several passes a step.
+# Elements that the squared error is averaged over: the mean over a batch's first samples is an
+# unbiased estimate, and spares large activations several passes a step.
 SAMPLE_SIZE = 1 << 14
-# The share of the levels below zero that a signed grid may have: a swish needs few, an even distribution half.
+# The share of the levels below zero that a signed grid may have: a swish needs few, an even
+# distribution half.
 SHARES_BELOW_ZERO = (1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
 
 
 def first_samples(x: Any) -> Any:
-    """Returns the first samples of a batch, about `SAMPLE_SIZE` elements of it and one sample at least."""
+    """Returns the first samples of a batch, about `SAMPLE_SIZE` elements of it and one sample at
+    least.
+    """
     return x[: max(1, SAMPLE_SIZE // math.prod(n or 1 for n in x.shape[1:]))]
 
 
 def activation_error(x: Any, scale: Any, low: Any, high: Any, pull: float = 0.0) -> Any:
-    """Returns `mean((x - s p)^2)` with `p` constant; its gradient reaches the scale, and `x` by `pull` times.
+    """Returns `mean((x - s p)^2)` with `p` constant; its gradient reaches the scale, and `x` by
+    `pull` times.
 
     Args:
         x: activations.
@@ -48,7 +52,9 @@ def activation_error(x: Any, scale: Any, low: Any, high: Any, pull: float = 0.0)
 
 def grid_error(x: Any, scale: Any, low: Any, high: Any) -> Any:
     """Returns the mean squared distance of each row of `x` to its grid, as a column."""
-    return ops.mean(ops.square(x - scale * ops.clip(ops.round(x / scale), low, high)), axis=1, keepdims=True)
+    return ops.mean(
+        ops.square(x - scale * ops.clip(ops.round(x / scale), low, high)), axis=1, keepdims=True
+    )
 
 
 def power_of_two_near(scale: Any, x: Any, low: Any, high: Any) -> Any:
@@ -61,29 +67,37 @@ def power_of_two_near(scale: Any, x: Any, low: Any, high: Any) -> Any:
     """
     exponent = ops.floor(ops.log2(ops.convert_to_tensor(scale)))
     below, above = (ops.power(2.0, exponent + step) for step in (0.0, 1.0))
-    return ops.where(grid_error(x, below, low, high) <= grid_error(x, above, low, high), below, above)
+    return ops.where(
+        grid_error(x, below, low, high) <= grid_error(x, above, low, high), below, above
+    )
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class QuantizedActivation(keras.layers.Layer):
     """Rounds activations to a grid of `2^bits` levels whose scale is learned.
 
-    The scale starts from the first training batch, or from `tfqreg.calibrate(model, data)`; until then the layer
-    passes its input through. A layer that is called in several places is one grid for all of them.
+    The scale starts from the first training batch, or from `tfqreg.calibrate(model, data)`; until
+    then the layer passes its input through. A layer that is called in several places is one grid
+    for all of them.
 
     Args:
         bits: width of the codes, 1 to 8; 8 by default.
-        signed: False for what is never negative (after a ReLU), True for the rest; None lets the first data decide.
-        scale_from: "msqe" trains the scale to lower the squared error, "task" trains it by the loss (LSQ).
-        fixed_scale: spacing of the levels where an operator dictates it (1/256 behind a sigmoid); learned by default.
-        power_of_two: takes the power of two of least squared error for the scale, from the same data, and leaves it:
-            8-bit dynamic fixed point. What is signed is centred at zero. False by default.
-        pull: how strongly the squared error also pulls the activations themselves to their levels, through the layers
-            before; 0, the default, leaves them alone.
+        signed: False for what is never negative (after a ReLU), True for the rest; None lets the
+            first data decide.
+        scale_from: "msqe" trains the scale to lower the squared error, "task" trains it by the loss
+            (LSQ).
+        fixed_scale: spacing of the levels where an operator dictates it (1/256 behind a sigmoid);
+            learned by default.
+        power_of_two: takes the power of two of least squared error for the scale, from the same
+            data, and leaves it: 8-bit dynamic fixed point. What is signed is centred at zero. False
+                by default.
+        pull: how strongly the squared error also pulls the activations themselves to their levels,
+            through the layers before; 0, the default, leaves them alone.
 
     Raises:
-        ValueError: for bits out of range, an unknown `scale_from`, a negative `pull` or one without the squared error,
-            a fixed scale that is not positive or whose sign is left to the data, or a policy of mixed precision.
+        ValueError: for bits out of range, an unknown `scale_from`, a negative `pull` or one without
+            the squared error, a fixed scale that is not positive or whose sign is left to the data,
+            or a policy of mixed precision.
 
     Example:
         >>> import numpy as np
@@ -107,10 +121,16 @@ class QuantizedActivation(keras.layers.Layer):
         check_float32(self, self.name)
         self.bits = check_bits(bits, self.name)
         if scale_from not in ("msqe", "task"):
-            raise ValueError(f'{self.name}: `scale_from` must be "msqe" or "task". Received: scale_from={scale_from!r}')
-        if not 0.0 <= pull < math.inf or (pull and (scale_from != "msqe" or fixed_scale is not None)):
             raise ValueError(
-                f'{self.name}: `pull` must be 0 or more, with scale_from="msqe" and no fixed scale. '
+                f'{self.name}: `scale_from` must be "msqe" or "task". Received: '
+                f"scale_from={scale_from!r}"
+            )
+        if not 0.0 <= pull < math.inf or (
+            pull and (scale_from != "msqe" or fixed_scale is not None)
+        ):
+            raise ValueError(
+                f'{self.name}: `pull` must be 0 or more, with scale_from="msqe" and no fixed '
+                f"scale. "
                 f"Received: pull={pull!r}, scale_from={scale_from!r}, fixed_scale={fixed_scale}"
             )
         if fixed_scale is not None and not (fixed_scale > 0 and signed is not None):
@@ -124,14 +144,21 @@ class QuantizedActivation(keras.layers.Layer):
         self.power_of_two = power_of_two
         self.pull = pull
         self._observer: Any = None
-        # The trained part is relative: what the first batch finds is no gradient step, and belongs to the state.
-        base_scale, low = fixed_scale or 0.0, -(2.0 ** (bits - 1)) if fixed_scale and signed else 0.0
+        # The trained part is relative: what the first batch finds is no gradient step, and belongs
+        # to the state.
+        base_scale, low = (
+            fixed_scale or 0.0,
+            -(2.0 ** (bits - 1)) if fixed_scale and signed else 0.0,
+        )
         constant = keras.initializers.Constant
         self.base_scale = self.add_weight(
             shape=(), initializer=constant(base_scale), trainable=False, name="base_scale"
         )
         self.log2_scale = self.add_weight(
-            shape=(), initializer="zeros", trainable=fixed_scale is None and not power_of_two, name="log2_scale"
+            shape=(),
+            initializer="zeros",
+            trainable=fixed_scale is None and not power_of_two,
+            name="log2_scale",
         )
         self.low = self.add_weight(shape=(), initializer=constant(low), trainable=False, name="low")
         self.built = True
@@ -139,7 +166,9 @@ class QuantizedActivation(keras.layers.Layer):
     @property
     def scale(self) -> Any:
         """The spacing of the levels; 0 before any data was seen."""
-        return ops.convert_to_tensor(self.base_scale) * ops.power(2.0, ops.convert_to_tensor(self.log2_scale))
+        return ops.convert_to_tensor(self.base_scale) * ops.power(
+            2.0, ops.convert_to_tensor(self.log2_scale)
+        )
 
     @property
     def high(self) -> Any:
@@ -147,12 +176,13 @@ class QuantizedActivation(keras.layers.Layer):
         return ops.convert_to_tensor(self.low) + (2.0**self.bits - 1.0)
 
     def fit(self, x: Any, centred: bool = False) -> tuple[Any, Any]:
-        """Returns the scale and the lowest code of least squared error on a sample of `x`, or the fixed ones.
+        """Returns the scale and the lowest code of least squared error on a sample of `x`, or the
+        fixed ones.
 
         Args:
             x: activations.
-            centred: gives half of the levels to negative values where there are any, whatever `x` asks for: training
-                may move values anywhere, and the lowest code stays.
+            centred: gives half of the levels to negative values where there are any, whatever `x`
+                asks for: training may move values anywhere, and the lowest code stays.
         """
         if self.fixed_scale is not None:
             return ops.convert_to_tensor(self.base_scale), ops.convert_to_tensor(self.low)
@@ -160,7 +190,9 @@ class QuantizedActivation(keras.layers.Layer):
         levels = 2.0**self.bits
         shares = (1 / 2,) if centred or self.power_of_two else SHARES_BELOW_ZERO
         below = sorted({-min(max(round(levels * share), 1), levels - 1) for share in shares})
-        low = ops.convert_to_tensor([[float(n)] for n in (0, *(below if self.signed is not False else ()))])
+        low = ops.convert_to_tensor(
+            [[float(n)] for n in (0, *(below if self.signed is not False else ()))]
+        )
         scale = least_squares_scale(x * ops.ones_like(low), low, low + (levels - 1.0), axes=(1,))
         if self.power_of_two:
             scale = power_of_two_near(scale, x, low, low + (levels - 1.0))
@@ -192,7 +224,11 @@ class QuantizedActivation(keras.layers.Layer):
         self.base_scale.assign(base_scale)
         self.low.assign(low)
         if self.scale_from == "msqe" and self.log2_scale.trainable:
-            self.add_loss(activation_error(inputs, self.scale, ops.convert_to_tensor(self.low), self.high, self.pull))
+            self.add_loss(
+                activation_error(
+                    inputs, self.scale, ops.convert_to_tensor(self.low), self.high, self.pull
+                )
+            )
         return self._quantize(inputs)
 
     def _quantize(self, x: Any) -> Any:
@@ -218,7 +254,8 @@ class QuantizedActivation(keras.layers.Layer):
         scale = np.float32(ops.convert_to_numpy(self.scale))
         if not (np.isfinite(scale) and scale > 0):
             raise ValueError(
-                f"{self.name}: the scale is not set. Train the model, or call tfqreg.calibrate(model, data). "
+                f"{self.name}: the scale is not set. Train the model, or call "
+                f"tfqreg.calibrate(model, data). "
                 f"Received: scale={scale}"
             )
         return float(scale), int(ops.convert_to_numpy(self.low))

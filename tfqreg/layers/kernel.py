@@ -1,4 +1,6 @@
-"""What the wrapper keeps for one kernel: its quantizer's variables, its mask, its stage, its penalties."""
+"""What the wrapper keeps for one kernel: its quantizer's variables, its mask, its stage, its
+penalties.
+"""
 
 import enum
 import warnings
@@ -15,7 +17,9 @@ from tfqreg.regularizers.msqe import squared_error
 
 
 class Stage(enum.IntEnum):
-    """Where a kernel stands in training: float weights pruned; quantized; quantized at the full coefficient."""
+    """Where a kernel stands in training: float weights pruned; quantized; quantized at the full
+    coefficient.
+    """
 
     PRUNE = 0
     QUANTIZE = 1
@@ -23,10 +27,11 @@ class Stage(enum.IntEnum):
 
 
 class QuantizedKernel(keras.layers.Layer):
-    """The variables that turn one float kernel into quantized weights; the wrapper calls `weights` and `penalty`.
+    """The variables that turn one float kernel into quantized weights; the wrapper calls `weights`
+    and `penalty`.
 
-    Everything that changes in training is a variable here: `stage`, the quantizer's `state`, and, where the kernel
-    is pruned, `mask` and `threshold`.
+    Everything that changes in training is a variable here: `stage`, the quantizer's `state`, and,
+    where the kernel is pruned, `mask` and `threshold`.
     """
 
     def __init__(
@@ -42,7 +47,9 @@ class QuantizedKernel(keras.layers.Layer):
         self.quantizer, self.regularizer, self.prune = quantizer, regularizer, prune
         self.axes = axes
         self.count = int(np.prod(kernel.shape))
-        late = quantizer.float_forward or (regularizer is not None and regularizer.forward == "float")
+        late = quantizer.float_forward or (
+            regularizer is not None and regularizer.forward == "float"
+        )
         self.quantized_from = Stage.SETTLE if late else Stage.QUANTIZE
         self.stage = self.add_weight(
             shape=(),
@@ -54,14 +61,17 @@ class QuantizedKernel(keras.layers.Layer):
         if prune is not None:
             if not quantizer.prunable:
                 raise ValueError(
-                    f"{self.name}: {type(quantizer).__name__} has no level at 0, so its weights cannot be pruned. Use "
+                    f"{self.name}: {type(quantizer).__name__} has no level at 0, so its weights "
+                    f"cannot be pruned. Use "
                     f"WRPN or Uniform, or leave `prune` out. Received: prune={prune}"
                 )
             prune.register(self)
             self.mask = self.add_weight(
                 shape=kernel.shape, dtype="bool", initializer="ones", trainable=False, name="mask"
             )
-            self.threshold = self.add_weight(shape=(), initializer="zeros", trainable=False, name="threshold")
+            self.threshold = self.add_weight(
+                shape=(), initializer="zeros", trainable=False, name="threshold"
+            )
         else:
             self.mask = self.threshold = None
         # Weights under this magnitude stay in float where a quantizer takes its weights in parts.
@@ -100,7 +110,9 @@ class QuantizedKernel(keras.layers.Layer):
         self._warn(kernel)
 
     def _warn(self, kernel: Any) -> None:
-        """Says what the user should know of the quantizer and these weights, once the mask is final."""
+        """Says what the user should know of the quantizer and these weights, once the mask is
+        final.
+        """
         pruning = self.prune is not None and not self.frozen
         note = "" if pruning else self.quantizer.note(kernel, self.mask)
         if note:
@@ -113,7 +125,9 @@ class QuantizedKernel(keras.layers.Layer):
 
     @property
     def frozen(self) -> bool:
-        """Whether the mask is final: it prunes some weight, or the threshold, -1, says that none was to go."""
+        """Whether the mask is final: it prunes some weight, or the threshold, -1, says that none
+        was to go.
+        """
         if self.threshold is None or bool(self.stage == Stage.PRUNE):
             return False
         return bool(self.threshold < 0) or not bool(ops.all(self.mask))
@@ -123,7 +137,9 @@ class QuantizedKernel(keras.layers.Layer):
         self.stage.assign(Stage.PRUNE)
 
     def refit(self, kernel: Any) -> None:
-        """Sets the quantizer's variables that no gradient moves to suit the weights as they are now."""
+        """Sets the quantizer's variables that no gradient moves to suit the weights as they are
+        now.
+        """
         for name, value in self.fitted(kernel).items():
             if name not in self.quantizer.trainable:
                 self.state[name].assign(value)
@@ -141,7 +157,11 @@ class QuantizedKernel(keras.layers.Layer):
     def surviving(self, kernel: Any) -> Any:
         """Returns the kernel with its pruned weights at 0."""
         kernel = ops.convert_to_tensor(kernel)
-        return kernel if self.mask is None else ops.where(ops.convert_to_tensor(self.mask), kernel, 0.0)
+        return (
+            kernel
+            if self.mask is None
+            else ops.where(ops.convert_to_tensor(self.mask), kernel, 0.0)
+        )
 
     def quantized(self, kernel: Any) -> Any:
         """Returns the quantized weights, pruned ones exactly 0, whatever the stage."""
@@ -151,7 +171,9 @@ class QuantizedKernel(keras.layers.Layer):
         return ops.where(ops.convert_to_tensor(self.mask), w, 0.0)
 
     def weights_in_use(self, kernel: Any) -> Any:
-        """Returns the weights the forward pass computes with: float at first, then quantized, in parts or at once."""
+        """Returns the weights the forward pass computes with: float at first, then quantized, in
+        parts or at once.
+        """
         in_use = self.stage >= self.quantized_from
         return ops.cond(in_use, lambda: self._partly_quantized(kernel), lambda: self._float(kernel))
 
@@ -175,25 +197,37 @@ class QuantizedKernel(keras.layers.Layer):
         """Returns the sum of squared distances of the surviving weights to their levels."""
         w = self.surviving(kernel)
         # Where 0 is a level, pruned weights stand on it and add nothing.
-        mask = None if self.quantizer.has_zero or self.mask is None else ops.convert_to_tensor(self.mask)
+        mask = (
+            None
+            if self.quantizer.has_zero or self.mask is None
+            else ops.convert_to_tensor(self.mask)
+        )
         return squared_error(w, self.quantizer.assign(w, self.state), mask)
 
     def penalty(self, kernel: Any) -> Any:
         """Returns this kernel's share of the regularizers' cost in its present stage."""
-        return ops.cond(self.stage == Stage.PRUNE, lambda: self._prune_cost(kernel), lambda: self._grid_cost(kernel))
+        return ops.cond(
+            self.stage == Stage.PRUNE,
+            lambda: self._prune_cost(kernel),
+            lambda: self._grid_cost(kernel),
+        )
 
     def _prune_cost(self, kernel: Any) -> Any:
         return ops.zeros(()) if self.prune is None else self.prune.grid_cost(self, kernel)
 
     def _grid_cost(self, kernel: Any) -> Any:
-        cost = ops.zeros(()) if self.regularizer is None else self.regularizer.grid_cost(self, kernel)
+        cost = (
+            ops.zeros(()) if self.regularizer is None else self.regularizer.grid_cost(self, kernel)
+        )
         if self.quantizer.fits_error and not (self.regularizer and self.regularizer.trains_scale):
             # Weights are left alone here: the scale follows them.
             cost += self.grid_squares(ops.stop_gradient(ops.convert_to_tensor(kernel))) / self.count
         return cost
 
     def settle(self) -> None:
-        """Ends what is learned but the weights: full strength of the regularizer, quantized weights in the forward."""
+        """Ends what is learned but the weights: full strength of the regularizer, quantized weights
+        in the forward.
+        """
         self.stage.assign(Stage.SETTLE)
         if self.float_below is not None:
             self.float_below.assign(0.0)

@@ -1,4 +1,6 @@
-"""The one weight wrapper: any Keras layer with a kernel computes with quantized, pruned, regularized weights."""
+"""The one weight wrapper: any Keras layer with a kernel computes with quantized, pruned,
+regularized weights.
+"""
 
 import copy
 from collections.abc import Callable
@@ -34,14 +36,18 @@ def kernel_names(layer: keras.layers.Layer) -> tuple[str, ...]:
     )
     if isinstance(layer, kinds):
         return ("kernel",)
-    return tuple(name for name in KERNEL_NAMES if isinstance(getattr(layer, name, None), keras.Variable))
+    return tuple(
+        name for name in KERNEL_NAMES if isinstance(getattr(layer, name, None), keras.Variable)
+    )
 
 
 def output_axes(layer: keras.layers.Layer, name: str) -> tuple[int, ...]:
     """Returns the axes of a kernel that run over output channels."""
     rank = len(getattr(layer, name).shape)
     depthwise = keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D
-    transposed = keras.layers.Conv1DTranspose | keras.layers.Conv2DTranspose | keras.layers.Conv3DTranspose
+    transposed = (
+        keras.layers.Conv1DTranspose | keras.layers.Conv2DTranspose | keras.layers.Conv3DTranspose
+    )
     if name == "depthwise_kernel" or isinstance(layer, depthwise):
         return (rank - 2, rank - 1)
     if isinstance(layer, transposed):
@@ -54,22 +60,28 @@ def output_axes(layer: keras.layers.Layer, name: str) -> tuple[int, ...]:
 
 def own(penalty: Any) -> Any:
     """Returns the penalty, or a copy with variables of its own where its scope is one layer."""
-    return type(penalty).from_config(penalty.get_config()) if penalty and penalty.scope == "layer" else penalty
+    return (
+        type(penalty).from_config(penalty.get_config())
+        if penalty and penalty.scope == "layer"
+        else penalty
+    )
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class Quantized(keras.layers.Wrapper):
     """Wraps a layer with a kernel so that it computes with quantized weights.
 
-    The inner layer keeps its float kernel, which the optimizer trains; its call sees `q(w)` in the kernel's place.
-    The layer is used as it is, none of its code is repeated. `SeparableConv2D` has two kernels, both quantized.
+    The inner layer keeps its float kernel, which the optimizer trains; its call sees `q(w)` in the
+    kernel's place. The layer is used as it is, none of its code is repeated. `SeparableConv2D` has
+    two kernels, both quantized.
 
     Args:
-        layer: a layer with a kernel: Dense, EinsumDense, a convolution, or one of your own that calls it `kernel`.
+        layer: a layer with a kernel: Dense, EinsumDense, a convolution, or one of your own that
+            calls it `kernel`.
         weights: quantizer of the kernel; `Uniform(bits=8)` by default.
         regularizer: penalty towards the grid, such as `MSQE()`; none by default.
-        prune: penalty towards zero and mask, such as `PartialL2(0.8)`; none by default. It acts in the stages that
-            `tfqreg.callbacks_for(model)` steers.
+        prune: penalty towards zero and mask, such as `PartialL2(0.8)`; none by default. It acts in
+            the stages that `tfqreg.callbacks_for(model)` steers.
 
     Raises:
         ValueError: for a layer that has no kernel, or computes in mixed precision.
@@ -107,7 +119,8 @@ class Quantized(keras.layers.Wrapper):
         names = kernel_names(self.layer)
         if not names:
             raise ValueError(
-                f"{self.name}: {type(self.layer).__name__} has no kernel to quantize. Wrap a Dense or convolution "
+                f"{self.name}: {type(self.layer).__name__} has no kernel to quantize. Wrap a "
+                f"Dense or convolution "
                 f"layer, or leave this one out. Received: layer={self.layer}"
             )
         for name in names:
@@ -129,9 +142,15 @@ class Quantized(keras.layers.Wrapper):
     def call(self, inputs: Any, **kwargs: Any) -> Any:
         """Calls the inner layer with each kernel replaced by its weights in use."""
         replaced = {id(variable): kernel for kernel, variable in self.kernel_pairs()}
-        # All variables of the layer are mapped: an inner scope hides the values of the one around it.
+        # All variables of the layer are mapped: an inner scope hides the values of the one around
+        # it.
         mapping = [
-            (v, replaced[id(v)].weights_in_use(v) if id(v) in replaced else ops.convert_to_tensor(v))
+            (
+                v,
+                replaced[id(v)].weights_in_use(v)
+                if id(v) in replaced
+                else ops.convert_to_tensor(v),
+            )
             for v in self.layer.variables
         ]
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
@@ -157,27 +176,32 @@ class Quantized(keras.layers.Wrapper):
         """Returns, by kernel name, the int8 codes that ship and the parameters that decode them.
 
         Raises:
-            ValueError: for a kernel with NaN or infinity, one whose codes are all zero, or levels on no integer grid.
+            ValueError: for a kernel with NaN or infinity, one whose codes are all zero, or levels
+                on no integer grid.
         """
         encoded = {}
         for kernel, variable in self.kernel_pairs():
             check_kernel(ops.convert_to_numpy(variable), f"{self.name}/{kernel.name}")
             if not kernel.quantizer.on_grid(kernel.state):
                 raise ValueError(
-                    f"{self.name}/{kernel.name}: its levels lie on no integer grid yet. Call tfqreg.project(model), or "
+                    f"{self.name}/{kernel.name}: its levels lie on no integer grid yet. Call "
+                    f"tfqreg.project(model), or "
                     f"let training end with its callback. Received: {kernel.quantizer!r}"
                 )
             codes, params = kernel.encode(variable)
             if not codes.any():
                 raise ValueError(
-                    f"{self.name}/{kernel.name}: every code is 0, the layer computes nothing. Lower the sparsity of "
+                    f"{self.name}/{kernel.name}: every code is 0, the layer computes nothing. "
+                    f"Lower the sparsity of "
                     f"its rule, add bits, or take the layer out. Received: bits={params['bits']}"
                 )
             encoded[kernel.name] = codes, params
         return encoded
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        """Returns the inner layer's output, symbolically; a layer of one's own need not tell its output shape."""
+        """Returns the inner layer's output, symbolically; a layer of one's own need not tell its
+        output shape.
+        """
         return self.layer.compute_output_spec(*args, **kwargs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -211,21 +235,27 @@ def check_kernel(w: np.ndarray, name: str) -> None:
     broken = w.size - int(np.isfinite(w).sum())
     if broken:
         raise ValueError(
-            f"{name}: the kernel holds NaN or infinity. Load sound weights, or lower the learning rate. "
+            f"{name}: the kernel holds NaN or infinity. Load sound weights, or lower the learning "
+            f"rate. "
             f"Received: {broken} of {w.size} values not finite"
         )
     if not w.any():
-        raise ValueError(f"{name}: the kernel is all zeros. Load trained weights first. Received: shape={w.shape}")
+        raise ValueError(
+            f"{name}: the kernel is all zeros. Load trained weights first. Received: "
+            f"shape={w.shape}"
+        )
 
 
 def _serialize_shared(penalty: Penalty | None) -> dict[str, Any] | None:
-    # Keras' own mark of a shared object is lost where configurations nest; written here, `load_model` restores one
-    # coefficient for all the wrappers that share it.
+    # Keras' own mark of a shared object is lost where configurations nest; written here,
+    # `load_model` restores one coefficient for all the wrappers that share it.
     if penalty is None:
         return None
     return {**keras.saving.serialize_keras_object(penalty), "shared_object_id": id(penalty)}
 
 
-def _sum_of(regularizer: Callable[[Any], Any] | None, kernel: QuantizedKernel) -> Callable[[Any], Any]:
+def _sum_of(
+    regularizer: Callable[[Any], Any] | None, kernel: QuantizedKernel
+) -> Callable[[Any], Any]:
     # Keras evaluates a variable's regularizer once a step, however often its layer is called.
     return kernel.penalty if regularizer is None else lambda w: regularizer(w) + kernel.penalty(w)

@@ -12,20 +12,25 @@ class Range(Protocol):
     """Makes the quantizers of activations."""
 
     def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
-        """Returns a quantizer; `signed` is False for what is never negative, None where that is unknown."""
+        """Returns a quantizer; `signed` is False for what is never negative, None where that is
+        unknown.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class LearnedRange:
-    """Activations on a learned grid: what a number of bits alone gives, with the choices of `QuantizedActivation`.
+    """Activations on a learned grid: what a number of bits alone gives, with the choices of
+    `QuantizedActivation`.
 
     Args:
         bits: width of the codes, 1 to 8; 8 by default.
-        scale_from: "msqe" trains the scales to lower the squared error, "task" trains them by the loss (LSQ).
-        power_of_two: gives each grid a power of two for its scale, which is set by the first data and stays; False by
+        scale_from: "msqe" trains the scales to lower the squared error, "task" trains them by the
+            loss (LSQ).
+        power_of_two: gives each grid a power of two for its scale, which is set by the first data
+            and stays; False by default.
+        pull: how strongly the squared error also pulls the activations to their levels; 0 by
             default.
-        pull: how strongly the squared error also pulls the activations to their levels; 0 by default.
 
     Raises:
         ValueError: for values that `QuantizedActivation` refuses.
@@ -50,15 +55,24 @@ class LearnedRange:
         """Returns a quantizer."""
         return self._layer(signed, name)
 
-    def _layer(self, signed: bool | None, name: str, dtype: str | None = None) -> QuantizedActivation:
+    def _layer(
+        self, signed: bool | None, name: str, dtype: str | None = None
+    ) -> QuantizedActivation:
         return QuantizedActivation(
-            self.bits, signed, self.scale_from, power_of_two=self.power_of_two, pull=self.pull, name=name, dtype=dtype
+            self.bits,
+            signed,
+            self.scale_from,
+            power_of_two=self.power_of_two,
+            pull=self.pull,
+            name=name,
+            dtype=dtype,
         )
 
 
 @dataclass(frozen=True)
 class UnitRange:
-    r"""Activations clipped to [0, 1] where they are never negative: those that DoReFa and WRPN compute with.
+    r"""Activations clipped to [0, 1] where they are never negative: those that DoReFa and WRPN
+    compute with.
 
         x_hat = round(clip(x, 0, 1) (2^k - 1)) / (2^k - 1),    straight-through inside [0, 1]
 
@@ -75,7 +89,8 @@ class UnitRange:
         >>> UnitRange(bits=2).layer(signed=False, name="relu_quantizer").fixed_scale
         0.3333333333333333
 
-    Reference: Zhou et al. 2016, arXiv 1606.06160, section 2.5; Mishra et al. 2018, arXiv 1709.01134.
+    Reference: Zhou et al. 2016, arXiv 1606.06160, section 2.5; Mishra et al. 2018, arXiv
+    1709.01134.
     """
 
     bits: int = 4
@@ -88,15 +103,19 @@ class UnitRange:
     def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
         """Returns a quantizer."""
         if signed is False:
-            return QuantizedActivation(self.bits, signed, fixed_scale=1 / (2**self.bits - 1), name=name)
+            return QuantizedActivation(
+                self.bits, signed, fixed_scale=1 / (2**self.bits - 1), name=name
+            )
         return QuantizedActivation(self.signed_bits, signed, name=name)
 
 
 @dataclass(frozen=True)
 class MultiBitRange:
-    """Activations on the uneven levels of `MultiBitActivation` where they are never negative; experimental.
+    """Activations on the uneven levels of `MultiBitActivation` where they are never negative;
+    experimental.
 
-    No integer model has such levels: the export refuses them. What may be negative keeps a learned grid.
+    No integer model has such levels: the export refuses them. What may be negative keeps a learned
+    grid.
 
     Args:
         bits: binary vectors, 1 to 4; 2 by default.
@@ -127,6 +146,8 @@ class MultiBitRange:
 
 
 def layer_for(wanted: set[Any], signed: bool | None, name: str) -> QuantizedActivation:
-    """Returns the quantizer with the fewest bits that is asked for; a number of bits stands for a `LearnedRange`."""
+    """Returns the quantizer with the fewest bits that is asked for; a number of bits stands for a
+    `LearnedRange`.
+    """
     ranges = (LearnedRange(choice) if isinstance(choice, int) else choice for choice in wanted)
     return min((choice.layer(signed, name) for choice in ranges), key=lambda layer: layer.bits)

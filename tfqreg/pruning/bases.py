@@ -29,14 +29,19 @@ def multibit_kernels(model: keras.Model) -> dict[str, Pair]:
         if isinstance(kernel.quantizer, MultiBit)
     }
     if not kernels:
-        raise ValueError(f"{model.name}: no layer has multi-bit weights. Quantize with Rule(..., weights=MultiBit()).")
+        raise ValueError(
+            f"{model.name}: no layer has multi-bit weights. Quantize with Rule(..., "
+            f"weights=MultiBit())."
+        )
     return kernels
 
 
 def average_bits(model: keras.Model) -> dict[str, float]:
-    """Returns the average bits a weight of each multi-bit kernel by "layer/kernel", and of all of them as "total".
+    """Returns the average bits a weight of each multi-bit kernel by "layer/kernel", and of all of
+    them as "total".
 
-    `sum_g n_g I_g / sum_g n_g`: bases only. The coordinates and the widths themselves are in `storage_bytes`.
+    `sum_g n_g I_g / sum_g n_g`: bases only. The coordinates and the widths themselves are in
+    `storage_bytes`.
 
     Args:
         model: a model with `MultiBit` layers.
@@ -58,7 +63,8 @@ def average_bits(model: keras.Model) -> dict[str, float]:
 
 
 def storage_bytes(weights: int, bits: float, alphas: int, groups: int = 0, bases: int = 6) -> float:
-    """Returns the bytes of multi-bit weights as the paper counts them, and the widths of the groups on top.
+    """Returns the bytes of multi-bit weights as the paper counts them, and the widths of the groups
+    on top.
 
         weights bits / 8 + 4 alphas + groups ceil(log2(bases + 1)) / 8
 
@@ -78,7 +84,8 @@ def storage_bytes(weights: int, bits: float, alphas: int, groups: int = 0, bases
 
 @dataclass(frozen=True)
 class Candidates:
-    """The bases of one kernel: the modelled increase of the loss without each, and the bits each takes.
+    """The bases of one kernel: the modelled increase of the loss without each, and the bits each
+    takes.
 
     `scores` is (channels, parts, bases), infinite where there is no base.
     """
@@ -92,19 +99,25 @@ class Candidates:
         return int(np.isfinite(self.scores).sum())
 
 
-def increase(slope: np.ndarray, curvature: np.ndarray, alpha: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Returns what deleting each base adds to the model of the loss, `-slope alpha + curvature alpha^2 / 2`.
+def increase(
+    slope: np.ndarray, curvature: np.ndarray, alpha: np.ndarray, valid: np.ndarray
+) -> np.ndarray:
+    """Returns what deleting each base adds to the model of the loss, `-slope alpha + curvature
+    alpha^2 / 2`.
 
     Infinite where there is no base to delete.
     """
     return np.where(valid, -slope * alpha + curvature * np.square(alpha) / 2.0, np.inf)
 
 
-def to_delete(kernels: list[Candidates], bits: float, share: float, floor: float) -> list[np.ndarray]:
+def to_delete(
+    kernels: list[Candidates], bits: float, share: float, floor: float
+) -> list[np.ndarray]:
     """Returns, for each kernel, the boolean array of the bases to delete.
 
-    Every kernel offers its cheapest bases, those are pooled and sorted by the increase of the loss a bit saved, and go
-    from the lowest as long as no more than `bits` are saved. Where the offer does not suffice all of it goes.
+    Every kernel offers its cheapest bases, those are pooled and sorted by the increase of the loss
+    a bit saved, and go from the lowest as long as no more than `bits` are saved. Where the offer
+    does not suffice all of it goes.
 
     Args:
         kernels: their candidates.

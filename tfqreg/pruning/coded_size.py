@@ -17,17 +17,20 @@ def entropy_bits(symbols: np.ndarray, cells: np.ndarray) -> float:
         2.0
     """
     width = int(symbols.max()) + 1
-    counts = np.bincount((cells * width + symbols).ravel(), minlength=(int(cells.max()) + 1) * width)
+    counts = np.bincount(
+        (cells * width + symbols).ravel(), minlength=(int(cells.max()) + 1) * width
+    )
     counts = counts.reshape(-1, width).astype(np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     return float(-(counts * np.log2(np.where(share > 0, share, 1.0))).sum())
 
 
 def code_bits(codes: np.ndarray) -> float:
-    """Returns about the bits that the container takes for a kernel: the least of a few sets of contexts.
+    """Returns about the bits that the container takes for a kernel: the least of a few sets of
+    contexts.
 
-    One table; tables by classes of outputs; of outputs and inputs; by the two neighbours in the window. Classes are
-    told by the share of zeros, and their map is counted.
+    One table; tables by classes of outputs; of outputs and inputs; by the two neighbours in the
+    window. Classes are told by the share of zeros, and their map is counted.
 
     Args:
         codes: whole numbers; window first, then inputs, then outputs, as in Keras.
@@ -54,7 +57,9 @@ def _classes(shares: np.ndarray) -> np.ndarray:
     order = np.argsort(shares)
     total = np.cumsum(shares[order])
     classes = np.empty(len(shares), np.int64)
-    classes[order] = np.minimum(CLASSES * total / max(total[-1], 1e-30), CLASSES - 1).astype(np.int64)
+    classes[order] = np.minimum(CLASSES * total / max(total[-1], 1e-30), CLASSES - 1).astype(
+        np.int64
+    )
     return classes
 
 

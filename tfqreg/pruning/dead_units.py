@@ -1,7 +1,9 @@
-"""`remove_dead_units`: units and channels that compute nothing leave the model, so that its graph shrinks.
+"""`remove_dead_units`: units and channels that compute nothing leave the model, so that its graph
+shrinks.
 
-A unit is dead where no weight reads it, or where none of its own weights is left: what it gives then is a constant,
-which the next layer's bias takes over: `b' = b + sum over the kernel's window of w * constant`.
+A unit is dead where no weight reads it, or where none of its own weights is left: what it gives
+then is a constant, which the next layer's bias takes over: `b' = b + sum over the kernel's window
+of w * constant`.
 """
 
 from collections import Counter
@@ -48,13 +50,15 @@ class Chain:
 def remove_dead_units(model: keras.Model) -> keras.Model:
     """Returns a copy of the model without its dead units and channels; its outputs are the same.
 
-    Weights, masks, scales, coefficients and stages of the survivors are kept, so that training goes on (compile
-    anew) and export follows. Between a dense layer or convolution and the next, activations, quantizers, pooling,
-    Flatten, BatchNormalization, Dropout and depthwise convolutions may stand. All else is left alone: branches,
-    layers called twice, grouped convolutions, and constants that no bias can take over.
+    Weights, masks, scales, coefficients and stages of the survivors are kept, so that training goes
+    on (compile anew) and export follows. Between a dense layer or convolution and the next,
+    activations, quantizers, pooling, Flatten, BatchNormalization, Dropout and depthwise
+    convolutions may stand. All else is left alone: branches, layers called twice, grouped
+    convolutions, and constants that no bias can take over.
 
     Args:
-        model: Functional or Sequential, wrapped or not; where it was pruned, after the masks are final.
+        model: Functional or Sequential, wrapped or not; where it was pruned, after the masks are
+            final.
 
     Raises:
         TypeError: for a subclassed model.
@@ -97,7 +101,11 @@ def chains(graph: FlatGraph) -> list[Chain]:
             continue
         passing: list[Node] = []
         last = node
-        while len(last.outputs) == 1 and len(last.outputs[0].consumers) == 1 and not last.outputs[0].is_output:
+        while (
+            len(last.outputs) == 1
+            and len(last.outputs[0].consumers) == 1
+            and not last.outputs[0].is_output
+        ):
             last = last.outputs[0].consumers[0]
             if not isinstance(inner(last.operation), PASSING):
                 break
@@ -109,7 +117,10 @@ def chains(graph: FlatGraph) -> list[Chain]:
             and getattr(inner(last.operation), "groups", 1) == 1
         )
         # A quantizer that two tensors share has one scale for all channels.
-        once = all(calls[id(n.operation)] == 1 or isinstance(n.operation, QuantizedActivation) for n in nodes)
+        once = all(
+            calls[id(n.operation)] == 1 or isinstance(n.operation, QuantizedActivation)
+            for n in nodes
+        )
         if suits and once and _same_model(nodes) and all(map(_plain, nodes)):
             found.append(Chain(node, passing, last))
     return found
@@ -134,8 +145,16 @@ def _plain(node: Node) -> bool:
     """Returns whether channels run along the last axis and each has its place in every variable."""
     layer = inner(node.operation)
     last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    norm = not isinstance(layer, keras.layers.BatchNormalization) or layer.axis in (-1, len(node.inputs[0].shape) - 1)
-    return last and norm and getattr(layer, "depth_multiplier", 1) == 1 and None not in node.inputs[0].shape[1:]
+    norm = not isinstance(layer, keras.layers.BatchNormalization) or layer.axis in (
+        -1,
+        len(node.inputs[0].shape) - 1,
+    )
+    return (
+        last
+        and norm
+        and getattr(layer, "depth_multiplier", 1) == 1
+        and None not in node.inputs[0].shape[1:]
+    )
 
 
 def weights_in_use(operation: Any) -> np.ndarray:
@@ -151,8 +170,13 @@ def _survivors(chain: Chain) -> tuple[np.ndarray, np.ndarray]:
     own, reading = weights_in_use(chain.producer.operation), weights_in_use(chain.reader.operation)
     reader = inner(chain.reader.operation)
     units = own.shape[-1]
-    bias = ops.convert_to_numpy(reader.bias) if reader.use_bias else np.zeros(reading.shape[-1], np.float32)
-    # (rest of the window, features, outputs): after Flatten several features are one unit's, unit fastest.
+    bias = (
+        ops.convert_to_numpy(reader.bias)
+        if reader.use_bias
+        else np.zeros(reading.shape[-1], np.float32)
+    )
+    # (rest of the window, features, outputs): after Flatten several features are one unit's, unit
+    # fastest.
     reading = reading.reshape(-1, units, reading.shape[-1])
     unread = ~reading.any(axis=(0, 2))
     constant = ~own.reshape(-1, units).any(axis=0)
@@ -163,18 +187,32 @@ def _survivors(chain: Chain) -> tuple[np.ndarray, np.ndarray]:
     if not keep.any():
         keep[np.argmax(np.abs(reading).sum(axis=(0, 2)))] = True
     gone = ~keep & ~unread
-    added = np.einsum("kio,i->o", reading[:, gone].astype(np.float64), values[gone].astype(np.float64))
+    added = np.einsum(
+        "kio,i->o", reading[:, gone].astype(np.float64), values[gone].astype(np.float64)
+    )
     return keep, (bias + added).astype(np.float32) if reader.use_bias else bias
 
 
 def _passed(chain: Chain, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what the reader sees of every unit that is constant, and whether it is the same at every place."""
+    """Returns what the reader sees of every unit that is constant, and whether it is the same at
+    every place.
+    """
     producer = inner(chain.producer.operation)
-    value = ops.convert_to_numpy(producer.bias) if producer.use_bias else np.zeros(len(constant), np.float32)
+    value = (
+        ops.convert_to_numpy(producer.bias)
+        if producer.use_bias
+        else np.zeros(len(constant), np.float32)
+    )
     places = np.ones((1, *(size or 1 for size in chain.producer.outputs[0].shape[1:])), np.float32)
-    x: Any = producer.activation(ops.convert_to_tensor(places * np.where(constant, value, np.float32(0))))
+    x: Any = producer.activation(
+        ops.convert_to_tensor(places * np.where(constant, value, np.float32(0)))
+    )
     for node in chain.passing:
-        x = node.operation(x, training=False) if _takes_training(node.operation) else node.operation(x)
+        x = (
+            node.operation(x, training=False)
+            if _takes_training(node.operation)
+            else node.operation(x)
+        )
     seen = ops.convert_to_numpy(x).reshape(-1, len(constant))
     return seen[0], (seen == seen[0]).all(axis=0)
 
@@ -186,7 +224,9 @@ def _takes_training(operation: Any) -> bool:
 def _without(
     model: keras.Model, graph: FlatGraph, kept: dict[int, np.ndarray], biases: dict[int, np.ndarray]
 ) -> keras.Model:
-    """Returns the model of the units kept: `kept` by the operations they pass, new `biases` by their layers."""
+    """Returns the model of the units kept: `kept` by the operations they pass, new `biases` by
+    their layers.
+    """
     entering: dict[int, np.ndarray] = {}
     for chain in chains(graph):
         keep = kept.get(id(chain.producer.operation))
@@ -204,7 +244,9 @@ def _without(
     smaller = rebuild(model, replace)
     for old, new in pairs:
         leaving = kept.get(id(old))
-        for before, after in zip(getattr(old, "variables", ()), getattr(new, "variables", ()), strict=True):
+        for before, after in zip(
+            getattr(old, "variables", ()), getattr(new, "variables", ()), strict=True
+        ):
             value = ops.convert_to_numpy(before)
             if value.shape != tuple(after.shape):
                 value = _part(value, tuple(after.shape), leaving, entering.get(id(old), leaving))
@@ -216,7 +258,9 @@ def _without(
 
 
 def _part(value: np.ndarray, shape: tuple[int, ...], leaving: Any, entering: Any) -> np.ndarray:
-    """Returns the part of a variable that belongs to the units kept: outputs last, inputs before them."""
+    """Returns the part of a variable that belongs to the units kept: outputs last, inputs before
+    them.
+    """
     axes = {value.ndim - 1: leaving, value.ndim - 2: entering}
     for axis, size in enumerate(shape):
         if value.shape[axis] != size:
@@ -235,7 +279,11 @@ def _copy(operation: Any, keep: np.ndarray | None, penalties: dict[int, Any]) ->
     if isinstance(operation, Quantized):
         layer = _copy(operation.layer, keep, penalties)
         return Quantized(
-            layer, operation.quantizer, shared(operation.regularizer), shared(operation.prune), name=operation.name
+            layer,
+            operation.quantizer,
+            shared(operation.regularizer),
+            shared(operation.prune),
+            name=operation.name,
         )
     if keep is None or not isinstance(operation, PRODUCERS):
         return clone(operation)

@@ -6,7 +6,8 @@ import numpy as np
 
 
 def histogram_threshold(arrays: Sequence[np.ndarray], share: float, bins: int = 8192) -> float:
-    """Returns about the `share`-quantile of |w| over all arrays together, in one pass and without sorting.
+    """Returns about the `share`-quantile of |w| over all arrays together, in one pass and without
+    sorting.
 
     Args:
         arrays: weights, of any shapes.
@@ -20,12 +21,15 @@ def histogram_threshold(arrays: Sequence[np.ndarray], share: float, bins: int = 
     counts = sum(np.histogram(np.abs(w), bins, (0.0, largest))[0] for w in arrays)
     cumulative = np.concatenate([[0], np.cumsum(counts)])
     cell = int(np.searchsorted(cumulative, share * total, "left"))
-    inside = (share * total - cumulative[cell - 1]) / max(cumulative[cell] - cumulative[cell - 1], 1)
+    inside = (share * total - cumulative[cell - 1]) / max(
+        cumulative[cell] - cumulative[cell - 1], 1
+    )
     return largest * (cell - 1 + inside) / bins
 
 
 def exact_threshold(arrays: Sequence[np.ndarray], share: float) -> float:
-    """Returns the smallest |w| with at least `share` of all weights at or below it; -1 for a share of 0.
+    """Returns the smallest |w| with at least `share` of all weights at or below it; -1 for a share
+    of 0.
 
     Args:
         arrays: weights, of any shapes.

@@ -1,8 +1,10 @@
-r"""Partial L2: an L2 penalty on the weights under a threshold alone, which drives a chosen share of them to zero.
+r"""Partial L2: an L2 penalty on the weights under a threshold alone, which drives a chosen share of
+them to zero.
 
     T = (1/N) sum_w w^2 1{|w| <= theta(r)},    cost = exp(psi) T - alpha psi
 
-theta(r) is the r-th quantile of |w|, constant in the gradient: dT/dw = (2/N) w where |w| <= theta, and 0 elsewhere.
+theta(r) is the r-th quantile of |w|, constant in the gradient: dT/dw = (2/N) w where |w| <= theta,
+and 0 elsewhere.
 
 Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
 """
@@ -37,11 +39,12 @@ class PartialL2(LearnedPenalty, Pruning):
         sparsity: share of the weights to prune at the end, 0 <= sparsity < 1.
         alpha: pull on the learned coefficient, in units of the loss; 1 by default.
         coefficient: "learned", a constant, or a callable of the training step.
-        scope: "global" for one threshold and coefficient over all layers that share the object; "layer" for one each.
+        scope: "global" for one threshold and coefficient over all layers that share the object;
+            "layer" for one each.
 
     Raises:
-        ValueError: for a sparsity outside [0, 1), an alpha that is no positive number, an unknown coefficient or
-            scope.
+        ValueError: for a sparsity outside [0, 1), an alpha that is no positive number, an unknown
+            coefficient or scope.
 
     Example:
         >>> PartialL2(0.9).sparsity
@@ -61,12 +64,15 @@ class PartialL2(LearnedPenalty, Pruning):
         super().__init__(alpha, coefficient, scope, **kwargs)
         if not 0.0 <= sparsity < 1.0:
             raise ValueError(
-                f"PartialL2: `sparsity` is a share of the weights, 0 <= sparsity < 1. Received: sparsity={sparsity!r}"
+                f"PartialL2: `sparsity` is a share of the weights, 0 <= sparsity < 1. Received: "
+                f"sparsity={sparsity!r}"
             )
         self.sparsity = float(sparsity)
 
     def grid_cost(self, kernel: Any, w: Any) -> Any:
-        """Returns one kernel's share of the cost: `exp(psi)` times its squares under the threshold, over N."""
+        """Returns one kernel's share of the cost: `exp(psi)` times its squares under the threshold,
+        over N.
+        """
         return self.cost(partial_squares(ops.convert_to_tensor(w), kernel.threshold), kernel.count)
 
     def update(self, pairs: list[tuple[Any, Any]], share: float | None) -> None:

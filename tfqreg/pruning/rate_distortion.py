@@ -1,11 +1,13 @@
-r"""Pruning by what a weight is worth a bit: large weights stay, and among equals those where the coder is cheap.
+r"""Pruning by what a weight is worth a bit: large weights stay, and among equals those where the
+coder is cheap.
 
     score(w) = w^2 / sum_{alive in the layer} w^2 / (1 - log2 p),    p = p(input) p(output) / p(layer)
 
-The first quotient is the relative error that the layer's output takes when the weight goes, which makes layers
-comparable (LAMP: Lee et al. 2021, arXiv 2010.07611, equation 2); the second its cost in bits, sign included, under the
-shares of weights alive at its input, at its output and in its layer, as the container's classes of rows and columns
-tell them apart. A weight alone in its row or column costs more than one in company, so units empty and can be removed.
+The first quotient is the relative error that the layer's output takes when the weight goes, which
+makes layers comparable (LAMP: Lee et al. 2021, arXiv 2010.07611, equation 2); the second its cost
+in bits, sign included, under the shares of weights alive at its input, at its output and in its
+layer, as the container's classes of rows and columns tell them apart. A weight alone in its row or
+column costs more than one in company, so units empty and can be removed.
 """
 
 from typing import Any
@@ -35,7 +37,9 @@ def alive_bits(mask: np.ndarray) -> np.ndarray:
         return (mask.sum(axes, keepdims=True) + 0.5) / (count + 0.5)
 
     taps = tuple(range(mask.ndim - 2))
-    inputs, outputs, layer = (share((*taps, *rest)) for rest in ((mask.ndim - 1,), (mask.ndim - 2,), (-2, -1)))
+    inputs, outputs, layer = (
+        share((*taps, *rest)) for rest in ((mask.ndim - 1,), (mask.ndim - 2,), (-2, -1))
+    )
     return 1.0 - np.log2(np.minimum(inputs * outputs / layer, 1.0))
 
 
@@ -47,12 +51,14 @@ def scores(w: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class RateDistortion(Pruning):
-    """Prunes the weights that are worth least a coded bit; one object given to many layers shares the loss among them.
+    """Prunes the weights that are worth least a coded bit; one object given to many layers shares
+    the loss among them.
 
     A pruned weight goes on learning until the mask is final, and may return.
 
     Args:
-        sparsity: share of the weights to prune at the end, 0 <= sparsity < 1; `SizeBudget` moves it.
+        sparsity: share of the weights to prune at the end, 0 <= sparsity < 1; `SizeBudget` moves
+            it.
 
     Raises:
         ValueError: for a sparsity out of range.
@@ -75,8 +81,13 @@ class RateDistortion(Pruning):
         self.built = True
 
     def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[np.ndarray]:
-        """Returns which weights of each kernel score above the quantile `share` of all; the best of each stays."""
-        found = [scores(ops.convert_to_numpy(w), ops.convert_to_numpy(kernel.mask).astype(bool)) for kernel, w in pairs]
+        """Returns which weights of each kernel score above the quantile `share` of all; the best of
+        each stays.
+        """
+        found = [
+            scores(ops.convert_to_numpy(w), ops.convert_to_numpy(kernel.mask).astype(bool))
+            for kernel, w in pairs
+        ]
         threshold = exact_threshold(found, share)
         return [score > min(threshold, np.nextafter(score.max(), 0.0)) for score in found]
 

@@ -23,8 +23,8 @@ def sparsity_at(schedule: Callable[[Any], Any], step: int) -> tuple[bool, float]
     """Returns whether a schedule asks for an update at a step, and the sparsity it stands at.
 
     Args:
-        schedule: a callable of the step that returns a share, or a (should_prune, share) pair as the schedules of
-            TensorFlow Model Optimization do.
+        schedule: a callable of the step that returns a share, or a (should_prune, share) pair as
+            the schedules of TensorFlow Model Optimization do.
         step: training step.
 
     Raises:

@@ -1,4 +1,6 @@
-"""`drop_weak_units`: a narrower model, by the units and channels that carry least for the weights they take."""
+"""`drop_weak_units`: a narrower model, by the units and channels that carry least for the weights
+they take.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,9 @@ from tfqreg.pruning.dead_units import Chain, chains, inner, remove_dead_units, w
 
 @dataclass
 class _Units:
-    """The units of one chain: which stay, what each carries, and the layers that write and read them."""
+    """The units of one chain: which stay, what each carries, and the layers that write and read
+    them.
+    """
 
     chain: Chain
     stays: np.ndarray
@@ -21,14 +25,16 @@ class _Units:
 
 
 def drop_weak_units(model: keras.Model, keep: float) -> keras.Model:
-    """Returns a copy with fewer units and channels, about `keep` of the weights of all layers together; train it then.
+    """Returns a copy with fewer units and channels, about `keep` of the weights of all layers
+    together; train it then.
 
     One unit after another goes, the one of the least
 
-        (|own weights| |weights that read it| / the sum of that over the units of its layer)^2 / weights it takes
+        (|own weights| |weights that read it| / the sum of that over the units of its layer)^2 /
+        weights it takes
 
-    The product of norms stays when a unit's scale moves from one layer to the next. Which layers can lose units is
-    said at `remove_dead_units`; a layer keeps one at least.
+    The product of norms stays when a unit's scale moves from one layer to the next. Which layers
+    can lose units is said at `remove_dead_units`; a layer keeps one at least.
 
     Args:
         model: a float model, Functional or Sequential.
@@ -45,7 +51,10 @@ def drop_weak_units(model: keras.Model, keep: float) -> keras.Model:
         4
     """
     if not 0.0 < keep <= 1.0:
-        raise ValueError(f"drop_weak_units: `keep` is a share of the weights, 0 < keep <= 1. Received: keep={keep!r}")
+        raise ValueError(
+            f"drop_weak_units: `keep` is a share of the weights, 0 < keep <= 1. Received: "
+            f"keep={keep!r}"
+        )
     copies: list[tuple[Any, Any]] = []
 
     def copied(path: str, operation: Any) -> Any:
@@ -55,7 +64,9 @@ def drop_weak_units(model: keras.Model, keep: float) -> keras.Model:
     copy = rebuild(model, copied)
     set_weights_of(copies)
     groups = [_units(chain) for chain in chains(flatten(copy))]
-    layers = {id(c.operation): c.operation for g in groups for c in (g.chain.producer, g.chain.reader)}
+    layers = {
+        id(c.operation): c.operation for g in groups for c in (g.chain.producer, g.chain.reader)
+    }
     sizes = {key: float(weights_in_use(layer).size) for key, layer in layers.items()}
     limit = keep * sum(sizes.values())
     while sum((live := _live(groups, sizes)).values()) > limit:
@@ -94,6 +105,9 @@ def _worths(group: _Units, live: dict[int, float]) -> np.ndarray:
     staying = group.stays.sum()
     if staying <= 1:
         return np.full(len(group.stays), np.inf)
-    weights = sum(live[id(node.operation)] for node in (group.chain.producer, group.chain.reader)) / staying
+    weights = (
+        sum(live[id(node.operation)] for node in (group.chain.producer, group.chain.reader))
+        / staying
+    )
     carried = group.carried / max(group.carried[group.stays].sum(), 1e-30)
     return np.where(group.stays, np.square(carried) / weights, np.inf)

@@ -9,4 +9,13 @@ from tfqreg.quantizers.power_of_two import PowerOfTwo
 from tfqreg.quantizers.uniform import Uniform
 from tfqreg.quantizers.wrpn import WRPN
 
-__all__ = ["WRPN", "DoReFa", "Focused", "LearnedBits", "MultiBit", "PowerOfTwo", "Quantizer", "Uniform"]
+__all__ = [
+    "WRPN",
+    "DoReFa",
+    "Focused",
+    "LearnedBits",
+    "MultiBit",
+    "PowerOfTwo",
+    "Quantizer",
+    "Uniform",
+]

@@ -1,7 +1,8 @@
 """What every weight quantizer promises: three faces over one arithmetic.
 
-`quantizer(w, state)` runs in the forward pass, `encode` gives the integer codes that ship, `decode` gives back the
-floats, and `quantizer(w, state) == decode(*encode(w, state))` holds bit for bit in float32.
+`quantizer(w, state)` runs in the forward pass, `encode` gives the integer codes that ship, `decode`
+gives back the floats, and `quantizer(w, state) == decode(*encode(w, state))` holds bit for bit in
+float32.
 """
 
 import math
@@ -16,10 +17,12 @@ Params = dict[str, Any]
 
 
 class Quantizer:
-    """Base of the weight quantizers: a plain configuration; what it learns lives in variables of the layer.
+    """Base of the weight quantizers: a plain configuration; what it learns lives in variables of
+    the layer.
 
-    A subclass declares its variables in `state_shapes`, gives them values that suit some weights in `fit`, and
-    implements `assign`, `__call__` and `encode`. `state` maps the declared names to variables (or tensors).
+    A subclass declares its variables in `state_shapes`, gives them values that suit some weights in
+    `fit`, and implements `assign`, `__call__` and `encode`. `state` maps the declared names to
+    variables (or tensors).
     """
 
     bits: int
@@ -30,8 +33,12 @@ class Quantizer:
     float_forward: bool = False  # whether training computes with float weights until it settles
     incremental: bool = False  # whether training quantizes the weights in parts, the largest first
 
-    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Returns the shape of every variable by name, for a kernel with output channels along `axes`."""
+    def state_shapes(
+        self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
+    ) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of every variable by name, for a kernel with output channels along
+        `axes`.
+        """
         raise NotImplementedError
 
     def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
@@ -45,7 +52,9 @@ class Quantizer:
         raise NotImplementedError
 
     def note(self, w: Any, mask: Any = None) -> str:
-        """Returns what the user should know of a kernel that this quantizer does not suit; "" by default."""
+        """Returns what the user should know of a kernel that this quantizer does not suit; "" by
+        default.
+        """
         return ""
 
     def state_dtype(self, name: str) -> str:
@@ -53,7 +62,8 @@ class Quantizer:
         return "float32"
 
     def claim(self, kernel: Any, variable: keras.Variable) -> None:
-        """Looks at the kernel before its variables are made, and marks it where it needs an optimizer of its own.
+        """Looks at the kernel before its variables are made, and marks it where it needs an
+        optimizer of its own.
 
         Args:
             kernel: the `QuantizedKernel`.
@@ -61,11 +71,15 @@ class Quantizer:
         """
 
     def on_grid(self, state: State) -> bool:
-        """Returns whether the levels lie on one integer grid for each output channel; where not, `project` helps."""
+        """Returns whether the levels lie on one integer grid for each output channel; where not,
+        `project` helps.
+        """
         return True
 
     def project(self, state: State) -> State:
-        """Returns the part of the state that changes so that the levels lie on an integer grid; nothing by default."""
+        """Returns the part of the state that changes so that the levels lie on an integer grid;
+        nothing by default.
+        """
         return {}
 
     def constraint(self, name: str) -> Callable[[Any], Any] | None:
@@ -75,7 +89,9 @@ class Quantizer:
         """Freezes what is to stand still at the end of training."""
 
     def assign(self, w: Any, state: State) -> Any:
-        """Returns the level nearest to each weight; constant in `w`; its scale trains where `fits_error`."""
+        """Returns the level nearest to each weight; constant in `w`; its scale trains where
+        `fits_error`.
+        """
         raise NotImplementedError
 
     def __call__(self, w: Any, state: State) -> Any:
@@ -83,11 +99,15 @@ class Quantizer:
         raise NotImplementedError
 
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
-        """Returns int8 codes in the shape of `w`, and the parameters that turn them back into floats."""
+        """Returns int8 codes in the shape of `w`, and the parameters that turn them back into
+        floats.
+        """
         raise NotImplementedError
 
     def code_positions(self, w: Any, params: Params) -> np.ndarray:
-        """Returns where float weights lie on the axis of the codes, `w / scale`, for a picture of them."""
+        """Returns where float weights lie on the axis of the codes, `w / scale`, for a picture of
+        them.
+        """
         return np.asarray(w, np.float32) / params["scale"]
 
     @staticmethod
@@ -117,20 +137,33 @@ class Quantizer:
 
 def check_bits(bits: int, owner: str, lowest: int = 1, highest: int = 8) -> int:
     """Returns `bits`; raises ValueError when it is no whole number of `lowest` to `highest`."""
-    if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not lowest <= bits <= highest:
-        raise ValueError(f"{owner}: `bits` must be a whole number of {lowest} to {highest}. Received: bits={bits!r}")
+    if (
+        isinstance(bits, bool)
+        or not isinstance(bits, int | np.integer)
+        or not lowest <= bits <= highest
+    ):
+        raise ValueError(
+            f"{owner}: `bits` must be a whole number of {lowest} to {highest}. Received: "
+            f"bits={bits!r}"
+        )
     return int(bits)
 
 
 def check_positive(value: Any, owner: str, name: str) -> float:
     """Returns `value`; raises ValueError when it is no positive number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not (math.isfinite(value) and value > 0)
+    ):
         raise ValueError(f"{owner}: `{name}` must be a positive number. Received: {name}={value!r}")
     return float(value)
 
 
 def check_float32(layer: Any, owner: str) -> None:
-    """Raises ValueError for a layer that computes in anything but float32, where levels would not be exact."""
+    """Raises ValueError for a layer that computes in anything but float32, where levels would not
+    be exact.
+    """
     if layer.compute_dtype != "float32":
         raise ValueError(
             f"{owner}: quantization is simulated in float32. Build the model under "

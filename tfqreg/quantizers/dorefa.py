@@ -4,9 +4,10 @@ Forward, for `k = bits`:
 
     t = tanh(w) / max|tanh(w)|,    q = 2 round((t + 1)/2 (2^k - 1)) - (2^k - 1),    w_hat = c q / (2^k - 1)
 
-q is odd, so the levels are +-1, +-3, .. of 2^k - 1 and none is 0. Backward: rounding passes gradients straight through;
-tanh and the maximum are differentiated as they stand. c is 1 as published, or with `normalize` the largest |w| when the
-quantizer was fitted, so that a layer that was trained in float keeps its gain.
+q is odd, so the levels are +-1, +-3, .. of 2^k - 1 and none is 0. Backward: rounding passes
+gradients straight through; tanh and the maximum are differentiated as they stand. c is 1 as
+published, or with `normalize` the largest |w| when the quantizer was fitted, so that a layer that
+was trained in float keeps its gain.
 """
 
 from typing import Any
@@ -21,15 +22,17 @@ from tfqreg.quantizers.wrpn import largest_magnitude
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class DoReFa(Quantizer):
-    """Uniform mid-rise grid behind a normalized tanh, on the range the weights start with or on [-1, 1].
+    """Uniform mid-rise grid behind a normalized tanh, on the range the weights start with or on
+    [-1, 1].
 
     No level is 0, so it cannot be pruned: `WRPN` and `Uniform` can.
 
     Args:
-        bits: base-2 logarithm of the number of levels, 1 to 7. The codes are odd, up to 2^bits - 1, and take one bit
-            more; with 8 bits they would not fit int8.
-        normalize: gives the levels the range [-c, c], c being the largest |w| when the quantizer is fitted; False
-            leaves it at [-1, 1], which wants a BatchNorm behind the layer. True by default.
+        bits: base-2 logarithm of the number of levels, 1 to 7. The codes are odd, up to 2^bits - 1,
+            and take one bit more; with 8 bits they would not fit int8.
+        normalize: gives the levels the range [-c, c], c being the largest |w| when the quantizer is
+            fitted; False leaves it at [-1, 1], which wants a BatchNorm behind the layer. True by
+            default.
 
     Raises:
         ValueError: for bits out of range.
@@ -55,17 +58,25 @@ class DoReFa(Quantizer):
         return 2**self.bits - 1
 
     def resolution(self, state: State) -> float:
-        """Returns the steps of the grid within 1: `(2^bits - 1) / 2`, for the spacing is 2 / (2^bits - 1)."""
+        """Returns the steps of the grid within 1: `(2^bits - 1) / 2`, for the spacing is 2 /
+        (2^bits - 1).
+        """
         return self.largest_code / 2
 
-    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def state_shapes(
+        self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
+    ) -> dict[str, tuple[int, ...]]:
         """Returns the shape of `scale`: one for the whole kernel."""
         return {"scale": (1,) * len(kernel_shape)}
 
     def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
-        """Returns `scale`, c / (2^k - 1): c is max |w| of the weights in `mask`, or 1 without `normalize`."""
+        """Returns `scale`, c / (2^k - 1): c is max |w| of the weights in `mask`, or 1 without
+        `normalize`.
+        """
         largest = largest_magnitude(w, mask)
-        return {"scale": (largest if self.normalize else ops.ones_like(largest)) / self.largest_code}
+        return {
+            "scale": (largest if self.normalize else ops.ones_like(largest)) / self.largest_code
+        }
 
     def positions(self, w: Any, state: State) -> Any:
         """Returns `(t + 1)/2 (2^k - 1)`; the levels are the whole numbers."""
@@ -92,9 +103,14 @@ class DoReFa(Quantizer):
         return self.codes(w) * self.scale(state)
 
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
-        """Returns odd int8 codes and `{"scale": float32, "bits": int}`, bits being the width the codes take."""
+        """Returns odd int8 codes and `{"scale": float32, "bits": int}`, bits being the width the
+        codes take.
+        """
         codes = ops.convert_to_numpy(self.codes(ops.convert_to_tensor(w)))
-        return codes.astype(np.int8), {"scale": ops.convert_to_numpy(self.scale(state)), "bits": self.bits + 1}
+        return codes.astype(np.int8), {
+            "scale": ops.convert_to_numpy(self.scale(state)),
+            "bits": self.bits + 1,
+        }
 
     def code_positions(self, w: Any, params: Params) -> np.ndarray:
         """Returns `2 v - (2^k - 1)` for the positions v on the grid, which lie behind the tanh."""

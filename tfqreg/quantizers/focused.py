@@ -1,12 +1,15 @@
-r"""Focused quantization: powers of two around the two means where the weights of a sparse kernel are.
+r"""Focused quantization: powers of two around the two means where the weights of a sparse kernel
+are.
 
-Where the weights fall into two components (`mixture.py`) with W >= separation, each weight belongs to one of them, with
-mean mu_c a power of two, and what remains of it is shift-quantized with one bit less:
+Where the weights fall into two components (`mixture.py`) with W >= separation, each weight belongs
+to one of them, with mean mu_c a power of two, and what remains of it is shift-quantized with one
+bit less:
 
     w_hat = alpha (Q_shift(w - mu_c) + mu_c)
 
-Elsewhere plain shift quantization serves. In units of u all levels are integers: mu_c / u + {0, +-1, +-2, +-4, +-8} for
-5 bits. Components are drawn by their probabilities for each weight, at each fit. Gradients are those of `PowerOfTwo`.
+Elsewhere plain shift quantization serves. In units of u all levels are integers: mu_c / u + {0,
++-1, +-2, +-4, +-8} for 5 bits. Components are drawn by their probabilities for each weight, at each
+fit. Gradients are those of `PowerOfTwo`.
 """
 
 import zlib
@@ -26,14 +29,18 @@ LARGEST_CENTRE = {4: 4, 5: 64}
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class Focused(PowerOfTwo):
-    """Powers of two around two means for kernels that have them, around zero for the rest. It expects sparse kernels.
+    """Powers of two around two means for kernels that have them, around zero for the rest. It
+    expects sparse kernels.
 
     Args:
-        bits: width of a code, 4 or 5 in exact mode, 4 to 7 in paper mode; 5 by default. One bit says which mean.
-        separation: W from which on a kernel is recentred; 2 by default. 0 recentres every kernel it can, infinity none.
-        sample: draws the component of each weight by its probability, repeatably; False takes the likelier. True by
-            default, as published.
-        mode: "exact" keeps the levels within int8 (5 bits) or int4 (4 bits); "paper" has the exponents as published.
+        bits: width of a code, 4 or 5 in exact mode, 4 to 7 in paper mode; 5 by default. One bit
+            says which mean.
+        separation: W from which on a kernel is recentred; 2 by default. 0 recentres every kernel it
+            can, infinity none.
+        sample: draws the component of each weight by its probability, repeatably; False takes the
+            likelier. True by default, as published.
+        mode: "exact" keeps the levels within int8 (5 bits) or int4 (4 bits); "paper" has the
+            exponents as published.
 
     Raises:
         ValueError: for bits out of range, a negative separation or an unknown mode.
@@ -51,15 +58,23 @@ class Focused(PowerOfTwo):
 
     has_zero = False
 
-    def __init__(self, bits: int = 5, separation: float = 2.0, sample: bool = True, mode: str = "exact") -> None:
+    def __init__(
+        self, bits: int = 5, separation: float = 2.0, sample: bool = True, mode: str = "exact"
+    ) -> None:
         super().__init__(bits, mode)
         if not separation >= 0.0:
-            raise ValueError(f"Focused: `separation` must be 0 or more. Received: separation={separation!r}")
+            raise ValueError(
+                f"Focused: `separation` must be 0 or more. Received: separation={separation!r}"
+            )
         self.separation = float(separation)
         self.sample = sample
 
-    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Returns the shapes of `unit`, `alpha`, `exponent_count`, and `centre`, which is that of the kernel."""
+    def state_shapes(
+        self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
+    ) -> dict[str, tuple[int, ...]]:
+        """Returns the shapes of `unit`, `alpha`, `exponent_count`, and `centre`, which is that of
+        the kernel.
+        """
         one = (1,) * len(kernel_shape)
         return {"unit": one, "alpha": one, "exponent_count": one, "centre": kernel_shape}
 
@@ -69,7 +84,9 @@ class Focused(PowerOfTwo):
         return 2 ** (self.bits - 3)
 
     def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
-        """Returns the state that suits the weights in `mask`: recentred where they fall into two components."""
+        """Returns the state that suits the weights in `mask`: recentred where they fall into two
+        components.
+        """
         w = ops.convert_to_numpy(w)
         mixture = fit_mixture(w[kept(w, mask)])
         if mixture is None or mixture.separation < self.separation:
@@ -79,7 +96,9 @@ class Focused(PowerOfTwo):
         return self._recentred(w, mask, mixture)
 
     def note(self, w: Any, mask: Any = None) -> str:
-        """Returns why a kernel is shift-quantized though it was to be recentred, or that none of it is pruned."""
+        """Returns why a kernel is shift-quantized though it was to be recentred, or that none of it
+        is pruned.
+        """
         w = ops.convert_to_numpy(w)
         survives = kept(w, mask)
         reason = obstacle(w[survives])
@@ -119,7 +138,12 @@ class Focused(PowerOfTwo):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
-        return {"bits": self.bits, "separation": self.separation, "sample": self.sample, "mode": self.mode}
+        return {
+            "bits": self.bits,
+            "separation": self.separation,
+            "sample": self.sample,
+            "mode": self.mode,
+        }
 
 
 def _power_of_two(x: float) -> float:

@@ -13,7 +13,8 @@ LARGEST_PART = 512
 
 @dataclass(frozen=True)
 class Groups:
-    """A kernel as an array (channels, parts, size): `parts` groups of `size` weights in each output channel.
+    """A kernel as an array (channels, parts, size): `parts` groups of `size` weights in each output
+    channel.
 
     `order` is the permutation that brings the kernel's axes into that order before the reshape.
     """
@@ -31,11 +32,16 @@ class Groups:
     def join(self, groups: Any) -> Any:
         """Returns the weights of (channels, parts, size) in the kernel's shape."""
         inverse = sorted(range(len(self.order)), key=self.order.__getitem__)
-        return ops.transpose(ops.reshape(groups, [self.shape[axis] for axis in self.order]), inverse)
+        return ops.transpose(
+            ops.reshape(groups, [self.shape[axis] for axis in self.order]), inverse
+        )
 
 
 def groups_of(
-    shape: tuple[int, ...], axes: tuple[int, ...], structure: str = "auto", subchannels: int | None = None
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    structure: str = "auto",
+    subchannels: int | None = None,
 ) -> Groups:
     """Returns how a kernel is cut.
 
@@ -46,8 +52,8 @@ def groups_of(
     | pixelwise | one position of an output channel's filter | input channels |
     | subchannel | one of `subchannels` equal, contiguous parts of an output channel | all / subchannels |
 
-    "auto" takes the larger of kernelwise and pixelwise where that has 16 weights or more, else channelwise; for dense
-    layers and convolutions 1x1 the fewest parts of at most 512 weights.
+    "auto" takes the larger of kernelwise and pixelwise where that has 16 weights or more, else
+    channelwise; for dense layers and convolutions 1x1 the fewest parts of at most 512 weights.
 
     Args:
         shape: of the kernel.
@@ -73,16 +79,24 @@ def groups_of(
         structure = _best_structure(positions, depth)
     if structure == "kernelwise":
         rest = inputs + spatial
-    fewest = next(n for n in range(1, weights + 1) if weights % n == 0 and weights // n <= LARGEST_PART)
-    parts = {"channelwise": 1, "kernelwise": depth, "pixelwise": positions}.get(structure) or subchannels or fewest
+    fewest = next(
+        n for n in range(1, weights + 1) if weights % n == 0 and weights // n <= LARGEST_PART
+    )
+    parts = (
+        {"channelwise": 1, "kernelwise": depth, "pixelwise": positions}.get(structure)
+        or subchannels
+        or fewest
+    )
     if weights % parts:
         raise ValueError(
-            f"an output channel of {weights} weights does not fall into equal parts. Choose a divisor of {weights} for "
+            f"an output channel of {weights} weights does not fall into equal parts. Choose a "
+            f"divisor of {weights} for "
             f"`subchannels`. Received: subchannels={parts}, kernel shape={shape}"
         )
     if parts == weights > 1:
         raise ValueError(
-            f'a group would hold a single weight. Take structure="channelwise" or "auto". Received: '
+            f'a group would hold a single weight. Take structure="channelwise" or "auto". '
+            f"Received: "
             f"structure={structure!r}, kernel shape={shape}"
         )
     channels = math.prod(shape[axis] for axis in axes)

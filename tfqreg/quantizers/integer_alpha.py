@@ -6,11 +6,12 @@ LARGEST_CODE = 127
 
 
 def integer_units(alpha: np.ndarray, tolerance: float = 0.02) -> np.ndarray:
-    r"""Returns each channel's unit u, so that `alpha ~ u a` with whole a whose sum in a group is 127 at most.
+    r"""Returns each channel's unit u, so that `alpha ~ u a` with whole a whose sum in a group is
+    127 at most.
 
-    Of the grids with `max_g sum_i a_i ~ 1 .. 127`, each with its least-squares unit `sum alpha a / sum a^2`, the
-    coarsest serves whose error is within the tolerance: small codes take fewer bits in the container. A single
-    coordinate a channel is exact with a = 1.
+    Of the grids with `max_g sum_i a_i ~ 1 .. 127`, each with its least-squares unit `sum alpha a /
+    sum a^2`, the coarsest serves whose error is within the tolerance: small codes take fewer bits
+    in the container. A single coordinate a channel is exact with a = 1.
 
     Args:
         alpha: coordinates (channels, parts, bases), 0 where there is none.

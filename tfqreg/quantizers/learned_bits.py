@@ -2,14 +2,16 @@ r"""A uniform grid whose width is learned: beta bits, a real number, one for eac
 
     spacing = c / (2^beta - 1),    q = clip(round(w / spacing), -n, n),    n = 2^ceil(beta) - 1,    w_hat = q spacing
 
-beta does not count the sign. It is moved by `SinAReQ`; with `loss_aware` by the loss as well, through the spacing:
+beta does not count the sign. It is moved by `SinAReQ`; with `loss_aware` by the loss as well,
+through the spacing:
 
     dw_hat/dspacing = q - w/spacing inside the range, +-n outside,    dspacing/dbeta = -c ln 2 2^beta / (2^beta - 1)^2
 
-LSQ's factor `1 / sqrt(N n)` is left out: it would put the loss two orders below the cost of a bit, in the same loss.
+LSQ's factor `1 / sqrt(N n)` is left out: it would put the loss two orders below the cost of a bit,
+in the same loss.
 
-Once settled, beta stands still and the spacing it has reached is kept, so that weights which lie on the grid stay where
-they are; rounding beta up gives the range of the codes alone.
+Once settled, beta stands still and the spacing it has reached is kept, so that weights which lie on
+the grid stay where they are; rounding beta up gives the range of the codes alone.
 """
 
 from collections.abc import Callable
@@ -26,17 +28,21 @@ from tfqreg.quantizers.wrpn import largest_magnitude, outside_unit_range
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class LearnedBits(Quantizer):
-    """Uniform mid-tread grid with a learned, real-valued number of bits for each kernel; train it with `SinAReQ`.
+    """Uniform mid-tread grid with a learned, real-valued number of bits for each kernel; train it
+    with `SinAReQ`.
 
     Args:
-        largest: where beta starts, and its upper bound; 7 by default. With the sign, 7 bits fill int8.
+        largest: where beta starts, and its upper bound; 7 by default. With the sign, 7 bits fill
+            int8.
         smallest: the lower bound of beta, 1 (ternary) by default.
-        loss_aware: lets the loss reach beta, through the spacing of the levels. False by default, as published.
-        normalize: spreads the grid over [-c, c], c being the largest |w| when the quantizer is fitted; False takes the
-            range [-1, 1]. True by default.
-        pace: how much faster than a weight beta moves, 10 by default: the optimizer trains `beta / pace`. Under Adam
-            and its kin a step moves beta by up to `pace` learning rates, under SGD by the gradient times `pace^2`
-            learning rates. Beta has some bits to go within one training, which may be short.
+        loss_aware: lets the loss reach beta, through the spacing of the levels. False by default,
+            as published.
+        normalize: spreads the grid over [-c, c], c being the largest |w| when the quantizer is
+            fitted; False takes the range [-1, 1]. True by default.
+        pace: how much faster than a weight beta moves, 10 by default: the optimizer trains `beta /
+            pace`. Under Adam and its kin a step moves beta by up to `pace` learning rates, under
+            SGD by the gradient times `pace^2` learning rates. Beta has some bits to go within one
+            training, which may be short.
 
     Raises:
         ValueError: for bounds out of range or order, or a pace that is no positive number.
@@ -47,7 +53,8 @@ class LearnedBits(Quantizer):
         >>> LearnedBits().encode(np.float32([0.3, -0.7, 5.0]), state)[0]
         array([ 1, -2,  3], dtype=int8)
 
-    Reference: Elthakeb et al. 2020, arXiv 2003.00146; the gradient: Esser et al. 2020, arXiv 1902.08153, equation 3.
+    Reference: Elthakeb et al. 2020, arXiv 2003.00146; the gradient: Esser et al. 2020, arXiv
+    1902.08153, equation 3.
     """
 
     trainable = ("beta_unit",)
@@ -67,12 +74,18 @@ class LearnedBits(Quantizer):
         self.pace = check_positive(pace, "LearnedBits", "pace")
         self.bits = self.largest + 1
 
-    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Returns the shapes of `beta_unit`, `range` and `frozen`, one of each for the whole kernel."""
+    def state_shapes(
+        self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
+    ) -> dict[str, tuple[int, ...]]:
+        """Returns the shapes of `beta_unit`, `range` and `frozen`, one of each for the whole
+        kernel.
+        """
         return dict.fromkeys(("beta_unit", "range", "frozen"), (1,) * len(kernel_shape))
 
     def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
-        """Returns `range` = max |w| of the weights in `mask` (1 without `normalize`), and beta at its largest."""
+        """Returns `range` = max |w| of the weights in `mask` (1 without `normalize`), and beta at
+        its largest.
+        """
         largest = largest_magnitude(w, mask)
         ones = ops.ones_like(largest)
         return {
@@ -102,7 +115,9 @@ class LearnedBits(Quantizer):
             state["frozen"].assign(ops.copy(self.beta(state)))
 
     def beta(self, state: State) -> Any:
-        """Returns the number of bits without the sign, a real number; what `settle` froze once that was called."""
+        """Returns the number of bits without the sign, a real number; what `settle` froze once that
+        was called.
+        """
         frozen = ops.stop_gradient(ops.convert_to_tensor(state["frozen"]))
         return ops.where(frozen > 0, frozen, self.pace * ops.convert_to_tensor(state["beta_unit"]))
 
@@ -119,7 +134,9 @@ class LearnedBits(Quantizer):
         return ops.stop_gradient(ops.power(2.0, ops.ceil(self.beta(state) - 1e-4)) - 1.0)
 
     def positions(self, w: Any, state: State) -> Any:
-        """Returns `w (2^beta - 1) / c`, differentiable in beta too; the levels are the whole numbers."""
+        """Returns `w (2^beta - 1) / c`, differentiable in beta too; the levels are the whole
+        numbers.
+        """
         return w / self.scale(state)
 
     def assign(self, w: Any, state: State) -> Any:

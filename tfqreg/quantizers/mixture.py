@@ -2,9 +2,9 @@ r"""Two Gaussians fitted to the surviving weights of a kernel, and how far apart
 
     p(w) = sum_c lambda_c N(w; mu_c, sigma_c),    c in {-, +}
 
-by expectation maximization, started from the mean and deviation of the negative and of the positive weights. Their
-separation is W = ((mu_+ - mu_-)^2 + (sigma_+ - sigma_-)^2) / var(w): 2 is where an even mixture of two equal Gaussians
-begins to have two modes.
+by expectation maximization, started from the mean and deviation of the negative and of the positive
+weights. Their separation is W = ((mu_+ - mu_-)^2 + (sigma_+ - sigma_-)^2) / var(w): 2 is where an
+even mixture of two equal Gaussians begins to have two modes.
 
 Reference: Zhao, Gao et al. 2019, arXiv 1903.03046, section 3.
 """
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The weights enter as a histogram: a step costs the same for a thousand weights and for ten million.
+# The weights enter as a histogram: a step costs the same for a thousand weights and for ten
+# million.
 BINS = 2048
 ITERATIONS = 200
 FEWEST = 16  # weights of each sign
@@ -22,7 +23,8 @@ SMALLEST_SPREAD = 1e-6  # of the weights of a sign, over the largest of them
 
 @dataclass(frozen=True)
 class Mixture:
-    """Means, deviations and weights of the two components, the lower mean first, and the separation W.
+    """Means, deviations and weights of the two components, the lower mean first, and the separation
+    W.
 
     `log_likelihoods` are the means over the weights, one for each step of the fit.
     """
@@ -41,7 +43,8 @@ class Mixture:
 
 
 def separation(means: np.ndarray, deviations: np.ndarray, variance: float) -> float:
-    """Returns W, the squared Wasserstein distance of two Gaussians over the variance of all weights.
+    """Returns W, the squared Wasserstein distance of two Gaussians over the variance of all
+    weights.
 
     Example:
         >>> separation(np.array([-1.0, 1.0]), np.array([1.0, 1.0]), variance=2.0)
@@ -67,7 +70,8 @@ def obstacle(w: np.ndarray) -> str:
 
 
 def fit_mixture(w: np.ndarray) -> Mixture | None:
-    """Fits two components; None where `obstacle` says why not, or where one of them ends up without weights.
+    """Fits two components; None where `obstacle` says why not, or where one of them ends up without
+    weights.
 
     Args:
         w: surviving weights, any shape.
@@ -97,7 +101,9 @@ def fit_mixture(w: np.ndarray) -> Mixture | None:
         if mass.min() < 1e-9 * mass.sum():
             return None
         weights, means = mass / mass.sum(), share @ x / mass
-        deviations = np.sqrt(np.maximum((share * (x - means[:, None]) ** 2).sum(1) / mass, floor**2))
+        deviations = np.sqrt(
+            np.maximum((share * (x - means[:, None]) ** 2).sum(1) / mass, floor**2)
+        )
         if len(likelihoods) > 1 and likelihoods[-1] - likelihoods[-2] < 1e-9:
             break
     order = np.argsort(means)

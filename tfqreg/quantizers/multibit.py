@@ -2,9 +2,10 @@ r"""Multi-bit weights: every group of weights is a sum of few binary vectors.
 
     w_g = sum_{i<=I_g} alpha_{g,i} B_{g,i},    B in {-1, 1}^{I_g x n_g},    alpha >= 0
 
-I_g differs from group to group and may be 0. There is no rounding and there are no float weights behind it: basis and
-coordinates are what `tfqreg.ALQ` trains. After `project`, coordinates are whole numbers of a unit u,
-one for each output channel:  w_g = u sum_i round(alpha_{g,i} / u) B_{g,i}.
+I_g differs from group to group and may be 0. There is no rounding and there are no float weights
+behind it: basis and coordinates are what `tfqreg.ALQ` trains. After `project`, coordinates are
+whole numbers of a unit u, one for each output channel:  w_g = u sum_i round(alpha_{g,i} / u)
+B_{g,i}.
 """
 
 from contextvars import ContextVar
@@ -24,19 +25,25 @@ ALQ_AT_WORK: ContextVar[bool] = ContextVar("alq_at_work", default=False)
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class MultiBit(Quantizer):
-    """Sums of binary vectors, their number adapted to each group of weights; train it with `ALQ` and `ALQRounds`.
+    """Sums of binary vectors, their number adapted to each group of weights; train it with `ALQ`
+    and `ALQRounds`.
 
-    The state is the weights: `q(w)` takes only the gradient from `w`. The groups of "auto" are the paper's; those of
-    "channelwise" make the smallest containers, because the codes of one group fill whole rows there.
+    The state is the weights: `q(w)` takes only the gradient from `w`. The groups of "auto" are the
+    paper's; those of "channelwise" make the smallest containers, because the codes of one group
+    fill whole rows there.
 
     Args:
-        structure: how a kernel falls into groups, see `tfqreg.quantizers.groups`; "auto" by default.
-        subchannels: parts of an output channel for structure "subchannel"; the fewest of 512 weights by default.
+        structure: how a kernel falls into groups, see `tfqreg.quantizers.groups`; "auto" by
+            default.
+        subchannels: parts of an output channel for structure "subchannel"; the fewest of 512
+            weights by default.
         bases: the most binary vectors of a group, 1 to 8; 6 by default.
-        tolerance: error that whole-number coordinates may add, as a share of the coordinates; 0.02 by default.
+        tolerance: error that whole-number coordinates may add, as a share of the coordinates; 0.02
+            by default.
 
     Raises:
-        ValueError: for an unknown structure, bases out of range, or a tolerance that is not in (0, 1).
+        ValueError: for an unknown structure, bases out of range, or a tolerance that is not in (0,
+            1).
 
     Example:
         >>> import numpy as np
@@ -56,11 +63,16 @@ class MultiBit(Quantizer):
     prunable = False
 
     def __init__(
-        self, structure: str = "auto", subchannels: int | None = None, bases: int = 6, tolerance: float = 0.02
+        self,
+        structure: str = "auto",
+        subchannels: int | None = None,
+        bases: int = 6,
+        tolerance: float = 0.02,
     ) -> None:
         if structure not in STRUCTURES:
             raise ValueError(
-                f"MultiBit: `structure` is one of {', '.join(STRUCTURES)}. Received: structure={structure!r}"
+                f"MultiBit: `structure` is one of {', '.join(STRUCTURES)}. Received: "
+                f"structure={structure!r}"
             )
         if subchannels is not None and (structure != "subchannel" or subchannels < 1):
             raise ValueError(
@@ -68,9 +80,13 @@ class MultiBit(Quantizer):
                 f"Received: structure={structure!r}, subchannels={subchannels!r}"
             )
         if not 0.0 < tolerance < 1.0:
-            raise ValueError(f"MultiBit: `tolerance` is between 0 and 1. Received: tolerance={tolerance!r}")
+            raise ValueError(
+                f"MultiBit: `tolerance` is between 0 and 1. Received: tolerance={tolerance!r}"
+            )
         self.structure, self.subchannels, self.tolerance = structure, subchannels, tolerance
-        self.bases = self.bits = check_bits(bases, "MultiBit: `bases` are counted in bits", highest=8)
+        self.bases = self.bits = check_bits(
+            bases, "MultiBit: `bases` are counted in bits", highest=8
+        )
 
     def groups(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> Groups:
         """Returns how a kernel is cut into groups."""
@@ -84,15 +100,18 @@ class MultiBit(Quantizer):
             raise ValueError(f"{variable.path}: {error}") from None
         if variable.constraint is not None:
             raise ValueError(
-                f"{variable.path}: multi-bit weights take no constraint. Leave `kernel_constraint` out. "
+                f"{variable.path}: multi-bit weights take no constraint. Leave "
+                f"`kernel_constraint` out. "
                 f"Received: {variable.constraint}"
             )
 
         def only_alq(w: Any) -> Any:
-            # Optimizers apply a variable's constraint right after their step, so another one is found at its first.
+            # Optimizers apply a variable's constraint right after their step, so another one is
+            # found at its first.
             if not ALQ_AT_WORK.get():
                 raise ValueError(
-                    f"{variable.path}: only ALQ trains multi-bit weights, any other optimizer leaves them as they are. "
+                    f"{variable.path}: only ALQ trains multi-bit weights, any other optimizer "
+                    f"leaves them as they are. "
                     "Compile the model with tfqreg.ALQ, or give this layer another quantizer."
                 )
             return w
@@ -100,8 +119,12 @@ class MultiBit(Quantizer):
         variable.constraint = only_alq
         variable.multibit = kernel
 
-    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Returns the shapes of `basis`, `alpha` and `valid` by groups, and of `unit`, one an output channel."""
+    def state_shapes(
+        self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
+    ) -> dict[str, tuple[int, ...]]:
+        """Returns the shapes of `basis`, `alpha` and `valid` by groups, and of `unit`, one an
+        output channel.
+        """
         groups = self.groups(kernel_shape, axes)
         one = (groups.channels, groups.parts, self.bases)
         unit = tuple(size if axis in axes else 1 for axis, size in enumerate(kernel_shape))
@@ -114,7 +137,9 @@ class MultiBit(Quantizer):
     def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns the sketch of `w`, on no grid yet: `unit` is 0."""
         groups = self.groups(tuple(w.shape), axes)
-        basis, alpha, valid = sketch(ops.convert_to_numpy(groups.split(ops.convert_to_tensor(w))), self.bases)
+        basis, alpha, valid = sketch(
+            ops.convert_to_numpy(groups.split(ops.convert_to_tensor(w))), self.bases
+        )
         unit = np.zeros(self.state_shapes(tuple(w.shape), axes)["unit"], np.float32)
         return {"basis": basis, "alpha": alpha, "valid": valid, "unit": unit}
 
@@ -125,10 +150,16 @@ class MultiBit(Quantizer):
     def project(self, state: State) -> State:
         """Returns the `unit` that makes the coordinates whole, see `integer_units`."""
         shape = tuple(state["unit"].shape)
-        return {"unit": integer_units(ops.convert_to_numpy(state["alpha"]), self.tolerance).reshape(shape)}
+        return {
+            "unit": integer_units(ops.convert_to_numpy(state["alpha"]), self.tolerance).reshape(
+                shape
+            )
+        }
 
     def sums(self, state: State) -> tuple[Any, Any]:
-        """Returns `sum_i alpha_i B_i` in units of the grid, or of 1 where there is none, and that unit, by groups."""
+        """Returns `sum_i alpha_i B_i` in units of the grid, or of 1 where there is none, and that
+        unit, by groups.
+        """
         unit = ops.reshape(ops.convert_to_tensor(state["unit"]), (-1, 1, 1))
         on_grid = unit > 0
         unit = ops.where(on_grid, unit, 1.0)
@@ -155,7 +186,8 @@ class MultiBit(Quantizer):
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
         """Returns int8 codes and `{"scale": float32, "bits": int}`, bits with the sign.
 
-        Before `project` they are those that it would give, which are near the weights and not equal to them.
+        Before `project` they are those that it would give, which are near the weights and not equal
+        to them.
         """
         if not self.on_grid(state):
             state = {**state, **self.project(state)}
@@ -174,7 +206,9 @@ class MultiBit(Quantizer):
 
 
 def bases_a_weight(state: State) -> float:
-    """Returns the number of bases that a weight of a kernel has on average; its groups are of one size."""
+    """Returns the number of bases that a weight of a kernel has on average; its groups are of one
+    size.
+    """
     return float(np.mean(np.sum(ops.convert_to_numpy(state["valid"]), axis=-1)))
 
 

@@ -1,11 +1,13 @@
 r"""Shift quantization: every weight a signed power of two, or zero.
 
-Levels, in units of u: 0 and +-2^e for e = 0 .. E - 1. A weight goes to the nearest of them, in the linear metric:
+Levels, in units of u: 0 and +-2^e for e = 0 .. E - 1. A weight goes to the nearest of them, in the
+linear metric:
 
     v = |w| / u,    f = v / 2^floor(log2 v):    e = floor(log2 v) + 1{f >= 3/2}, at most E - 1;    0 where v <= 1/2
 
-The unit is a power of two: u = 2^(e_max - E + 1), e_max being the smallest exponent for which at most one weight in
-2^bits + 1 lies above the largest level. A trained factor alpha scales all levels: w_hat = alpha u q.
+The unit is a power of two: u = 2^(e_max - E + 1), e_max being the smallest exponent for which at
+most one weight in 2^bits + 1 lies above the largest level. A trained factor alpha scales all
+levels: w_hat = alpha u q.
 
 Backward: `dE/dw = alpha g` (straight through), `dE/dalpha = sum g u q`.
 """
@@ -21,7 +23,8 @@ from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straigh
 
 
 def nearest_power(v: Any, exponents: Any, most: int) -> Any:
-    """Returns the nearest of 0 and +-2^e, e = 0 .. exponents - 1; a tie goes up, but |v| <= 1/2 goes to 0.
+    """Returns the nearest of 0 and +-2^e, e = 0 .. exponents - 1; a tie goes up, but |v| <= 1/2
+    goes to 0.
 
     Args:
         v: values in units of the smallest level, any shape.
@@ -41,7 +44,8 @@ def nearest_power(v: Any, exponents: Any, most: int) -> Any:
 
 
 def unit_for(residuals: np.ndarray, exponents: int, bits: int) -> float:
-    """Returns the unit, a power of two, for which at most one value in 2^bits + 1 exceeds the largest level.
+    """Returns the unit, a power of two, for which at most one value in 2^bits + 1 exceeds the
+    largest level.
 
     Args:
         residuals: what the shift quantizer is to hold.
@@ -53,7 +57,9 @@ def unit_for(residuals: np.ndarray, exponents: int, bits: int) -> float:
     largest = float(magnitudes[min(allowed, magnitudes.size - 1)]) if magnitudes.size else 0.0
     if largest == 0.0:
         return 1.0
-    fraction, exponent = math.frexp(largest)  # largest <= 2^exponent, and = 2^(exponent - 1) at fraction 1/2
+    fraction, exponent = math.frexp(
+        largest
+    )  # largest <= 2^exponent, and = 2^(exponent - 1) at fraction 1/2
     return 2.0 ** (exponent - (fraction == 0.5) - exponents + 1)
 
 
@@ -61,9 +67,10 @@ def unit_for(residuals: np.ndarray, exponents: int, bits: int) -> float:
 class PowerOfTwo(Quantizer):
     """Signed powers of two and zero, with a trained factor for the whole kernel.
 
-    `mode="exact"` keeps the levels within an integer: with 5 bits seven exponents, +-1 .. +-64 in int8, with 4 bits
-    three, +-1 .. +-4 in int4. `mode="paper"` has the 2^(bits-2) exponents as published; from 5 bits on no int8 holds
-    them, so that such a model trains and evaluates, and export says why not.
+    `mode="exact"` keeps the levels within an integer: with 5 bits seven exponents, +-1 .. +-64 in
+    int8, with 4 bits three, +-1 .. +-4 in int4. `mode="paper"` has the 2^(bits-2) exponents as
+    published; from 5 bits on no int8 holds them, so that such a model trains and evaluates, and
+    export says why not.
 
     Args:
         bits: width of a code, 4 or 5 in exact mode, 4 to 7 in paper mode; 5 by default.
@@ -86,16 +93,22 @@ class PowerOfTwo(Quantizer):
 
     def __init__(self, bits: int = 5, mode: str = "exact") -> None:
         if mode not in ("exact", "paper"):
-            raise ValueError(f'{type(self).__name__}: `mode` must be "exact" or "paper". Received: mode={mode!r}')
+            raise ValueError(
+                f'{type(self).__name__}: `mode` must be "exact" or "paper". Received: mode={mode!r}'
+            )
         self.mode = mode
-        self.bits = check_bits(bits, type(self).__name__, lowest=4, highest=5 if mode == "exact" else 7)
+        self.bits = check_bits(
+            bits, type(self).__name__, lowest=4, highest=5 if mode == "exact" else 7
+        )
 
     @property
     def exponents(self) -> int:
         """The number of exponents of the shift quantizer: 2^(bits-2), one less in exact mode."""
         return 2 ** (self.bits - 2) - (self.mode == "exact")
 
-    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def state_shapes(
+        self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
+    ) -> dict[str, tuple[int, ...]]:
         """Returns the shapes of `unit` and `alpha`, one of each for the whole kernel."""
         return dict.fromkeys(("unit", "alpha"), (1,) * len(kernel_shape))
 
@@ -103,11 +116,16 @@ class PowerOfTwo(Quantizer):
         """Returns the unit that suits the weights in `mask`, and alpha at 1."""
         w = ops.convert_to_numpy(w)
         ones = np.ones((1,) * w.ndim, np.float32)
-        return {"unit": ones * np.float32(unit_for(w[kept(w, mask)], self.exponents, self.bits)), "alpha": ones}
+        return {
+            "unit": ones * np.float32(unit_for(w[kept(w, mask)], self.exponents, self.bits)),
+            "alpha": ones,
+        }
 
     def codes(self, w: Any, state: State) -> Any:
         """Returns the codes as floats."""
-        return nearest_power(w / ops.convert_to_tensor(state["unit"]), float(self.exponents), self.exponents)
+        return nearest_power(
+            w / ops.convert_to_tensor(state["unit"]), float(self.exponents), self.exponents
+        )
 
     def scale(self, state: State) -> Any:
         """Returns alpha u."""

@@ -10,7 +10,8 @@ def sketch(w: np.ndarray, bases: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
         B_i = sign(residual),    alpha = (B B^T)^-1 B w  anew for all i,    residual = w - alpha B
 
-    until `bases` are found or the residual has 1e-6 of the squared norm. Coordinates are positive and ascend.
+    until `bases` are found or the residual has 1e-6 of the squared norm. Coordinates are positive
+    and ascend.
 
     Args:
         w: groups of weights (..., size).
@@ -26,7 +27,8 @@ def sketch(w: np.ndarray, bases: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
         >>> alpha.round(3).tolist(), (alpha[:, None] @ basis).round(3).tolist()
         ([[0.5, 1.0]], [[[0.5, -1.5, 1.5]]])
 
-    Reference: Qu et al. 2020, arXiv 1912.08883, algorithm 1; the choice of signs: Guo et al. 2017, arXiv 1706.02021.
+    Reference: Qu et al. 2020, arXiv 1912.08883, algorithm 1; the choice of signs: Guo et al. 2017,
+    arXiv 1706.02021.
     """
     flat = w.reshape(-1, w.shape[-1]).astype(np.float64)
     basis = np.zeros((len(flat), bases, flat.shape[1]))
@@ -37,7 +39,8 @@ def sketch(w: np.ndarray, bases: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
         basis[going, i] = np.where(residual[going] >= 0.0, 1.0, -1.0)
         valid[going, i] = True
         b = basis[going, : i + 1]
-        # A sign is never in the span of those before it: the residual is orthogonal to them and not to its own sign.
+        # A sign is never in the span of those before it: the residual is orthogonal to them and not
+        # to its own sign.
         fitted = np.linalg.solve(b @ b.swapaxes(1, 2), b @ flat[going, :, None])
         alpha[going, : i + 1] = fitted[..., 0]
         residual[going] = flat[going] - (b.swapaxes(1, 2) @ fitted)[..., 0]

@@ -4,11 +4,13 @@ Forward, for `bits >= 2` with `n = 2^(bits-1) - 1` (narrow range, as TFLite asks
 
     q = clip(round(w / s), -n, n),    w_hat = s * q
 
-and `q = sign(w)`, `sign(0) = +1`, for one bit. Two bits are ternary: {-s, 0, s}. `round` is half to even.
+and `q = sign(w)`, `sign(0) = +1`, for one bit. Two bits are ternary: {-s, 0, s}. `round` is half to
+even.
 
-Backward: `dE/dw = g * 1{|w / s| <= n}`. The scale follows the squared error to the grid alone (`scale_from="msqe"`,
-Choi, El-Khamy and Lee 2018, arXiv 1809.00095), or the task loss (`scale_from="task"`): `dw_hat/ds = q - w/s` inside the
-range and `+-n` outside, times `1 / sqrt(N * n)` (LSQ: Esser et al. 2020, arXiv 1902.08153, equations 3 and 5).
+Backward: `dE/dw = g * 1{|w / s| <= n}`. The scale follows the squared error to the grid alone
+(`scale_from="msqe"`, Choi, El-Khamy and Lee 2018, arXiv 1809.00095), or the task loss
+(`scale_from="task"`): `dw_hat/ds = q - w/s` inside the range and `+-n` outside, times `1 / sqrt(N *
+n)` (LSQ: Esser et al. 2020, arXiv 1902.08153, equations 3 and 5).
 """
 
 import math
@@ -22,10 +24,11 @@ from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straigh
 
 
 def grid_codes(x: Any, scale: Any, low: Any, high: Any) -> Any:
-    """Returns `clip(round(x / scale), low, high)` as floats, with the gradient of `x / scale` inside the range.
+    """Returns `clip(round(x / scale), low, high)` as floats, with the gradient of `x / scale`
+    inside the range.
 
-    With `v = x / scale`, `dq/dv = 1{low <= v <= high}`: through `scale * q`, the gradient in `scale` is `q - v` inside
-    and `q` outside.
+    With `v = x / scale`, `dq/dv = 1{low <= v <= high}`: through `scale * q`, the gradient in
+    `scale` is `q - v` inside and `q` outside.
     """
 
     @ops.custom_gradient
@@ -34,7 +37,11 @@ def grid_codes(x: Any, scale: Any, low: Any, high: Any) -> Any:
 
         def gradient(*args: Any, upstream: Any = None) -> Any:
             upstream = args[0] if upstream is None else upstream
-            return ops.where(ops.equal(inside, v), upstream, 0.0), ops.zeros_like(low), ops.zeros_like(high)
+            return (
+                ops.where(ops.equal(inside, v), upstream, 0.0),
+                ops.zeros_like(low),
+                ops.zeros_like(high),
+            )
 
         return ops.round(inside), gradient
 
@@ -46,7 +53,8 @@ def grid_codes(x: Any, scale: Any, low: Any, high: Any) -> Any:
 def round_to_grid(x: Any, scale: Any, low: Any, high: Any) -> Any:
     """Returns `scale * clip(round(x / scale), low, high)`, differentiable in x alone.
 
-    The gradient is `g * 1{low <= x / scale <= high}`. It is what `grid_codes` gives, in half the passes over memory.
+    The gradient is `g * 1{low <= x / scale <= high}`. It is what `grid_codes` gives, in half the
+    passes over memory.
     """
 
     @ops.custom_gradient
@@ -70,12 +78,17 @@ def sign_codes(x: Any) -> Any:
 
 
 def least_squares_scale(
-    x: Any, low: Any, high: Any, axes: tuple[int, ...] | None = None, weights: Any = None, steps: int = 6
+    x: Any,
+    low: Any,
+    high: Any,
+    axes: tuple[int, ...] | None = None,
+    weights: Any = None,
+    steps: int = 6,
 ) -> Any:
     """Returns the scale of least squared error to the grid `scale * {low .. high}`.
 
-    From several starts, alternates `q = clip(round(x / s))` and `s = sum(x q) / sum(q^2)`; neither half-step ever
-    raises the error, and the best start wins.
+    From several starts, alternates `q = clip(round(x / s))` and `s = sum(x q) / sum(q^2)`; neither
+    half-step ever raises the error, and the best start wins.
 
     Args:
         x: values of any shape.
@@ -97,8 +110,12 @@ def least_squares_scale(
         for _ in range(steps):
             q = ops.clip(ops.round(x / scale), low, high)
             power = ops.sum(q * q, axes, keepdims=True)
-            scale = ops.where(power > 0, ops.sum(x * q, axes, keepdims=True) / ops.maximum(power, 1.0), scale)
-        error = ops.sum(ops.square(x - scale * ops.clip(ops.round(x / scale), low, high)), axes, keepdims=True)
+            scale = ops.where(
+                power > 0, ops.sum(x * q, axes, keepdims=True) / ops.maximum(power, 1.0), scale
+            )
+        error = ops.sum(
+            ops.square(x - scale * ops.clip(ops.round(x / scale), low, high)), axes, keepdims=True
+        )
         best = ops.where(error < best_error, scale, best)
         best_error = ops.minimum(error, best_error)
     return best
@@ -109,13 +126,15 @@ class Uniform(Quantizer):
     """Symmetric uniform grid with one learned scale a tensor or a channel.
 
     Args:
-        bits: width of the codes, 1 to 8. One bit is binary (-s, s), two bits are ternary (-s, 0, s).
+        bits: width of the codes, 1 to 8. One bit is binary (-s, s), two bits are ternary (-s, 0,
+            s).
         per_channel: one scale for each output channel instead of one for the kernel.
         narrow: keeps the range symmetric, +-(2^(bits-1) - 1); False adds the code -2^(bits-1).
-        scale_from: "msqe" trains the scale to lower the squared error to the grid, "task" trains it by the
-            loss (LSQ).
-        power_of_two: snaps the scale to the nearest power of two where training settles (`tfqreg.Stages`), and holds
-            it there; until then it is free, and `MSQE(scale_alpha=...)` pulls it. False by default.
+        scale_from: "msqe" trains the scale to lower the squared error to the grid, "task" trains it
+            by the loss (LSQ).
+        power_of_two: snaps the scale to the nearest power of two where training settles
+            (`tfqreg.Stages`), and holds it there; until then it is free, and
+            `MSQE(scale_alpha=...)` pulls it. False by default.
 
     Raises:
         ValueError: for bits out of range or an unknown `scale_from`.
@@ -141,7 +160,10 @@ class Uniform(Quantizer):
         self.per_channel = per_channel
         self.narrow = narrow
         if scale_from not in ("msqe", "task"):
-            raise ValueError(f'Uniform: `scale_from` must be "msqe" or "task". Received: scale_from={scale_from!r}')
+            raise ValueError(
+                f'Uniform: `scale_from` must be "msqe" or "task". Received: '
+                f"scale_from={scale_from!r}"
+            )
         self.scale_from = scale_from
         self.power_of_two = power_of_two
 
@@ -167,7 +189,9 @@ class Uniform(Quantizer):
         """Whether 0 is a level: not so for one bit."""
         return self.bits > 1
 
-    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def state_shapes(
+        self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
+    ) -> dict[str, tuple[int, ...]]:
         """Returns the shape of `log2_scale`: (1, .., channels), or (1, .., 1) for the whole kernel.
 
         A power of two has `snapped` beside it: 1 once the scale stands at one.
@@ -196,10 +220,14 @@ class Uniform(Quantizer):
         return {"log2_scale": ops.log2(scale), **free}
 
     def scale(self, state: State) -> Any:
-        """Returns `2 ^ log2_scale`, positive by construction; the exponent is a whole number once it has snapped."""
+        """Returns `2 ^ log2_scale`, positive by construction; the exponent is a whole number once
+        it has snapped.
+        """
         exponent = ops.convert_to_tensor(state["log2_scale"])
         if self.power_of_two:
-            exponent = ops.where(ops.convert_to_tensor(state["snapped"]) > 0, ops.round(exponent), exponent)
+            exponent = ops.where(
+                ops.convert_to_tensor(state["snapped"]) > 0, ops.round(exponent), exponent
+            )
         return ops.power(2.0, exponent)
 
     def settle(self, state: State) -> None:
@@ -209,7 +237,9 @@ class Uniform(Quantizer):
             state["snapped"].assign(1.0)
 
     def positions(self, w: Any, state: State) -> Any:
-        """Returns `w / s` (one bit: half of `w / s + 1`), `s` constant; the levels are the whole numbers."""
+        """Returns `w / s` (one bit: half of `w / s + 1`), `s` constant; the levels are the whole
+        numbers.
+        """
         v = w / ops.stop_gradient(self.scale(state))
         return (v + 1.0) / 2.0 if self.bits == 1 else v
 
@@ -237,12 +267,16 @@ class Uniform(Quantizer):
         if self.fits_error:
             scale = ops.stop_gradient(scale)
         else:
-            factor = 1.0 / math.sqrt(math.prod(w.shape) / math.prod(scale.shape) * self.largest_code)
+            factor = 1.0 / math.sqrt(
+                math.prod(w.shape) / math.prod(scale.shape) * self.largest_code
+            )
             scale = ops.stop_gradient(scale) + factor * (scale - ops.stop_gradient(scale))
         return self.codes(w, scale) * scale
 
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
-        """Returns int8 codes and `{"scale": float32, "bits": int}`; the scale broadcasts over the codes."""
+        """Returns int8 codes and `{"scale": float32, "bits": int}`; the scale broadcasts over the
+        codes.
+        """
         scale = self.scale(state)
         codes = ops.convert_to_numpy(self.codes(ops.convert_to_tensor(w), scale))
         return codes.astype(np.int8), {"scale": ops.convert_to_numpy(scale), "bits": self.bits}

@@ -4,7 +4,8 @@ Forward, for `k = bits` and `n = 2^(k-1) - 1`:
 
     q = round(clip(w / c, -1, 1) n),    w_hat = q c / n
 
-Backward: `dE/dw = g * 1{|w| <= c}`. c is 1, or with `normalize` the largest |w| when the quantizer was fitted.
+Backward: `dE/dw = g * 1{|w| <= c}`. c is 1, or with `normalize` the largest |w| when the quantizer
+was fitted.
 """
 
 from typing import Any
@@ -18,12 +19,15 @@ from tfqreg.quantizers.uniform import grid_codes
 
 
 def outside_unit_range(w: Any, mask: Any, owner: str) -> str:
-    """Returns a note on weights beyond [-1, 1], where a fixed grid clips them; "" where there are none."""
+    """Returns a note on weights beyond [-1, 1], where a fixed grid clips them; "" where there are
+    none.
+    """
     largest = float(ops.convert_to_numpy(largest_magnitude(ops.convert_to_tensor(w), mask)).item())
     if largest <= 1.001:  # rounding aside
         return ""
     return (
-        f"weights outside [-1, 1] are clipped, and get no gradient. Use {owner}(normalize=True), which takes the range "
+        f"weights outside [-1, 1] are clipped, and get no gradient. Use {owner}(normalize=True), "
+        f"which takes the range "
         f"of the weights. Received: largest magnitude {largest:.3g}"
     )
 
@@ -41,8 +45,8 @@ class WRPN(Quantizer):
 
     Args:
         bits: width of the codes with their sign, 2 to 8: one bit would leave no level but 0.
-        normalize: spreads the grid over [-c, c], c being the largest |w| when the quantizer is fitted; False takes
-            weights for what they are, clipped to [-1, 1]. True by default.
+        normalize: spreads the grid over [-c, c], c being the largest |w| when the quantizer is
+            fitted; False takes weights for what they are, clipped to [-1, 1]. True by default.
 
     Raises:
         ValueError: for bits out of range.
@@ -68,14 +72,18 @@ class WRPN(Quantizer):
         """Returns the steps of the grid within c: `2^(bits-1) - 1`."""
         return float(self.largest_code)
 
-    def state_shapes(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def state_shapes(
+        self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
+    ) -> dict[str, tuple[int, ...]]:
         """Returns the shape of `scale`: one for the whole kernel."""
         return {"scale": (1,) * len(kernel_shape)}
 
     def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns `scale`, c / n: c is max |w| of the weights in `mask`, or 1 without `normalize`."""
         largest = largest_magnitude(w, mask)
-        return {"scale": (largest if self.normalize else ops.ones_like(largest)) / self.largest_code}
+        return {
+            "scale": (largest if self.normalize else ops.ones_like(largest)) / self.largest_code
+        }
 
     def note(self, w: Any, mask: Any = None) -> str:
         """Returns a note on weights outside [-1, 1], without `normalize`."""
@@ -99,7 +107,9 @@ class WRPN(Quantizer):
         return grid_codes(w, scale, -self.largest_code, self.largest_code) * scale
 
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
-        """Returns int8 codes and `{"scale": float32, "bits": int}`; the scale broadcasts over the codes."""
+        """Returns int8 codes and `{"scale": float32, "bits": int}`; the scale broadcasts over the
+        codes.
+        """
         scale = self.scale(state)
         codes = grid_codes(ops.convert_to_tensor(w), scale, -self.largest_code, self.largest_code)
         params = {"scale": ops.convert_to_numpy(scale), "bits": self.bits}

@@ -2,11 +2,12 @@ r"""The learnable coefficient: a penalty that sharpens itself.
 
     cost = exp(omega) * R - alpha * omega
 
-Its gradient in omega, `exp(omega) * R - alpha`, vanishes at `exp(omega) = alpha / R`: as the penalty R falls, its
-coefficient grows. With omega eliminated the cost is `alpha * ln R` up to a constant, so the normaliser of R is
-immaterial (Choi, El-Khamy and Lee 2018, arXiv 1809.00095).
+Its gradient in omega, `exp(omega) * R - alpha`, vanishes at `exp(omega) = alpha / R`: as the
+penalty R falls, its coefficient grows. With omega eliminated the cost is `alpha * ln R` up to a
+constant, so the normaliser of R is immaterial (Choi, El-Khamy and Lee 2018, arXiv 1809.00095).
 
-The second term enters by its gradient alone: its value, negative and growing, would hide the loss in every report.
+The second term enters by its gradient alone: its value, negative and growing, would hide the loss
+in every report.
 """
 
 import math
@@ -22,18 +23,23 @@ from tfqreg.regularizers.penalty import Penalty
 
 Schedule = Callable[[Any], Any]
 
-# Adam moves every variable by about its learning rate a step; omega has to cover several units within one training.
+# Adam moves every variable by about its learning rate a step; omega has to cover several units
+# within one training.
 OMEGA_PER_UNIT = 10.0
 
 
 class LearnedPenalty(Penalty):
-    """Base of the penalties: owns omega and weighs a sum of squares by exp(omega), a constant or a schedule.
+    """Base of the penalties: owns omega and weighs a sum of squares by exp(omega), a constant or a
+    schedule.
 
-    One object given to several layers is one coefficient for all of them; `scope="layer"` gives each its own.
+    One object given to several layers is one coefficient for all of them; `scope="layer"` gives
+    each its own.
 
     Args:
-        alpha: pull on a learned coefficient, in units of the loss; the penalty tends to `alpha * ln R`.
-        coefficient: "learned", a constant, or a callable of the training step that a callback evaluates.
+        alpha: pull on a learned coefficient, in units of the loss; the penalty tends to `alpha * ln
+            R`.
+        coefficient: "learned", a constant, or a callable of the training step that a callback
+            evaluates.
         scope: "global" or "layer".
     """
 
@@ -49,11 +55,14 @@ class LearnedPenalty(Penalty):
         constant = isinstance(coefficient, int | float) and coefficient > 0
         if coefficient != "learned" and not callable(coefficient) and not constant:
             raise ValueError(
-                f'{owner}: `coefficient` must be "learned", a positive number or a callable of the step. '
+                f'{owner}: `coefficient` must be "learned", a positive number or a callable of '
+                f"the step. "
                 f"Received: coefficient={coefficient!r}"
             )
         if scope not in ("global", "layer"):
-            raise ValueError(f'{owner}: `scope` must be "global" or "layer". Received: scope={scope!r}')
+            raise ValueError(
+                f'{owner}: `scope` must be "global" or "layer". Received: scope={scope!r}'
+            )
         self.alpha = check_positive(alpha, owner, "alpha")
         self.coefficient = coefficient
         self.scope = scope
@@ -66,10 +75,16 @@ class LearnedPenalty(Penalty):
             name="omega_unit",
         )
         self.largest_omega = self.add_weight(
-            shape=(), initializer=keras.initializers.Constant(math.inf), trainable=False, name="largest_omega"
+            shape=(),
+            initializer=keras.initializers.Constant(math.inf),
+            trainable=False,
+            name="largest_omega",
         )
         self.smallest_omega = self.add_weight(
-            shape=(), initializer=keras.initializers.Constant(-math.inf), trainable=False, name="smallest_omega"
+            shape=(),
+            initializer=keras.initializers.Constant(-math.inf),
+            trainable=False,
+            name="smallest_omega",
         )
         self.built = True
 
@@ -81,7 +96,9 @@ class LearnedPenalty(Penalty):
     @property
     def omega(self) -> Any:
         """The logarithm of the coefficient, `smallest_omega` to `largest_omega`."""
-        return ops.maximum(ops.minimum(OMEGA_PER_UNIT * self.omega_unit, self.largest_omega), self.smallest_omega)
+        return ops.maximum(
+            ops.minimum(OMEGA_PER_UNIT * self.omega_unit, self.largest_omega), self.smallest_omega
+        )
 
     @property
     def strength_now(self) -> Any:
@@ -93,7 +110,8 @@ class LearnedPenalty(Penalty):
         self.count += kernel.count
 
     def cost(self, squares: Any, count: int) -> Any:
-        """Returns `exp(omega) * squares / N`, one layer's share, with the gradient of the cost above.
+        """Returns `exp(omega) * squares / N`, one layer's share, with the gradient of the cost
+        above.
 
         Args:
             squares: sum of the squared errors of the layer.
@@ -102,7 +120,9 @@ class LearnedPenalty(Penalty):
         cost = self.strength_now * squares / self.count
         if not self.learned:
             return cost
-        return cost - self.alpha * (self.omega - ops.stop_gradient(self.omega)) * (count / self.count)
+        return cost - self.alpha * (self.omega - ops.stop_gradient(self.omega)) * (
+            count / self.count
+        )
 
     @property
     def started(self) -> bool:  # type: ignore[override]
@@ -114,12 +134,14 @@ class LearnedPenalty(Penalty):
         self.omega_unit.assign(omega / OMEGA_PER_UNIT)
 
     def start_from(self, penalty: float, head_start: float = 3.0, growth: float = 4.6) -> None:
-        """Sets a learned omega `head_start` under its equilibrium `ln(alpha / R)`, so that the loss leads at first.
+        """Sets a learned omega `head_start` under its equilibrium `ln(alpha / R)`, so that the loss
+        leads at first.
 
         Args:
             penalty: R as it is now.
             head_start: how far under the equilibrium to begin.
-            growth: how far over the equilibrium omega may grow; 4.6 stands for an R fallen a hundredfold.
+            growth: how far over the equilibrium omega may grow; 4.6 stands for an R fallen a
+                hundredfold.
         """
         if self.learned and penalty > 0:
             equilibrium = math.log(self.alpha / penalty)
@@ -128,7 +150,10 @@ class LearnedPenalty(Penalty):
 
     def start(self, pairs: list[tuple[Any, Any]]) -> None:
         """Starts a learned omega from the squared error to the grid."""
-        self.start_from(sum(float(ops.convert_to_numpy(kernel.grid_squares(w))) for kernel, w in pairs) / self.count)
+        self.start_from(
+            sum(float(ops.convert_to_numpy(kernel.grid_squares(w))) for kernel, w in pairs)
+            / self.count
+        )
 
     @property
     def at_cap(self) -> bool:
@@ -139,7 +164,9 @@ class LearnedPenalty(Penalty):
     def settle(self) -> None:
         """Holds a learned omega that has started at its largest value from now on."""
         if self.learned and self.started:
-            self.smallest_omega.assign(float(ops.convert_to_numpy(self.largest_omega)))  # no shared buffer under JAX
+            self.smallest_omega.assign(
+                float(ops.convert_to_numpy(self.largest_omega))
+            )  # no shared buffer under JAX
 
     def at_step(self, step: int, total_steps: int) -> None:
         """Evaluates a scheduled coefficient at a training step."""
@@ -148,7 +175,8 @@ class LearnedPenalty(Penalty):
             value = float(ops.convert_to_numpy(self.coefficient(step)))
             if not math.isfinite(value):
                 raise ValueError(
-                    f"{self.name}: `coefficient` must return finite numbers. Received: {value} at step {step}"
+                    f"{self.name}: `coefficient` must return finite numbers. Received: {value} at "
+                    f"step {step}"
                 )
             self.assign_omega(math.log(max(value, 1e-30)))
 

@@ -1,4 +1,5 @@
-r"""Oscillation dampening: a pull to the level a weight rounds to, that grows while the network trains.
+r"""Oscillation dampening: a pull to the level a weight rounds to, that grows while the network
+trains.
 
     D = sum_w (clip(w, s low, s high) - Q(w))^2,    cost = lambda(t) D,    lambda(t) = strength (1 - cos(pi t / T)) / 2
 
@@ -20,8 +21,9 @@ from tfqreg.regularizers.penalty import ScheduledPenalty
 class Dampening(ScheduledPenalty):
     """Pulls the weights inside the range to their levels, harder along a cosine: MSQE's rival.
 
-    Beside `MSQE`: a sum over weights instead of a mean, a schedule instead of a learned coefficient, and no pull on
-    clipped weights. The scale stays with the squared error, or with the loss.
+    Beside `MSQE`: a sum over weights instead of a mean, a schedule instead of a learned
+    coefficient, and no pull on clipped weights. The scale stays with the squared error, or with the
+    loss.
 
     Args:
         strength: lambda at the end of training, in units of the loss; 0.1 by default.
@@ -42,7 +44,9 @@ class Dampening(ScheduledPenalty):
     def measure(self, kernel: Any, w: Any) -> Any:
         """Returns D of one kernel."""
         w, scale = kernel.surviving(w), ops.stop_gradient(kernel.quantizer.scale(kernel.state))
-        inside = ops.clip(w, scale * kernel.quantizer.smallest_code, scale * kernel.quantizer.largest_code)
+        inside = ops.clip(
+            w, scale * kernel.quantizer.smallest_code, scale * kernel.quantizer.largest_code
+        )
         error = inside - ops.stop_gradient(kernel.quantized(w))
         return ops.sum(ops.square(error))
 

@@ -3,8 +3,8 @@ r"""Sinusoidal regularization with learned bits: `SinReQ`, and a price for each 
     cost = lambda_w sum_l R_p + lambda_beta sum_l beta_l
     lambda_beta(t) = bits_strength (f(t; rise) - f(t; fall))
 
-with R_p, lambda_w and f as for `SinReQ`. Weights move freely, then learn with their bits, then settle on the grid that
-the bits have left: beta freezes at `fall`.
+with R_p, lambda_w and f as for `SinReQ`. Weights move freely, then learn with their bits, then
+settle on the grid that the bits have left: beta freezes at `fall`.
 """
 
 import math
@@ -19,9 +19,10 @@ from keras import ops
 from tfqreg.quantizers.base import check_positive
 from tfqreg.regularizers.sinusoidal import SinReQ, rise_at
 
-# Steering by the bits reached, in units of `bits_strength` for each bit off the target: at once, one bit at most, and
-# added at each of the fifty or so updates of a training once it is near, lest the sum wind up. What counts is where the
-# bits will stand in LAG steps, for which an optimizer with momentum goes on as it does.
+# Steering by the bits reached, in units of `bits_strength` for each bit off the target: at once,
+# one bit at most, and added at each of the fifty or so updates of a training once it is near, lest
+# the sum wind up. What counts is where the bits will stand in LAG steps, for which an optimizer
+# with momentum goes on as it does.
 PROPORTIONAL, INTEGRAL, NEAR, LAG = 20.0, 4.0, 0.25, 10.0
 FEWEST_STEPS = 10
 
@@ -44,27 +45,30 @@ class LearnedBeta(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class SinAReQ(SinReQ):
-    """`SinReQ` with learned bits: pulls weights to the levels, and the bits of a `LearnedBits` quantizer down.
+    """`SinReQ` with learned bits: pulls weights to the levels, and the bits of a `LearnedBits`
+    quantizer down.
 
     As published, the forward pass computes with float weights until training settles. With
     `LearnedBits(loss_aware=True)` it computes with quantized weights from the start.
 
-    Where weights do not follow the sine, beta comes to rest at `log2(ln 2 strength E[sin^2] / bits_strength)`, E[sin^2]
-    being 1/2.
+    Where weights do not follow the sine, beta comes to rest at `log2(ln 2 strength E[sin^2] /
+    bits_strength)`, E[sin^2] being 1/2.
 
     Args:
-        target_bits: the average beta to come to, without sign: lambda_beta is steered by the bits reached. None, the
-            default, leaves lambda_beta alone.
-        bits_strength: lambda_beta at its height; by default the one that rests at `target_bits`, or at 4.
-        fall: share of the training after which lambda_beta stands at half its height again, and the bits freeze; 0.7
-            by default.
-        count: what the bits are counted over: "kernels", as published, where each beta costs the same; or "weights",
-            where each costs in proportion to the weights of its kernel, so that all together cost what the model's
-            size does. "kernels" by default.
+        target_bits: the average beta to come to, without sign: lambda_beta is steered by the bits
+            reached. None, the default, leaves lambda_beta alone.
+        bits_strength: lambda_beta at its height; by default the one that rests at `target_bits`, or
+            at 4.
+        fall: share of the training after which lambda_beta stands at half its height again, and the
+            bits freeze; 0.7 by default.
+        count: what the bits are counted over: "kernels", as published, where each beta costs the
+            same; or "weights", where each costs in proportion to the weights of its kernel, so that
+            all together cost what the model's size does. "kernels" by default.
         strength, power, reduction, rise, width: as for `SinReQ`.
 
     Raises:
-        ValueError: as `SinReQ`; for phases out of order, or a target or strength that is no positive number.
+        ValueError: as `SinReQ`; for phases out of order, or a target or strength that is no
+            positive number.
 
     Example:
         >>> round(SinAReQ(target_bits=4).bits_strength, 4)
@@ -84,15 +88,20 @@ class SinAReQ(SinReQ):
     ) -> None:
         super().__init__(strength=strength, **kwargs)
         if count not in ("kernels", "weights"):
-            raise ValueError(f'SinAReQ: `count` must be "kernels" or "weights". Received: count={count!r}')
+            raise ValueError(
+                f'SinAReQ: `count` must be "kernels" or "weights". Received: count={count!r}'
+            )
         self.count = count
         if not self.rise < fall <= 1.0:
             raise ValueError(
-                "SinAReQ: the bits learn between `rise` and `fall`, shares of the training with rise < fall <= 1. "
+                "SinAReQ: the bits learn between `rise` and `fall`, shares of the training with "
+                "rise < fall <= 1. "
                 f"Received: rise={self.rise!r}, fall={fall!r}"
             )
         owner = type(self).__name__
-        self.target_bits = None if target_bits is None else check_positive(target_bits, owner, "target_bits")
+        self.target_bits = (
+            None if target_bits is None else check_positive(target_bits, owner, "target_bits")
+        )
         if bits_strength is None:
             rest = 4.0 if self.target_bits is None else self.target_bits
             bits_strength = math.log(2.0) * self.strength * 0.5 / 2.0**rest
@@ -110,7 +119,8 @@ class SinAReQ(SinReQ):
         """Takes note of the kernel's beta."""
         if not hasattr(kernel.quantizer, "beta"):
             raise ValueError(
-                f"{kernel.name}: SinAReQ learns the bits of a LearnedBits quantizer; SinReQ takes bits as they are. "
+                f"{kernel.name}: SinAReQ learns the bits of a LearnedBits quantizer; SinReQ takes "
+                f"bits as they are. "
                 f"Received: {kernel.quantizer!r}"
             )
         self._kernels.append(lambda: kernel)
@@ -121,19 +131,25 @@ class SinAReQ(SinReQ):
         return float(np.average(betas, weights=[kernel().count for kernel in self._kernels]))
 
     def check_schedule(self, total_steps: int, begin: int, end: int) -> None:
-        """Raises ValueError where the bits have too few steps to learn in, or freeze before they have learned."""
+        """Raises ValueError where the bits have too few steps to learn in, or freeze before they
+        have learned.
+        """
         super().check_schedule(total_steps, begin, end)
         first, last = max(round(self.rise * total_steps), begin), round(self.fall * total_steps)
         if last > end:
             raise ValueError(
-                f"{self.name}: the bits freeze at step {end}, before lambda_beta falls at step {last}. Lower `fall`, "
-                f"or raise `settle_from` of tfqreg.Stages. Received: fall={self.fall}, {total_steps} steps"
+                f"{self.name}: the bits freeze at step {end}, before lambda_beta falls at step "
+                f"{last}. Lower `fall`, "
+                f"or raise `settle_from` of tfqreg.Stages. Received: fall={self.fall}, "
+                f"{total_steps} steps"
             )
         if last - first < FEWEST_STEPS:
             raise ValueError(
-                f"{self.name}: the bits would learn for {max(last - first, 0)} steps, from {first} to {last}. Train "
+                f"{self.name}: the bits would learn for {max(last - first, 0)} steps, from "
+                f"{first} to {last}. Train "
                 f"longer, prune for a smaller share of it, or widen `rise` to `fall`. "
-                f"Received: rise={self.rise}, fall={self.fall}, {total_steps} steps, quantized from step {begin}"
+                f"Received: rise={self.rise}, fall={self.fall}, {total_steps} steps, quantized "
+                f"from step {begin}"
             )
 
     def settle(self) -> None:
@@ -143,23 +159,31 @@ class SinAReQ(SinReQ):
         if bound and not self._told:
             words = ", ".join(f"{beta.path} at {beta.beta:g}" for beta in bound)
             warnings.warn(
-                f"{self.name}: learned bits stand at a bound. Change `target_bits` or `bits_strength`, give beta more "
-                f"steps or `pace`, or widen the bounds of LearnedBits, unless that is what you want. Received: {words}",
+                f"{self.name}: learned bits stand at a bound. Change `target_bits` or "
+                f"`bits_strength`, give beta more "
+                f"steps or `pace`, or widen the bounds of LearnedBits, unless that is what you "
+                f"want. Received: {words}",
                 stacklevel=2,
             )
         self._told = True
 
     def grid_cost(self, kernel: Any, w: Any) -> Any:
-        """Returns `lambda_w R_p + lambda_beta beta` of one kernel, beta times its relative size where that counts."""
+        """Returns `lambda_w R_p + lambda_beta beta` of one kernel, beta times its relative size
+        where that counts.
+        """
         counts = [other().count for other in self._kernels]
         size = kernel.count * len(counts) / sum(counts) if self.count == "weights" else 1.0
         bits = size * ops.sum(kernel.quantizer.beta(kernel.state))
-        if self.target_bits is not None:  # what steers is a force, and no part of the loss to look at
+        if (
+            self.target_bits is not None
+        ):  # what steers is a force, and no part of the loss to look at
             bits -= ops.stop_gradient(bits)
         return super().grid_cost(kernel, w) + ops.convert_to_tensor(self.beta_strength) * bits
 
     def at_step(self, step: int, total_steps: int) -> None:
-        """Sets lambda_w and lambda_beta for a training step; with `target_bits`, steers by the bits reached."""
+        """Sets lambda_w and lambda_beta for a training step; with `target_bits`, steers by the bits
+        reached.
+        """
         super().at_step(step, total_steps)
         progress = step / total_steps
         bell = rise_at(progress, self.rise, self.width) - rise_at(progress, self.fall, self.width)
@@ -175,11 +199,19 @@ class SinAReQ(SinReQ):
                 kernel().quantizer.settle(kernel().state)
 
     def _expected_bits(self, step: int) -> float:
-        """Returns the average that the bits reached are on their way to, LAG steps ahead, and takes note of it."""
-        average, last, last_step = self.average_bits(), _number(self.last_average), _number(self.last_step)
+        """Returns the average that the bits reached are on their way to, LAG steps ahead, and takes
+        note of it.
+        """
+        average, last, last_step = (
+            self.average_bits(),
+            _number(self.last_average),
+            _number(self.last_step),
+        )
         self.last_average.assign(average)
         self.last_step.assign(step)
-        return average + (LAG * (average - last) / (step - last_step) if last and step > last_step else 0.0)
+        return average + (
+            LAG * (average - last) / (step - last_step) if last and step > last_step else 0.0
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""

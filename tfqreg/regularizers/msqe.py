@@ -4,7 +4,8 @@ r"""Mean squared quantization error as a regularizer, with a learned coefficient
 
     dR/dw = (2/N) (w - Q(w)),    dR/ds = -(2/N) sum (w - s q) q,    dcost/domega = exp(omega) R - alpha
 
-with the assignment q held fixed. A second penalty, with a coefficient of its own, pulls the scales to powers of two.
+with the assignment q held fixed. A second penalty, with a coefficient of its own, pulls the scales
+to powers of two.
 
 Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
 """
@@ -37,15 +38,16 @@ class MSQE(LearnedPenalty):
     Args:
         alpha: pull on the learned coefficient, in units of the loss; 0.01 by default.
         coefficient: "learned", a constant, or a callable of the training step.
-        scope: "global" for one coefficient (and one N) over all layers that share the object, "layer" for one each.
-        forward: "quantized", or "float" to train with float weights until the coefficient settles (the method's first
-            form).
-        scale_alpha: pull on the coefficient of a second penalty, on the distance of each scale to a power of two, for
-            `Uniform(power_of_two=True)`; None, the default, for no such penalty.
+        scope: "global" for one coefficient (and one N) over all layers that share the object,
+            "layer" for one each.
+        forward: "quantized", or "float" to train with float weights until the coefficient settles
+            (the method's first form).
+        scale_alpha: pull on the coefficient of a second penalty, on the distance of each scale to a
+            power of two, for `Uniform(power_of_two=True)`; None, the default, for no such penalty.
 
     Raises:
-        ValueError: for an alpha that is no positive number, an unknown coefficient, scope or forward; for a
-            `scale_alpha` where the scale of a kernel is not to be a power of two.
+        ValueError: for an alpha that is no positive number, an unknown coefficient, scope or
+            forward; for a `scale_alpha` where the scale of a kernel is not to be a power of two.
 
     Example:
         >>> MSQE(alpha=0.02).get_config()["coefficient"]
@@ -67,9 +69,13 @@ class MSQE(LearnedPenalty):
     ) -> None:
         super().__init__(alpha, coefficient, scope, **kwargs)
         if forward not in ("quantized", "float"):
-            raise ValueError(f'MSQE: `forward` must be "quantized" or "float". Received: forward={forward!r}')
+            raise ValueError(
+                f'MSQE: `forward` must be "quantized" or "float". Received: forward={forward!r}'
+            )
         self.forward = forward
-        self.scale_penalty = None if scale_alpha is None else PowerOfTwoScale(scale_alpha, name="scale_penalty")
+        self.scale_penalty = (
+            None if scale_alpha is None else PowerOfTwoScale(scale_alpha, name="scale_penalty")
+        )
 
     def register(self, kernel: Any) -> None:
         """Adds the weights, and the scales, of a kernel to what the penalties average over."""
@@ -80,7 +86,9 @@ class MSQE(LearnedPenalty):
     def grid_cost(self, kernel: Any, w: Any) -> Any:
         """Returns `exp(omega)` times one kernel's share of R, with the gradient of the cost above."""
         cost = self.cost(kernel.grid_squares(w), kernel.count)
-        return cost if self.scale_penalty is None else cost + self.scale_penalty.grid_cost(kernel, w)
+        return (
+            cost if self.scale_penalty is None else cost + self.scale_penalty.grid_cost(kernel, w)
+        )
 
     def start(self, pairs: list[tuple[Any, Any]]) -> None:
         """Starts both coefficients from the errors as they are."""

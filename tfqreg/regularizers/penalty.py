@@ -9,11 +9,13 @@ from tfqreg.quantizers.base import check_positive
 
 
 class Penalty(keras.layers.Layer):
-    """Base of the regularizers: a layer that wrappers share, so that its variables are saved with the model.
+    """Base of the regularizers: a layer that wrappers share, so that its variables are saved with
+    the model.
 
-    `scope` says whether the wrappers that were given one object share it ("global") or copy it ("layer"); `forward`
-    whether training computes with "quantized" weights or with "float" ones until it settles; `trains_scale` whether the
-    penalty's own gradient moves the scale of the grid; `started` whether `start_from` has been called, or need not be.
+    `scope` says whether the wrappers that were given one object share it ("global") or copy it
+    ("layer"); `forward` whether training computes with "quantized" weights or with "float" ones
+    until it settles; `trains_scale` whether the penalty's own gradient moves the scale of the grid;
+    `started` whether `start_from` has been called, or need not be.
     """
 
     scope = "global"
@@ -22,7 +24,9 @@ class Penalty(keras.layers.Layer):
     started = True
 
     def register(self, kernel: Any) -> None:
-        """Takes note of a `QuantizedKernel` that the penalty acts on; raises ValueError where they do not suit."""
+        """Takes note of a `QuantizedKernel` that the penalty acts on; raises ValueError where they
+        do not suit.
+        """
 
     def grid_cost(self, kernel: Any, w: Any) -> Any:
         """Returns one kernel's share of the cost.
@@ -42,7 +46,8 @@ class Penalty(keras.layers.Layer):
         """Sets what is learned for the weights as they are when quantization starts.
 
         Args:
-            pairs: the kernels that share this object, each `QuantizedKernel` with its float variable.
+            pairs: the kernels that share this object, each `QuantizedKernel` with its float
+                variable.
         """
 
     def check_schedule(self, total_steps: int, begin: int, end: int) -> None:
@@ -64,7 +69,8 @@ class Penalty(keras.layers.Layer):
 class ScheduledPenalty(Penalty):
     """Base of the penalties whose coefficient lambda follows a schedule.
 
-    A subclass implements `measure` and `share`, and `register` where its quantizer need be no `Uniform`.
+    A subclass implements `measure` and `share`, and `register` where its quantizer need be no
+    `Uniform`.
 
     Args:
         strength: lambda at its height, in units of the loss.
@@ -84,7 +90,9 @@ class ScheduledPenalty(Penalty):
         raise NotImplementedError
 
     def share(self, progress: float) -> float:
-        """Returns lambda as a share of `strength`, `progress` being the share of the training that is over."""
+        """Returns lambda as a share of `strength`, `progress` being the share of the training that
+        is over.
+        """
         raise NotImplementedError
 
     @property
@@ -96,7 +104,8 @@ class ScheduledPenalty(Penalty):
         """Checks that the quantizer of a kernel tells its range."""
         if not hasattr(kernel.quantizer, "smallest_code"):
             raise ValueError(
-                f"{kernel.name}: {type(self).__name__} needs the quantizer Uniform. Received: {kernel.quantizer!r}"
+                f"{kernel.name}: {type(self).__name__} needs the quantizer Uniform. Received: "
+                f"{kernel.quantizer!r}"
             )
 
     def grid_cost(self, kernel: Any, w: Any) -> Any:
@@ -115,7 +124,8 @@ class ScheduledPenalty(Penalty):
 class Pruning(Penalty):
     """Base of what prunes: it acts while the share of pruned weights grows, then its mask is final.
 
-    `sparsity` is the share to come to; `revives` says whether a pruned weight goes on learning until then.
+    `sparsity` is the share to come to; `revives` says whether a pruned weight goes on learning
+    until then.
     """
 
     sparsity: float
@@ -129,7 +139,8 @@ class Pruning(Penalty):
         """Moves towards a share of pruned weights, by the masks; called every so many steps.
 
         Args:
-            pairs: the kernels that share this object, each `QuantizedKernel` with its float variable.
+            pairs: the kernels that share this object, each `QuantizedKernel` with its float
+                variable.
             share: the share of pruned weights to stand at now; None leaves it where it is.
         """
         for kernel, _ in pairs:

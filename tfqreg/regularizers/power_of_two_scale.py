@@ -2,8 +2,9 @@ r"""A penalty on the distance of scales to powers of two, with a learned coeffic
 
     P = (1/L) sum_l (log2 s_l - round(log2 s_l))^2,    cost = exp(zeta) P - gamma zeta
 
-over the L scales of all kernels; in log2, where twice too large and half as large are equally far (the published form
-has `(s - 2^round(log2 s))^2`). `Uniform(power_of_two=True)` snaps what is left where training settles.
+over the L scales of all kernels; in log2, where twice too large and half as large are equally far
+(the published form has `(s - 2^round(log2 s))^2`). `Uniform(power_of_two=True)` snaps what is left
+where training settles.
 
 Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
 """
@@ -44,7 +45,8 @@ class PowerOfTwoScale(LearnedPenalty):
         """Adds a kernel's scales to L; raises ValueError where they are not to be powers of two."""
         if not getattr(kernel.quantizer, "power_of_two", False):
             raise ValueError(
-                f"{kernel.name}: `scale_alpha` needs scales that are to be powers of two, Uniform(power_of_two=True). "
+                f"{kernel.name}: `scale_alpha` needs scales that are to be powers of two, "
+                f"Uniform(power_of_two=True). "
                 f"Received: {kernel.quantizer!r}"
             )
         self.count += self._scales(kernel)
@@ -59,5 +61,8 @@ class PowerOfTwoScale(LearnedPenalty):
 
     def start(self, pairs: list[tuple[Any, Any]]) -> None:
         """Starts zeta from the distances as they are."""
-        squares = [ops.convert_to_numpy(power_of_two_squares(kernel.state["log2_scale"])) for kernel, _ in pairs]
+        squares = [
+            ops.convert_to_numpy(power_of_two_squares(kernel.state["log2_scale"]))
+            for kernel, _ in pairs
+        ]
         self.start_from(float(sum(squares)) / self.count)

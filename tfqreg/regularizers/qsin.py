@@ -1,13 +1,14 @@
-r"""QSin: the sine of the grid inside its range, a parabola outside; smooth, and near a level the squared error itself.
+r"""QSin: the sine of the grid inside its range, a parabola outside; smooth, and near a level the
+squared error itself.
 
     R = (1/N) sum_w r(w),    r(w) = (s / pi)^2 sin^2(pi w / s)    inside the range,
                              r(w) = (w - clip(w))^2               outside
 
-for each kernel; the cost is `lambda sum_l R`, lambda at a hundredth, a tenth and all of `strength` in the three thirds
-of the training.
+for each kernel; the cost is `lambda sum_l R`, lambda at a hundredth, a tenth and all of `strength`
+in the three thirds of the training.
 
-Reference: Solodskikh, Chikin et al. 2022, "Towards Accurate Network Quantization with Equivalent Smooth Regularizer",
-ECCV.
+Reference: Solodskikh, Chikin et al. 2022, "Towards Accurate Network Quantization with Equivalent
+Smooth Regularizer", ECCV.
 """
 
 import math
@@ -35,15 +36,19 @@ def qsin_squares(positions: Any, low: float, high: float) -> Any:
         array([0.    , 0.1013, 0.    , 0.25  ], dtype=float32)
     """
     outside = positions - ops.clip(positions, low, high)
-    return ops.where(ops.equal(outside, 0.0), sine_squares(positions) / math.pi**2, ops.square(outside))
+    return ops.where(
+        ops.equal(outside, 0.0), sine_squares(positions) / math.pi**2, ops.square(outside)
+    )
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class QSin(ScheduledPenalty):
-    """Pulls weights to the levels by a sine inside the range and by a parabola outside; the scale follows the error.
+    """Pulls weights to the levels by a sine inside the range and by a parabola outside; the scale
+    follows the error.
 
     Args:
-        strength: lambda in the last third of the training, in units of the loss; 100 by default, as published.
+        strength: lambda in the last third of the training, in units of the loss; 100 by default, as
+            published.
 
     Raises:
         ValueError: for a strength that is no positive number, or a quantizer that is no `Uniform`.
@@ -61,7 +66,11 @@ class QSin(ScheduledPenalty):
     def measure(self, kernel: Any, w: Any) -> Any:
         """Returns R of one kernel."""
         quantizer, binary = kernel.quantizer, kernel.quantizer.bits == 1
-        low, high = (0.0, 1.0) if binary else (float(quantizer.smallest_code), float(quantizer.largest_code))
+        low, high = (
+            (0.0, 1.0)
+            if binary
+            else (float(quantizer.smallest_code), float(quantizer.largest_code))
+        )
         step = (2.0 if binary else 1.0) * ops.stop_gradient(quantizer.scale(kernel.state))
         squares = qsin_squares(quantizer.positions(kernel.surviving(w), kernel.state), low, high)
         return ops.sum(ops.square(step) * squares) / kernel.count

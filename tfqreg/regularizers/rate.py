@@ -2,9 +2,10 @@ r"""The bits that codes will take, as a penalty: weights move to where the entro
 
     h_k = sum_w max(0, 1 - |w/s - k|),    bits = -sum_k h_k log2((h_k + 1/2) / (N + K/2))
 
-A weight between two levels counts for both by its distance (a soft histogram), so the bits are differentiable: pushed
-from level k to k + 1 a weight changes them by log2(h_k / h_{k+1}), which in a sparse layer is a pull towards 0 that
-grows as zeros prevail. On the grid they are the zero-order entropy of the codes; the halves keep empty levels finite.
+A weight between two levels counts for both by its distance (a soft histogram), so the bits are
+differentiable: pushed from level k to k + 1 a weight changes them by log2(h_k / h_{k+1}), which in
+a sparse layer is a pull towards 0 that grows as zeros prevail. On the grid they are the zero-order
+entropy of the codes; the halves keep empty levels finite.
 """
 
 from typing import Any
@@ -18,7 +19,8 @@ from tfqreg.regularizers.msqe import MSQE
 
 
 def soft_bits(positions: Any, low: int, high: int) -> Any:
-    """Returns the entropy of the soft histogram times the number of weights, in bits; differentiable in `positions`.
+    """Returns the entropy of the soft histogram times the number of weights, in bits;
+    differentiable in `positions`.
 
     Args:
         positions: `w / s` of any shape; values outside `low` to `high` count as these.
@@ -34,7 +36,9 @@ def soft_bits(positions: Any, low: int, high: int) -> Any:
     share = v - below
     cell = ops.cast(below - low, "int32")
     levels = high - low + 1
-    histogram = ops.segment_sum(1.0 - share, cell, levels) + ops.segment_sum(share, cell + 1, levels)
+    histogram = ops.segment_sum(1.0 - share, cell, levels) + ops.segment_sum(
+        share, cell + 1, levels
+    )
     total = ops.cast(ops.size(v), v.dtype)
     return -ops.sum(histogram * ops.log2((histogram + 0.5) / (total + 0.5 * levels)))
 
@@ -48,7 +52,8 @@ class Rate(MSQE):
         alpha, coefficient, scope, forward: as of `MSQE`.
 
     Raises:
-        ValueError: for a price that is not positive, as `MSQE`, and for a kernel whose quantizer is no `Uniform`.
+        ValueError: for a price that is not positive, as `MSQE`, and for a kernel whose quantizer is
+            no `Uniform`.
 
     Example:
         >>> Rate(price=2e-5).get_config()["price"]
@@ -66,14 +71,19 @@ class Rate(MSQE):
     ) -> None:
         super().__init__(alpha, coefficient, scope, forward, **kwargs)
         if not 0.0 < price < float("inf"):
-            raise ValueError(f"Rate: `price` is a loss a byte, a positive number. Received: price={price!r}")
+            raise ValueError(
+                f"Rate: `price` is a loss a byte, a positive number. Received: price={price!r}"
+            )
         self.price = float(price)
 
     def register(self, kernel: Any) -> None:
-        """Takes note of a kernel, as MSQE; raises ValueError where its levels are not those of `Uniform`."""
+        """Takes note of a kernel, as MSQE; raises ValueError where its levels are not those of
+        `Uniform`.
+        """
         if not isinstance(kernel.quantizer, Uniform) or kernel.quantizer.bits == 1:
             raise ValueError(
-                f"Rate: the bits of {kernel.name} are counted for Uniform of 2 bits and more. Use MSQE for this layer. "
+                f"Rate: the bits of {kernel.name} are counted for Uniform of 2 bits and more. Use "
+                f"MSQE for this layer. "
                 f"Received: {kernel.quantizer}"
             )
         super().register(kernel)

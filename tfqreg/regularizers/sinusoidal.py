@@ -1,10 +1,12 @@
-r"""Sinusoidal regularization: a penalty that is zero on every level of the grid and bounded between them.
+r"""Sinusoidal regularization: a penalty that is zero on every level of the grid and bounded between
+them.
 
     R_p = (1/N) sum_w sin^2(pi v(w)) / 2^(p beta)
 
-for each kernel, v being the weight's position on the grid of its quantizer, whose levels are the whole numbers, so that
-period and offset are those of the quantizer that is really used; 2^beta = steps of the grid within the range + 1. The
-cost is `lambda_w sum_l R_p`, and over a training of T steps
+for each kernel, v being the weight's position on the grid of its quantizer, whose levels are the
+whole numbers, so that period and offset are those of the quantizer that is really used; 2^beta =
+steps of the grid within the range + 1. The cost is `lambda_w sum_l R_p`, and over a training of T
+steps
 
     lambda_w(t) = strength f(t; rise),    f(t; c) = (1 + tanh((t - c T) / (s T))) / 2
 
@@ -48,13 +50,16 @@ class SinReQ(ScheduledPenalty):
 
     Args:
         strength: lambda_w once it has risen, in units of the loss; 1 by default.
-        power: p of R_p, 0, 1 or 2; 1 by default, for which the gradient in beta neither explodes nor vanishes.
+        power: p of R_p, 0, 1 or 2; 1 by default, for which the gradient in beta neither explodes
+            nor vanishes.
         reduction: "mean" over the weights of a kernel, or "sum"; "mean" by default.
-        rise: share of the training after which lambda_w stands at half its strength; 0.2 by default.
+        rise: share of the training after which lambda_w stands at half its strength; 0.2 by
+            default.
         width: s, share of the training a transition takes; 0.02 by default.
 
     Raises:
-        ValueError: for a strength that is no positive number, or a power, reduction, rise or width out of range.
+        ValueError: for a strength that is no positive number, or a power, reduction, rise or width
+            out of range.
 
     Example:
         >>> SinReQ(strength=5.0).get_config()["power"]
@@ -74,13 +79,18 @@ class SinReQ(ScheduledPenalty):
     ) -> None:
         super().__init__(strength, **kwargs)
         if power not in (0, 1, 2):
-            raise ValueError(f"{type(self).__name__}: `power` must be 0, 1 or 2. Received: power={power!r}")
+            raise ValueError(
+                f"{type(self).__name__}: `power` must be 0, 1 or 2. Received: power={power!r}"
+            )
         if reduction not in ("mean", "sum"):
             raise ValueError(
-                f'{type(self).__name__}: `reduction` must be "mean" or "sum". Received: reduction={reduction!r}'
+                f'{type(self).__name__}: `reduction` must be "mean" or "sum". Received: '
+                f"reduction={reduction!r}"
             )
         if not 0.0 <= rise <= 1.0:
-            raise ValueError(f"{type(self).__name__}: `rise` is a share of the training. Received: rise={rise!r}")
+            raise ValueError(
+                f"{type(self).__name__}: `rise` is a share of the training. Received: rise={rise!r}"
+            )
         self.power, self.reduction, self.rise = power, reduction, float(rise)
         self.width = check_positive(width, type(self).__name__, "width")
 
@@ -88,7 +98,8 @@ class SinReQ(ScheduledPenalty):
         """Checks that the quantizer of a kernel has one uniform grid."""
         if not hasattr(kernel.quantizer, "positions"):
             raise ValueError(
-                f"{kernel.name}: {type(self).__name__} needs a quantizer on one uniform grid, such as WRPN, DoReFa, "
+                f"{kernel.name}: {type(self).__name__} needs a quantizer on one uniform grid, "
+                f"such as WRPN, DoReFa, "
                 f"Uniform or LearnedBits. Received: {kernel.quantizer!r}"
             )
 
@@ -96,7 +107,9 @@ class SinReQ(ScheduledPenalty):
         """Returns R_p of one kernel."""
         squares = sine_squares(kernel.quantizer.positions(kernel.surviving(w), kernel.state))
         total = ops.sum(squares) if self.reduction == "sum" else ops.mean(squares)
-        return total / ops.sum(ops.power(kernel.quantizer.resolution(kernel.state) + 1.0, float(self.power)))
+        return total / ops.sum(
+            ops.power(kernel.quantizer.resolution(kernel.state) + 1.0, float(self.power))
+        )
 
     def check_schedule(self, total_steps: int, begin: int, end: int) -> None:
         """Raises ValueError where lambda_w has no step left after its rise."""

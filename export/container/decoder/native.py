@@ -12,7 +12,8 @@ except ImportError:
 
 
 def decoder() -> str:
-    """Returns which decoder `unpack` uses: "c", or "numpy" where C is not there or TFQREG_DECODER=numpy is set.
+    """Returns which decoder `unpack` uses: "c", or "numpy" where C is not there or
+    TFQREG_DECODER=numpy is set.
 
     >>> decoder() in ("c", "numpy")
     True
@@ -21,9 +22,14 @@ def decoder() -> str:
 
 
 def decode(
-    container: bytes | memoryview, limits: Limits, progress: Callable[[int, int], None] | None, base: bytes | None
+    container: bytes | memoryview,
+    limits: Limits,
+    progress: Callable[[int, int], None] | None,
+    base: bytes | None,
 ) -> bytes | None:
-    """Returns the `.tflite`, or None where numpy has to decode, be it only to say what is wrong with the container."""
+    """Returns the `.tflite`, or None where numpy has to decode, be it only to say what is wrong
+    with the container.
+    """
     if _tqw is None or decoder() == "numpy":
         return None
     try:

@@ -1,4 +1,6 @@
-"""Which table each symbol of the lock-step decoder takes: known before, or from the symbols decoded so far."""
+"""Which table each symbol of the lock-step decoder takes: known before, or from the symbols decoded
+so far.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,11 +29,15 @@ class Neighbourhood:
     classes: int
 
     def places(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the places of the left and upper neighbours of `count` weights at `first`, 0 where missing."""
+        """Returns the places of the left and upper neighbours of `count` weights at `first`, 0
+        where missing.
+        """
         own = np.arange(first, first + count)
         has_left, has_upper = (np.tile(has, count // len(has)) for has in neighbours(self.shape))
         columns = self.shape[3]
-        return np.where(has_left, own - columns, 0), np.where(has_upper, own - columns * self.shape[2], 0)
+        return np.where(has_left, own - columns, 0), np.where(
+            has_upper, own - columns * self.shape[2], 0
+        )
 
     def choices(self, tables: np.ndarray) -> np.ndarray:
         """Returns the table of each row class and pair of categories, (row classes * 25,)."""
@@ -53,7 +59,9 @@ class Fixed:
         cells: of each chunk, the cell of each symbol, or None for 0.
     """
 
-    def __init__(self, plan: Schedule, tables: Sequence[np.ndarray], cells: Sequence[np.ndarray | None]) -> None:
+    def __init__(
+        self, plan: Schedule, tables: Sequence[np.ndarray], cells: Sequence[np.ndarray | None]
+    ) -> None:
         if all(cell is None for cell in cells):
             self._records, self._last = None, np.array([places[0] for places in tables])[:, None]
             return
@@ -100,13 +108,18 @@ class Nearby:
         self._seen = np.zeros(1 + sum(plan.counts), np.uint8)
         self._categories = np.concatenate([n.categories for n in near])
         self._rows = 256 * np.arange(len(near))[:, None]
-        around = [n.places(int(first), count) for n, first, count in zip(near, firsts, plan.counts, strict=True)]
+        around = [
+            n.places(int(first), count)
+            for n, first, count in zip(near, firsts, plan.counts, strict=True)
+        ]
         self._left, self._last_left = plan.spread([left for left, _ in around])
         self._upper, self._last_upper = plan.spread([upper for _, upper in around])
         choices = [n.choices(places) for n, places in zip(near, tables, strict=True)]
         starts = np.cumsum([0, *map(len, choices[:-1])])
         symbols = [
-            np.full(count, start) if cell is None else start + (cell // n.classes).astype(np.int64) * CATEGORIES**2
+            np.full(count, start)
+            if cell is None
+            else start + (cell // n.classes).astype(np.int64) * CATEGORIES**2
             for cell, n, start, count in zip(cells, near, starts, plan.counts, strict=True)
         ]
         self._slots, self._last_slots = plan.spread(symbols)
@@ -132,4 +145,6 @@ class Nearby:
         self._own[:live] += self._own.shape[1]
 
     def _choose(self, slots: np.ndarray, left: np.ndarray, upper: np.ndarray) -> np.ndarray:
-        return self._choices.take(slots + self._seen.take(left) + CATEGORIES * self._seen.take(upper))
+        return self._choices.take(
+            slots + self._seen.take(left) + CATEGORIES * self._seen.take(upper)
+        )

@@ -1,8 +1,8 @@
 """Decoding of tANS chunks with numpy: all states of all chunks advance in lock-step.
 
-A chunk of n symbols is one bit stream, least significant bit first: the first state of each lane (`bits` bits
-each), then for every symbol the bits its state reads and the extra bits of its bin, then zeros to a whole
-byte. Every lane must end at state 0.
+A chunk of n symbols is one bit stream, least significant bit first: the first state of each lane
+(`bits` bits each), then for every symbol the bits its state reads and the extra bits of its bin,
+then zeros to a whole byte. Every lane must end at state 0.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,8 @@ class CodedChunk:
         data: its bytes.
         count: symbols it holds, 1 or more.
         tables: what it was coded with, one a cell, alike in probability bits.
-        cells: the cell of each symbol, uint8 (count,); without the second class where `near` is given. Default 0.
+        cells: the cell of each symbol, uint8 (count,); without the second class where `near` is
+            given. Default 0.
         near: where the second class comes from, if from decoded neighbours. Default none.
         where: name of the tensor, for messages.
         offset: of `data` in the file, for messages.
@@ -49,8 +50,12 @@ class _Machine:
         automata = [automaton(table) for table in tables]
         offsets = np.cumsum([0, *(1 << table.bits for table in tables)])[:-1].tolist()
         self.offsets = dict(zip(tables, offsets, strict=True))
-        self.starts = np.concatenate([t.starts[a.symbols] for t, a in zip(tables, automata, strict=True)])
-        self.extras = np.concatenate([np.array(t.extras)[a.symbols] for t, a in zip(tables, automata, strict=True)])
+        self.starts = np.concatenate(
+            [t.starts[a.symbols] for t, a in zip(tables, automata, strict=True)]
+        )
+        self.extras = np.concatenate(
+            [np.array(t.extras)[a.symbols] for t, a in zip(tables, automata, strict=True)]
+        )
         self.lengths = np.concatenate([a.lengths for a in automata])
         self.consumed = self.lengths + self.extras
         self.masks = (1 << self.lengths) - 1
@@ -58,7 +63,8 @@ class _Machine:
 
 
 def decode_chunks(chunks: Sequence[CodedChunk]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields the index and the codes, int64 (count,), of each chunk, in an order that suits the decoder.
+    """Yields the index and the codes, int64 (count,), of each chunk, in an order that suits the
+    decoder.
 
     Raises:
         ContainerError: the data is short, long, or leaves a state other than 0.
@@ -71,7 +77,9 @@ def decode_chunks(chunks: Sequence[CodedChunk]) -> Iterator[tuple[int, np.ndarra
         alike = [index for index, chunk in enumerate(chunks) if (chunk.near is not None) == near]
         for group in groups([chunks[index].count for index in alike]):
             members = [alike[place] for place in group]
-            yield from zip(members, _decode_group([chunks[index] for index in members]), strict=True)
+            yield from zip(
+                members, _decode_group([chunks[index] for index in members]), strict=True
+            )
 
 
 def _decode_group(chunks: Sequence[CodedChunk]) -> Iterator[np.ndarray]:
@@ -83,7 +91,11 @@ def _decode_group(chunks: Sequence[CodedChunk]) -> Iterator[np.ndarray]:
     bits = np.array([chunk.tables[0].bits for chunk in chunks], np.int64)
     for chunk, need in zip(chunks, bits * width, strict=True):
         if 8 * len(chunk.data) < need:
-            raise damaged(chunk.where, chunk.offset, f"a chunk of {len(chunk.data)} bytes is shorter than its states")
+            raise damaged(
+                chunk.where,
+                chunk.offset,
+                f"a chunk of {len(chunk.data)} bytes is shorter than its states",
+            )
     first = begins[:, None] + bits[:, None] * np.arange(width)
     states = read_bits(data, first.ravel(), np.repeat(bits, width)).reshape(-1, width)
     body = begins + bits * width
@@ -101,9 +113,15 @@ def _decode_group(chunks: Sequence[CodedChunk]) -> Iterator[np.ndarray]:
 
 
 def _run(
-    states: np.ndarray, positions: np.ndarray, data: np.ndarray, chunks: Sequence[CodedChunk], machine: _Machine
+    states: np.ndarray,
+    positions: np.ndarray,
+    data: np.ndarray,
+    chunks: Sequence[CodedChunk],
+    machine: _Machine,
 ) -> list[np.ndarray]:
-    """Advances states (rows, lanes) and positions (rows, 1) in place to the end; returns the places visited."""
+    """Advances states (rows, lanes) and positions (rows, 1) in place to the end; returns the places
+    visited.
+    """
     width = states.shape[1]
     plan = Schedule([chunk.count for chunk in chunks], width)
     tables = [np.array([machine.offsets[table] for table in chunk.tables]) for chunk in chunks]
@@ -116,7 +134,12 @@ def _run(
         running, at = states[:live], positions[:live]
         for start in range(first, first + live * steps, live):
             places = history[start : start + live]
-            np.add(running, chooser.tables(slice(start, start + live), live), out=places, casting="unsafe")
+            np.add(
+                running,
+                chooser.tables(slice(start, start + live), live),
+                out=places,
+                casting="unsafe",
+            )
             running, at, bits = _step(places, at, windows, machine)
             chooser.note(places, bits)
         states[:live], positions[:live] = running, at
@@ -125,13 +148,17 @@ def _run(
         has_tail = np.arange(width) < np.array(plan.tails)[:, None]
         following, positions[:], _ = _step(last, positions, windows, machine, has_tail)
         states[:] = np.where(has_tail, following, states)
-    return [np.append(history[plan.places(row)], last[row, :tail]) for row, tail in enumerate(plan.tails)]
+    return [
+        np.append(history[plan.places(row)], last[row, :tail])
+        for row, tail in enumerate(plan.tails)
+    ]
 
 
 def _windows(data: np.ndarray, size: int) -> np.ndarray:
     """Returns the `8 * size` bits that start at each byte.
 
-    3 bytes hold the 12 bits of a state behind up to 7 that are skipped, 8 the 32 extra bits behind them as well.
+    3 bytes hold the 12 bits of a state behind up to 7 that are skipped, 8 the 32 extra bits behind
+    them as well.
     """
     windows = np.zeros(len(data) - len(PADDING) + 1, np.int32 if size < 4 else np.int64)
     for index in range(size):
@@ -140,23 +167,32 @@ def _windows(data: np.ndarray, size: int) -> np.ndarray:
 
 
 def _step(
-    places: np.ndarray, positions: np.ndarray, windows: np.ndarray, machine: _Machine, live: np.ndarray | None = None
+    places: np.ndarray,
+    positions: np.ndarray,
+    windows: np.ndarray,
+    machine: _Machine,
+    live: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the states and positions one symbol on, and the bits read; only lanes marked in `live` read any."""
+    """Returns the states and positions one symbol on, and the bits read; only lanes marked in
+    `live` read any.
+    """
     consumed = machine.consumed.take(places)
     if live is not None:
         consumed *= live
     ends = consumed.cumsum(axis=1)
     ends += positions
     starts = ends - consumed
-    # A damaged chunk may run past the data: it reads the last window then, and is refused at its end.
+    # A damaged chunk may run past the data: it reads the last window then, and is refused at its
+    # end.
     bits = windows.take(starts >> 3, mode="clip") >> (starts & 7)
     following = bits & machine.masks.take(places)
     following += machine.bases.take(places)
     return following, ends[:, -1:], bits
 
 
-def _check_end(chunk: CodedChunk, data: np.ndarray, end: int, limit: int, states: np.ndarray) -> None:
+def _check_end(
+    chunk: CodedChunk, data: np.ndarray, end: int, limit: int, states: np.ndarray
+) -> None:
     if not 0 <= limit - end < 8:
         bits = 8 * len(chunk.data)
         what = f"the symbols of a chunk of {bits} bits end at its bit {end - limit + bits}"

@@ -1,4 +1,6 @@
-"""`unpack`: from a `.tqw` back to every byte of the `.tflite`, with numpy and zlib, never looking inside."""
+"""`unpack`: from a `.tqw` back to every byte of the `.tflite`, with numpy and zlib, never looking
+inside.
+"""
 
 import hashlib
 import zlib
@@ -13,7 +15,15 @@ from ..format.errors import damaged
 from ..format.index import Codec, Entry, chunk_counts, read_entry
 from ..format.limits import DEFAULT_LIMITS, Limits
 from ..format.literals import inflate
-from ..format.sections import MAGIC, SHA256_OFFSET, Base, Header, SectionType, read_base, read_container
+from ..format.sections import (
+    MAGIC,
+    SHA256_OFFSET,
+    Base,
+    Header,
+    SectionType,
+    read_base,
+    read_container,
+)
 from ..format.spans import Span, SpanKind, read_spans
 from ..format.table import MAX_TABLES, Table, read_table
 from . import native
@@ -48,11 +58,12 @@ def unpack(
         container: the whole `.tqw`.
         limits: sizes to refuse. Default 2 GiB of output and 65,536 tensors.
         progress: called with the output bytes finished and their total. Default none.
-        base: the `.tflite` or `.tqw` that `container` was packed against, if it is a delta. Default none.
+        base: the `.tflite` or `.tqw` that `container` was packed against, if it is a delta. Default
+            none.
 
     Raises:
-        ContainerError: the container is damaged, hostile, over the limits, or from a newer version, or `base`
-            is not the file it was packed against.
+        ContainerError: the container is damaged, hostile, over the limits, or from a newer version,
+            or `base` is not the file it was packed against.
 
     Example:
         >>> from tfqreg.export.container import pack
@@ -76,12 +87,19 @@ def unpack(
 
 
 def check_base(expected: Base | None, base: bytes | None, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """Returns the `.tflite` that a delta builds on, from it or from its `.tqw`; nothing where none is needed."""
+    """Returns the `.tflite` that a delta builds on, from it or from its `.tqw`; nothing where none
+    is needed.
+    """
     if expected is None:
         return b""
     remedy = f"Give the file with SHA-256 {expected.sha256.hex()}, or the .tqw of it."
     if base is None:
-        raise damaged("BASE", 0, f"this is a delta to a file of {expected.size} bytes and none was given", remedy)
+        raise damaged(
+            "BASE",
+            0,
+            f"this is a delta to a file of {expected.size} bytes and none was given",
+            remedy,
+        )
     if bytes(base[: len(MAGIC)]) == MAGIC:
         base = unpack(base, limits)
     if hashlib.sha256(base).digest() != expected.sha256 or len(base) != expected.size:
@@ -107,20 +125,29 @@ def read_layout(container: bytes | memoryview, limits: Limits = DEFAULT_LIMITS) 
     while not index.at_end:
         if len(entries) == limits.tensors:
             raise index.error(
-                f"there are more than {limits.tensors} tensors", "Raise Limits.tensors if you trust the file."
+                f"there are more than {limits.tensors} tensors",
+                "Raise Limits.tensors if you trust the file.",
             )
         entries.append(read_entry(index, header.output_bytes, tables, base_bytes))
     skeleton = header.section(SectionType.SKELETON)
-    spans = read_spans(skeleton, header.output_bytes, [entry.output_bytes for entry in entries], base_bytes)
-    literals = inflate(skeleton, sum(span.length for span in spans if span.kind == SpanKind.LITERAL))
+    spans = read_spans(
+        skeleton, header.output_bytes, [entry.output_bytes for entry in entries], base_bytes
+    )
+    literals = inflate(
+        skeleton, sum(span.length for span in spans if span.kind == SpanKind.LITERAL)
+    )
     chunks = header.section(SectionType.CHUNKS)
     coded = sum(entry.coded_bytes for entry in entries)
     if coded != len(chunks.data):
-        raise chunks.error(f"the tensors need {coded} coded bytes, the section has {len(chunks.data)}")
+        raise chunks.error(
+            f"the tensors need {coded} coded bytes, the section has {len(chunks.data)}"
+        )
     return Layout(header, base, tables, np.diff(ends).tolist(), entries, spans, literals)
 
 
-def decode_tensors(layout: Layout, base: bytes = b"", progress: Progress | None = None) -> list[bytes]:
+def decode_tensors(
+    layout: Layout, base: bytes = b"", progress: Progress | None = None
+) -> list[bytes]:
     """Returns the bytes of every tensor of the index, checked against their crc32."""
     reader = layout.header.section(SectionType.CHUNKS)
     maps = read_maps(layout)
@@ -133,10 +160,16 @@ def decode_tensors(layout: Layout, base: bytes = b"", progress: Progress | None 
             near, cells = _contexts(entry, maps.get(number), base)
             tables = tuple(layout.tables[table] for table in entry.tables)
             start = 0
-            for size, count in zip(entry.chunk_bytes, chunk_counts(entry.shape, entry.chunk_log2), strict=True):
+            for size, count in zip(
+                entry.chunk_bytes, chunk_counts(entry.shape, entry.chunk_log2), strict=True
+            ):
                 offset = reader.base + reader.position
                 part = None if cells is None else cells[start : start + count]
-                coded.append(CodedChunk(reader.take(size), count, tables, part, near, f"tensor {number}", offset))
+                coded.append(
+                    CodedChunk(
+                        reader.take(size), count, tables, part, near, f"tensor {number}", offset
+                    )
+                )
                 owners.append(number)
                 start += count
             results.append(b"")
@@ -146,7 +179,11 @@ def decode_tensors(layout: Layout, base: bytes = b"", progress: Progress | None 
     _decode_tans(layout, coded, owners, results, base, progress)
     for number, (entry, data) in enumerate(zip(layout.entries, results, strict=True)):
         if zlib.crc32(data) != entry.crc32:
-            raise damaged(f"tensor {number}", reader.base, f"the crc32 of its {len(data)} decoded bytes does not match")
+            raise damaged(
+                f"tensor {number}",
+                reader.base,
+                f"the crc32 of its {len(data)} decoded bytes does not match",
+            )
     return results
 
 
@@ -159,7 +196,9 @@ def read_maps(layout: Layout) -> dict[int, Maps]:
             data = section.data[place : place + entry.map_bytes]
             count, table = sum(entry.classes.mapped(entry.shape)), layout.tables[entry.map_table]
             where = f"map of tensor {number}"
-            coded.append(CodedChunk(data, count, (table,), where=where, offset=section.base + place))
+            coded.append(
+                CodedChunk(data, count, (table,), where=where, offset=section.base + place)
+            )
             owners.append(number)
         place += entry.coded_bytes
     maps = {}
@@ -174,13 +213,22 @@ def read_maps(layout: Layout) -> dict[int, Maps]:
     return maps
 
 
-def _contexts(entry: Entry, maps: Maps | None, base: bytes) -> tuple[Neighbourhood | None, np.ndarray | None]:
-    """Returns where a tensor's second classes come from if from its own codes, and the cells known before."""
+def _contexts(
+    entry: Entry, maps: Maps | None, base: bytes
+) -> tuple[Neighbourhood | None, np.ndarray | None]:
+    """Returns where a tensor's second classes come from if from its own codes, and the cells known
+    before.
+    """
     if maps is None:
         return None, None
     classes, contexts, near = entry.classes, None, None
     if classes.axis == Axis.BASE:
-        before = to_codes(base[entry.base : entry.base + entry.output_bytes], entry.weights, entry.width, signed=False)
+        before = to_codes(
+            base[entry.base : entry.base + entry.output_bytes],
+            entry.weights,
+            entry.width,
+            signed=False,
+        )
         contexts = categories(classes.threshold, entry.width, entry.shift)[before]
     elif classes.axis == Axis.NEIGHBOURS:
         found = code_categories(classes.threshold, entry.width, entry.shift)
@@ -211,7 +259,9 @@ def _decode_tans(
             whole = np.concatenate(elements[first:last])
             if entry.codec == Codec.DELTA:
                 before = base[entry.base : entry.base + entry.output_bytes]
-                whole = add_elements(whole, to_codes(before, entry.weights, entry.width, signed=False), entry.width)
+                whole = add_elements(
+                    whole, to_codes(before, entry.weights, entry.width, signed=False), entry.width
+                )
             results[number] = pack_elements(whole, entry.width)
             first = last
 

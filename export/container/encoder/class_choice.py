@@ -36,7 +36,9 @@ MAP_BITS = 90.0
 
 @dataclass(frozen=True)
 class Subject:
-    """A tensor's codes, -128 to 127, with what classes need to know; `before`: its elements in the base."""
+    """A tensor's codes, -128 to 127, with what classes need to know; `before`: its elements in the
+    base.
+    """
 
     codes: np.ndarray
     shape: tuple[int, ...]
@@ -100,11 +102,15 @@ class _Counter:
         self.rows = subject.shape[0]
         self.row_of = np.repeat(np.arange(self.rows), len(self.symbols) // self.rows)
 
-    def count(self, first: np.ndarray, firsts: int, second: np.ndarray | None = None, seconds: int = 1) -> np.ndarray:
+    def count(
+        self, first: np.ndarray, firsts: int, second: np.ndarray | None = None, seconds: int = 1
+    ) -> np.ndarray:
         """Returns the symbols (firsts, seconds, symbols) by two labels of each weight."""
         key = first if second is None else first * seconds + second
         size = len(self.used)
-        return np.bincount(key * size + self.symbols, minlength=firsts * seconds * size).reshape(firsts, seconds, size)
+        return np.bincount(key * size + self.symbols, minlength=firsts * seconds * size).reshape(
+            firsts, seconds, size
+        )
 
     def widen(self, histograms: np.ndarray) -> np.ndarray:
         """Returns counts of the symbols in use (a, b, symbols) as counts of all symbols."""
@@ -122,16 +128,27 @@ def choose(subject: Subject, prices: Sequence[Price]) -> list[Split]:
         by_row = counter.count(counter.row_of, counter.rows) if counter.rows <= MAX_MAPPED else None
         for second in [None, *_seconds(subject)]:
             for split in _splits(counter, by_row, second, prices[0]):
-                best = [min(known, split, key=price.of) for known, price in zip(best, prices, strict=True)]
+                best = [
+                    min(known, split, key=price.of)
+                    for known, price in zip(best, prices, strict=True)
+                ]
     return [replace(split, histograms=counter.widen(split.histograms)) for split in best]
 
 
-def _splits(counter: _Counter, by_row: np.ndarray | None, second: _Second | None, price: Price) -> Iterator[Split]:
-    """Yields splits for each number of row and second classes; `price` says which deserve a second look."""
+def _splits(
+    counter: _Counter, by_row: np.ndarray | None, second: _Second | None, price: Price
+) -> Iterator[Split]:
+    """Yields splits for each number of row and second classes; `price` says which deserve a second
+    look.
+    """
     for wanted in ROW_COUNTS if second is None else ROW_COUNTS_BESIDE_SECONDS:
         if wanted > 1 and (by_row is None or wanted > counter.rows):
             continue
-        rows = np.zeros(counter.rows, np.int64) if by_row is None or wanted == 1 else cluster(by_row, wanted)
+        rows = (
+            np.zeros(counter.rows, np.int64)
+            if by_row is None or wanted == 1
+            else cluster(by_row, wanted)
+        )
         count = int(rows.max()) + 1
         if second is None:
             if count > 1 and by_row is not None:
@@ -148,12 +165,16 @@ def _splits(counter: _Counter, by_row: np.ndarray | None, second: _Second | None
         best = min(found, key=price.of, default=None)
         if best and min(best.classes.rows, best.classes.seconds) > 1:
             labels = best.maps.seconds
-            both = counter.count(counter.row_of, counter.rows, labels[second.contexts], best.classes.seconds)
+            both = counter.count(
+                counter.row_of, counter.rows, labels[second.contexts], best.classes.seconds
+            )
             rows = cluster(both, count)
             yield _split(rows, labels, second, sum_by(both, rows, int(rows.max()) + 1))
 
 
-def _split(rows: np.ndarray, labels: np.ndarray | None, second: _Second | None, sums: np.ndarray) -> Split:
+def _split(
+    rows: np.ndarray, labels: np.ndarray | None, second: _Second | None, sums: np.ndarray
+) -> Split:
     """Returns a split; `sums` counts (row classes, second classes, symbols)."""
     classes = Classes(sums.shape[0], Axis.NONE, sums.shape[1])
     seconds, contexts = np.zeros(0, np.int64), None
@@ -161,7 +182,9 @@ def _split(rows: np.ndarray, labels: np.ndarray | None, second: _Second | None, 
         classes = replace(classes, axis=second.axis, threshold=second.threshold)
         seconds, contexts = labels, second.contexts
     maps = Maps(rows if classes.rows > 1 else np.zeros(0, np.int64), seconds)
-    map_bits = sum(float(entropy_bits(np.bincount(part))) for part in (maps.rows, maps.seconds) if len(part))
+    map_bits = sum(
+        float(entropy_bits(np.bincount(part))) for part in (maps.rows, maps.seconds) if len(part)
+    )
     map_bits += 8 * classes.cells + MAP_BITS if classes.cells > 1 else 0
     return Split(classes, maps, contexts, sums, float(entropy_bits(sums).sum()), map_bits)
 
@@ -180,17 +203,28 @@ def _seconds(subject: Subject) -> Iterator[_Second]:
             found = categories(threshold, subject.width, subject.shift)
             yield _Second(Axis.BASE, threshold, found[subject.before].astype(np.int64), CATEGORIES)
         return
-    near = len(shape) == 4 and shape[3] >= MIN_NEIGHBOUR_COLUMNS and shape[2] * shape[3] <= MAX_MAPPED
+    near = (
+        len(shape) == 4 and shape[3] >= MIN_NEIGHBOUR_COLUMNS and shape[2] * shape[3] <= MAX_MAPPED
+    )
     if near and shape[1] * shape[2] > 1 and row <= 1 << MAX_CHUNK_LOG2:
         elements = (subject.codes.astype(np.int64) << subject.shift) & ((1 << subject.width) - 1)
         for threshold in _thresholds(subject.codes):
             found = categories(threshold, subject.width, subject.shift)[elements]
-            yield _Second(Axis.NEIGHBOURS, threshold, neighbour_contexts(found, shape).astype(np.int64), CATEGORIES**2)
+            yield _Second(
+                Axis.NEIGHBOURS,
+                threshold,
+                neighbour_contexts(found, shape).astype(np.int64),
+                CATEGORIES**2,
+            )
 
 
 def _thresholds(codes: np.ndarray) -> list[int]:
-    """Returns magnitudes that may tell small codes from large ones: 1, and the lower and middle thirds."""
+    """Returns magnitudes that may tell small codes from large ones: 1, and the lower and middle
+    thirds.
+    """
     sizes = np.abs(codes[codes != 0].astype(np.int64))
     if not len(sizes):
         return []
-    return sorted({1, *(int(share) for share in np.quantile(sizes, (0.3, 0.5, 0.7), method="lower"))})
+    return sorted(
+        {1, *(int(share) for share in np.quantile(sizes, (0.3, 0.5, 0.7), method="lower"))}
+    )

@@ -1,6 +1,8 @@
-"""Classes by expectation maximization: each row goes to the distribution that codes it in the fewest bits.
+"""Classes by expectation maximization: each row goes to the distribution that codes it in the
+fewest bits.
 
-The hard form (classification EM; Celeux and Govaert, 1992), from a fixed start, so that it is deterministic.
+The hard form (classification EM; Celeux and Govaert, 1992), from a fixed start, so that it is
+deterministic.
 """
 
 import numpy as np
@@ -22,7 +24,9 @@ def cluster(histograms: np.ndarray, classes: int) -> np.ndarray:
     count = len(histograms)
     totals = np.maximum(histograms.sum((1, 2)), 1)
     commonest = int(histograms.sum((0, 1)).argmax())
-    ranks = np.argsort(np.argsort(histograms[:, :, commonest].sum(1) / totals, kind="stable"), kind="stable")
+    ranks = np.argsort(
+        np.argsort(histograms[:, :, commonest].sum(1) / totals, kind="stable"), kind="stable"
+    )
     labels = ranks * classes // count
     flat = histograms.reshape(count, -1)
     for _ in range(ROUNDS):

@@ -1,4 +1,6 @@
-"""What a delta takes from the file before it: tensors by name, and runs of bytes that did not change."""
+"""What a delta takes from the file before it: tensors by name, and runs of bytes that did not
+change.
+"""
 
 from collections.abc import Iterator
 
@@ -41,13 +43,19 @@ class Predecessor:
     def same(self, constant: Constant, data: bytes) -> int | None:
         """Returns where the base holds the same bytes in the tensor of the same name, or None."""
         found = self.find(constant)
-        unchanged = found is not None and found.size >= MIN_RUN_BYTES and self.bytes_of(found) == data
+        unchanged = (
+            found is not None and found.size >= MIN_RUN_BYTES and self.bytes_of(found) == data
+        )
         return found.start if found and unchanged else None
 
-    def runs(self, tflite: bytes, start: int, end: int, after: int | None) -> Iterator[tuple[int, int | None]]:
-        """Cuts bytes `start` to `end` of the new file into (size, place in the base or None), in order.
+    def runs(
+        self, tflite: bytes, start: int, end: int, after: int | None
+    ) -> Iterator[tuple[int, int | None]]:
+        """Cuts bytes `start` to `end` of the new file into (size, place in the base or None), in
+        order.
 
-        `after` is where in the base the span before ends, if it is one: going on from there costs nothing.
+        `after` is where in the base the span before ends, if it is one: going on from there costs
+        nothing.
         """
         lag = self._lag if start + self._lag >= 0 and end + self._lag <= len(self.tflite) else 0
         new = np.frombuffer(tflite, np.uint8)[start:end]

@@ -24,7 +24,9 @@ def compress(literals: bytes) -> bytes:
         packed = encode(DICTIONARY, literals)
         sizes = [(len(part) - 1).to_bytes(2, "big") for part in (literals, packed)]
         if len(packed) < len(literals):
-            return bytes([RESET_PROPERTIES, *sizes[0], *sizes[1], PROPERTIES]) + packed + bytes([END])
+            return (
+                bytes([RESET_PROPERTIES, *sizes[0], *sizes[1], PROPERTIES]) + packed + bytes([END])
+            )
         return bytes([STORED, *sizes[0]]) + literals + bytes([END])
     found = bytearray(lzma.compress(literals, lzma.FORMAT_RAW, filters=FILTERS))
     # xz resets the dictionary first, which ours must survive.

@@ -1,4 +1,6 @@
-"""Where a `.tflite` keeps its constants: read with the flatbuffer schema, for packing and inspecting only."""
+"""Where a `.tflite` keeps its constants: read with the flatbuffer schema, for packing and
+inspecting only.
+"""
 
 from dataclasses import dataclass
 from itertools import permutations
@@ -54,7 +56,9 @@ class Constant:
 
 @dataclass(frozen=True)
 class Product:
-    """A float32 array of `size` bytes at `start` that equals `float32 at scalar * float32 array at array`."""
+    """A float32 array of `size` bytes at `start` that equals `float32 at scalar * float32 array at
+    array`.
+    """
 
     start: int
     size: int
@@ -63,7 +67,8 @@ class Product:
 
 
 def locate(tflite: bytes) -> tuple[list[Constant], list[Product]]:
-    """Returns the constants of a `.tflite`, by place and not overlapping, and the bias scales among them.
+    """Returns the constants of a `.tflite`, by place and not overlapping, and the bias scales among
+    them.
 
     Args:
         tflite: the whole file.
@@ -73,14 +78,18 @@ def locate(tflite: bytes) -> tuple[list[Constant], list[Product]]:
     """
     if tflite[4:8] != IDENTIFIER:
         raise ContainerError(
-            f"byte 4: the file has identifier {tflite[4:8]!r} instead of {IDENTIFIER!r}. Give a .tflite file."
+            f"byte 4: the file has identifier {tflite[4:8]!r} instead of {IDENTIFIER!r}. Give a "
+            f".tflite file."
         )
     scan = _Scan(tflite)
     try:
         scan.run()
-    # The generated reader trusts the file: a bad offset surfaces as whatever numpy or struct makes of it.
+    # The generated reader trusts the file: a bad offset surfaces as whatever numpy or struct makes
+    # of it.
     except Exception as error:
-        raise ContainerError(f"the .tflite cannot be read ({error}). Check it with the TFLite interpreter.") from error
+        raise ContainerError(
+            f"the .tflite cannot be read ({error}). Check it with the TFLite interpreter."
+        ) from error
     constants: list[Constant] = []
     end = 0
     for constant in sorted(scan.constants.values(), key=lambda c: c.start):
@@ -96,7 +105,8 @@ class _Scan:
     def __init__(self, tflite: bytes) -> None:
         self.file = np.frombuffer(tflite, np.uint8)
         self.origin = self.file.__array_interface__["data"][0]
-        # Any: the generated reader types every field as optional, and locate() reports one that is missing.
+        # Any: the generated reader types every field as optional, and locate() reports one that is
+        # missing.
         self.model: Any = schema.Model.GetRootAs(tflite)
         self.constants: dict[int, Constant] = {}
         self.products: list[Product] = []
@@ -120,12 +130,22 @@ class _Scan:
             self._constant(name, buffer.DataAsNumpy(), shape, *ELEMENT_TYPES[tensor.Type()])
         quantization = tensor.Quantization()
         if quantization and quantization.ScaleLength():
-            self._constant(f"{name} scale", quantization.ScaleAsNumpy(), (quantization.ScaleLength(),), 32, True)
+            self._constant(
+                f"{name} scale",
+                quantization.ScaleAsNumpy(),
+                (quantization.ScaleLength(),),
+                32,
+                True,
+            )
         if quantization and quantization.ZeroPointLength():
             points = quantization.ZeroPointAsNumpy()
-            self._constant(f"{name} zero point", points, (quantization.ZeroPointLength(),), 64, True)
+            self._constant(
+                f"{name} zero point", points, (quantization.ZeroPointLength(),), 64, True
+            )
 
-    def _constant(self, name: str, data: np.ndarray, shape: tuple[int, ...], width: int, signed: bool) -> None:
+    def _constant(
+        self, name: str, data: np.ndarray, shape: tuple[int, ...], width: int, signed: bool
+    ) -> None:
         start = self._place(data)
         # Nibbles left over in the last byte must be zero to be restored.
         spare = prod(shape) * width % 8
@@ -139,12 +159,18 @@ class _Scan:
 
     def _bias_scales(self, inputs: list[Any]) -> None:
         """Finds input b whose scales are the one scale of input x times the scales of input w."""
-        scales = {index: scale for index, scale in enumerate(map(_scales, inputs)) if scale is not None}
+        scales = {
+            index: scale for index, scale in enumerate(map(_scales, inputs)) if scale is not None
+        }
         for x, w, b in permutations(scales, 3):
             if len(scales[x]) == 1 and len(scales[w]) == len(scales[b]) > 1:
                 product = scales[x] * scales[w]
-                # Subnormal results may be flushed to zero on a phone, and the bits of a NaN are any.
-                safe = np.isfinite(product).all() and (np.abs(product) >= np.finfo(np.float32).tiny).all()
+                # Subnormal results may be flushed to zero on a phone, and the bits of a NaN are
+                # any.
+                safe = (
+                    np.isfinite(product).all()
+                    and (np.abs(product) >= np.finfo(np.float32).tiny).all()
+                )
                 if safe and product.tobytes() == scales[b].tobytes():
                     places = [self._place(scales[index]) for index in (b, x, w)]
                     self.products.append(Product(places[0], scales[b].nbytes, places[1], places[2]))

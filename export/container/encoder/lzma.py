@@ -1,8 +1,9 @@
-"""An LZMA encoder (Igor Pavlov's format) for small inputs that may refer to a dictionary before them.
+"""An LZMA encoder (Igor Pavlov's format) for small inputs that may refer to a dictionary before
+them.
 
-Python's lzma cannot be given a dictionary, which is worth a sixth of a small model's literals. The parse is the
-cheapest path over literals, repetitions and matches at the prices that the try before ended with. It uses no
-library, so its output is the same everywhere.
+Python's lzma cannot be given a dictionary, which is worth a sixth of a small model's literals. The
+parse is the cheapest path over literals, repetitions and matches at the prices that the try before
+ended with. It uses no library, so its output is the same everywhere.
 """
 
 from collections import defaultdict
@@ -27,10 +28,11 @@ Decision = tuple[tuple | None, int]
 
 @dataclass(frozen=True)
 class _Node:
-    """The cheapest way known to a position: from which one, by how many bytes from how far back, 0 for a literal.
+    """The cheapest way known to a position: from which one, by how many bytes from how far back, 0
+    for a literal.
 
-    `rep` is which of the last four distances it is, None for a new one. `state` and `reps` are those behind it;
-    distances in `reps` are less one.
+    `rep` is which of the last four distances it is, None for a new one. `state` and `reps` are
+    those behind it; distances in `reps` are less one.
     """
 
     cost: float
@@ -74,14 +76,18 @@ class _RangeCoder:
                 self._low += bound
             self._range = bound if not (bit and name) else self._range - bound
             if name:
-                probabilities[name] += -(probability >> MOVE_BITS) if bit else (ONE - probability) >> MOVE_BITS
+                probabilities[name] += (
+                    -(probability >> MOVE_BITS) if bit else (ONE - probability) >> MOVE_BITS
+                )
             while self._range < TOP:
                 self._range <<= 8
                 self._low <<= 8
                 self._shifts += 1
 
     def to_bytes(self) -> bytes:
-        """Returns the stream: all of the low end of the range, behind the zero byte that decoders expect."""
+        """Returns the stream: all of the low end of the range, behind the zero byte that decoders
+        expect.
+        """
         return self._low.to_bytes(self._shifts + 5, "big")
 
 
@@ -107,7 +113,9 @@ def encode(before: bytes, data: bytes) -> bytes:
 
 
 def _all_matches(window: bytes, start: int) -> list[list[tuple[int, int]]]:
-    """Returns for each position from `start` on the (size, distance) of matches, ever longer and farther."""
+    """Returns for each position from `start` on the (size, distance) of matches, ever longer and
+    farther.
+    """
     places: defaultdict[bytes, list[int]] = defaultdict(list)
     matches: list[list[tuple[int, int]]] = []
     for place in range(len(window)):
@@ -134,7 +142,9 @@ def _common(window: bytes, one: int, other: int, most: int) -> int:
     return size
 
 
-def _parse(window: bytes, start: int, matches: list[list[tuple[int, int]]], model: _Model) -> list[_Node]:
+def _parse(
+    window: bytes, start: int, matches: list[list[tuple[int, int]]], model: _Model
+) -> list[_Node]:
     """Returns the nodes on the cheapest path at the prices of `model`, the first being the start."""
     nodes: list[_Node | None] = [_Node(0.0, 0), *([None] * len(matches))]
     prices = _Prices(model)
@@ -146,7 +156,9 @@ def _parse(window: bytes, start: int, matches: list[list[tuple[int, int]]], mode
             known = nodes[place + size]
             if known is None or node.cost + cost < known.cost:
                 state, reps = _after(node, size, distance, rep)
-                nodes[place + size] = _Node(node.cost + cost, place, size, distance, rep, state, reps)
+                nodes[place + size] = _Node(
+                    node.cost + cost, place, size, distance, rep, state, reps
+                )
     path = [nodes[-1]]
     while path[-1] and path[-1] is not nodes[0]:
         path.append(nodes[path[-1].start])
@@ -229,7 +241,10 @@ def _literal(window: bytes, place: int, node: _Node) -> Iterator[Decision]:
     for level in range(7, -1, -1):
         bit = window[place] >> level & 1
         guess = None if expected is None else expected >> level & 1
-        yield ("literal", place % PLACES, walked if guess is None else 256 * (1 + guess) + walked), bit
+        yield (
+            ("literal", place % PLACES, walked if guess is None else 256 * (1 + guess) + walked),
+            bit,
+        )
         walked = 2 * walked + bit
         expected = None if guess != bit else expected
 

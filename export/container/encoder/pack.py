@@ -30,7 +30,8 @@ def pack(tflite: bytes, progress: Progress | None = None, base: bytes | None = N
     Args:
         tflite: the whole file, with whatever is appended to it.
         progress: called with the input bytes coded and their total. Default none.
-        base: a `.tflite` or `.tqw` that whoever unpacks has: the container then holds what changed. Default none.
+        base: a `.tflite` or `.tqw` that whoever unpacks has: the container then holds what changed.
+            Default none.
 
     Raises:
         ContainerError: `tflite` is not a `.tflite`, or `base` neither that nor a whole `.tqw`.
@@ -46,7 +47,9 @@ def pack(tflite: bytes, progress: Progress | None = None, base: bytes | None = N
     found = plan(tflite, None if base is None else Predecessor(base))
     pool, entries, chunks = _code(found.tensors, len(tflite), progress)
     sections = {
-        SectionType.BASE: b"" if base is None else Base(hashlib.sha256(base).digest(), len(base)).to_bytes(),
+        SectionType.BASE: b""
+        if base is None
+        else Base(hashlib.sha256(base).digest(), len(base)).to_bytes(),
         SectionType.POOL: pool,
         SectionType.INDEX: b"".join(map(write_entry, entries)),
         SectionType.SKELETON: b"".join(map(write_span, found.spans)) + compress(found.literals),
@@ -57,7 +60,9 @@ def pack(tflite: bytes, progress: Progress | None = None, base: bytes | None = N
     return write_container(len(tflite), hashlib.sha256(tflite).digest(), sections)
 
 
-def _code(plans: Sequence[TensorPlan], total: int, progress: Progress | None) -> tuple[bytes, list[Entry], bytes]:
+def _code(
+    plans: Sequence[TensorPlan], total: int, progress: Progress | None
+) -> tuple[bytes, list[Entry], bytes]:
     """Returns the pool, the finished index entries and the coded bytes of all tensors."""
     coded = [(tensor.subject, tensor.fit) for tensor in plans if tensor.subject and tensor.fit]
     assigned = iter(assign([subject for subject, _ in coded], [fit for _, fit in coded]))
@@ -114,7 +119,9 @@ def _chunks(tensor: TensorPlan, how: Assigned, entry: Entry) -> list[PlainChunk]
     cells = [None] * len(codes) if how.cells is None else np.split(how.cells, ends)
     chunks = [PlainChunk(part, how.tables, cell) for part, cell in zip(codes, cells, strict=True)]
     if how.map_table:
-        chunks.insert(0, PlainChunk(np.concatenate([how.maps.rows, how.maps.seconds]), (how.map_table,)))
+        chunks.insert(
+            0, PlainChunk(np.concatenate([how.maps.rows, how.maps.seconds]), (how.map_table,))
+        )
     return chunks
 
 

@@ -1,4 +1,6 @@
-"""Cuts a `.tflite` into spans, and says for each constant in it whether and how it is coded by itself."""
+"""Cuts a `.tflite` into spans, and says for each constant in it whether and how it is coded by
+itself.
+"""
 
 import lzma
 import math
@@ -23,7 +25,8 @@ from .table_pool import TABLE_PRICE
 MIN_TENSOR_BYTES = 16
 MIN_ZERO_BYTES = 64
 MIN_DERIVED_BYTES = 16
-# A tensor among the literals can neither be decoded alone nor be inspected: it must save something there.
+# A tensor among the literals can neither be decoded alone nor be inspected: it must save something
+# there.
 WORTH_A_LITERAL = 0.99
 CLOSE_LOOK_BYTES = 1 << 16
 ZLIB_FRAME_BYTES, LZMA_FRAME_BYTES = 6, 56
@@ -32,7 +35,9 @@ PARTS_OF_A_ROW = (2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """How one tensor will be coded; `subject` and `fit`, a table for it alone, for TANS and DELTA only."""
+    """How one tensor will be coded; `subject` and `fit`, a table for it alone, for TANS and DELTA
+    only.
+    """
 
     entry: Entry
     data: bytes
@@ -41,9 +46,13 @@ class TensorPlan:
 
     @property
     def bits(self) -> float:
-        """Bits of a tensor's entry, table and coded data, the last as estimated where it is not made yet."""
+        """Bits of a tensor's entry, table and coded data, the last as estimated where it is not
+        made yet.
+        """
         bits = 8.0 * (len(write_entry(self.entry)) + self.entry.coded_bytes)
-        return bits + self.fit.data_bits + 8 * len(write_table(self.fit.table)) if self.fit else bits
+        return (
+            bits + self.fit.data_bits + 8 * len(write_table(self.fit.table)) if self.fit else bits
+        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,9 @@ class _Tiling:
         last = self.spans[-1] if self.spans else None
         after = last.operands[0] + last.length if last and last.kind == SpanKind.BASE else None
         whole = [(end - self.done, None)]
-        for size, place in self.before.runs(self.tflite, self.done, end, after) if self.before else whole:
+        for size, place in (
+            self.before.runs(self.tflite, self.done, end, after) if self.before else whole
+        ):
             if size and place is not None:
                 self._append(Span(SpanKind.BASE, size, (place,)))
             elif size:
@@ -85,7 +96,11 @@ class _Tiling:
 
     def _append(self, span: Span) -> None:
         last = self.spans[-1] if self.spans else None
-        if last and last.kind == span.kind == SpanKind.BASE and last.operands[0] + last.length == span.operands[0]:
+        if (
+            last
+            and last.kind == span.kind == SpanKind.BASE
+            and last.operands[0] + last.length == span.operands[0]
+        ):
             self.spans[-1] = replace(last, length=last.length + span.length)
         else:
             self.spans.append(span)
@@ -118,14 +133,20 @@ def plan(tflite: bytes, before: Predecessor | None = None) -> Plan:
             span = Span(SpanKind.TENSOR, constant.size)
         tiling.add(constant.start, span)
     tiling.fill(len(tflite))
-    return Plan([_through_copies(span, copies) for span in tiling.spans], bytes(tiling.literals), tensors)
+    return Plan(
+        [_through_copies(span, copies) for span in tiling.spans], bytes(tiling.literals), tensors
+    )
 
 
 def _products(constants: Sequence[Constant], products: Sequence[Product]) -> dict[int, Product]:
     """Returns by place the products worth a span, none of which reads another."""
     sizes = {constant.start: constant.size for constant in constants}
-    chosen = {p.start: p for p in products if p.size >= MIN_DERIVED_BYTES and sizes.get(p.start) == p.size}
-    return {start: p for start, p in chosen.items() if p.scalar not in chosen and p.array not in chosen}
+    chosen = {
+        p.start: p for p in products if p.size >= MIN_DERIVED_BYTES and sizes.get(p.start) == p.size
+    }
+    return {
+        start: p for start, p in chosen.items() if p.scalar not in chosen and p.array not in chosen
+    }
 
 
 def _derive(
@@ -170,7 +191,9 @@ def _plan_tensor(constant: Constant, data: bytes, before: Predecessor | None) ->
         if before and earlier:
             old = to_codes(before.bytes_of(earlier), len(codes), constant.width, signed=False)
             entry = replace(plans[0].entry, codec=Codec.DELTA, base=earlier.start)
-            plans.append(_tans(replace(plans[0], entry=entry), _differences(codes, old, constant.width), old))
+            plans.append(
+                _tans(replace(plans[0], entry=entry), _differences(codes, old, constant.width), old)
+            )
     best = min(plans, key=lambda tensor: tensor.bits)
     # A hard look at every weight would take most of the time of packing, and change nothing.
     level = 9 if constant.size <= CLOSE_LOOK_BYTES else 1
@@ -181,9 +204,11 @@ def _plan_tensor(constant: Constant, data: bytes, before: Predecessor | None) ->
 
 
 def _in_classes(tensor: TensorPlan, literal_bytes: int) -> TensorPlan | None:
-    """Returns the plan with rows cut so that their classes save most, or None where the literals are still cheaper.
+    """Returns the plan with rows cut so that their classes save most, or None where the literals
+    are still cheaper.
 
-    Rows of zeros, or of weights of one size, cost a single table dearly. Groups of weights may be parts of rows.
+    Rows of zeros, or of weights of one size, cost a single table dearly. Groups of weights may be
+    parts of rows.
     """
     subject = tensor.subject
     if subject is None or subject.codes.min() < -LARGEST or subject.codes.max() >= LARGEST:
@@ -200,10 +225,15 @@ def _in_classes(tensor: TensorPlan, literal_bytes: int) -> TensorPlan | None:
 
 
 def _shapes(entry: Entry) -> list[tuple[int, ...]]:
-    """Returns a tensor's shape, and those with its rows in parts where it is a matrix coded by itself."""
+    """Returns a tensor's shape, and those with its rows in parts where it is a matrix coded by
+    itself.
+    """
     parts = PARTS_OF_A_ROW if entry.codec == Codec.TANS and len(entry.shape) == 2 else ()
     rows, columns = entry.shape[0], entry.shape[-1]
-    return [entry.shape, *((rows * n, columns // n) for n in parts if columns % n == 0 and columns // n >= 16)]
+    return [
+        entry.shape,
+        *((rows * n, columns // n) for n in parts if columns % n == 0 and columns // n >= 16),
+    ]
 
 
 def _tans(raw: TensorPlan, codes: np.ndarray, before: np.ndarray | None = None) -> TensorPlan:
@@ -211,7 +241,9 @@ def _tans(raw: TensorPlan, codes: np.ndarray, before: np.ndarray | None = None) 
     codes = codes >> shift
     subject = Subject(codes, raw.entry.shape, raw.entry.width, shift, before)
     codec = Codec.TANS if before is None else Codec.DELTA
-    return TensorPlan(replace(raw.entry, codec=codec, shift=shift), raw.data, subject, fit(codes.astype(np.int64)))
+    return TensorPlan(
+        replace(raw.entry, codec=codec, shift=shift), raw.data, subject, fit(codes.astype(np.int64))
+    )
 
 
 def _differences(codes: np.ndarray, before: np.ndarray, width: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A common alphabet in which the codes of all tensors are compared, whatever their width.
 
-Codes up to 16 in magnitude are symbols of their own; above, four symbols share each doubling. Tables are cut
-from the codes themselves: the symbols only decide which weights are alike.
+Codes up to 16 in magnitude are symbols of their own; above, four symbols share each doubling.
+Tables are cut from the codes themselves: the symbols only decide which weights are alike.
 """
 
 from functools import lru_cache
@@ -18,7 +18,9 @@ def symbol_table() -> np.ndarray:
     """Returns the symbol of each code from -128 to 127, uint8 (256,)."""
     codes = np.arange(-LARGEST, LARGEST)
     octaves = np.log2(np.maximum(np.abs(codes), EXACT) / EXACT)
-    ranks = np.minimum(np.abs(codes), EXACT) + np.ceil(STEPS_PER_OCTAVE * octaves - 1e-9).astype(np.int64)
+    ranks = np.minimum(np.abs(codes), EXACT) + np.ceil(STEPS_PER_OCTAVE * octaves - 1e-9).astype(
+        np.int64
+    )
     return (ranks.max() + np.sign(codes) * ranks).astype(np.uint8)
 
 
@@ -38,7 +40,9 @@ def raw_bits(codes: np.ndarray) -> float:
 
 
 def wide_symbols(codes: np.ndarray) -> np.ndarray:
-    """Returns the symbol of any 32-bit codes (n,): sign, power of two and quarter of it; int64 below 256."""
+    """Returns the symbol of any 32-bit codes (n,): sign, power of two and quarter of it; int64
+    below 256.
+    """
     sizes = np.abs(codes.astype(np.int64))
     octaves = np.frexp(sizes.astype(np.float64))[1]
     quarters = (sizes << 3 >> np.maximum(octaves, 0)) & 3

@@ -1,9 +1,10 @@
-"""Choice of a table for a tensor's codes: the bins, then the frequencies, by the bytes each would cost.
+"""Choice of a table for a tensor's codes: the bins, then the frequencies, by the bytes each would
+cost.
 
-A rare code alone in its bin costs more than its share: some 5 bits in the table, and at least 1 of the
-2**bits states, which for sparse weights takes from the zeros more than the code's own bits. Merged with its
-neighbours it costs a raw bit or two each time it occurs. The best cut into bins of 1, 2, 4, ... codes is a
-shortest path.
+A rare code alone in its bin costs more than its share: some 5 bits in the table, and at least 1 of
+the 2**bits states, which for sparse weights takes from the zeros more than the code's own bits.
+Merged with its neighbours it costs a raw bit or two each time it occurs. The best cut into bins of
+1, 2, 4, ... codes is a shortest path.
 """
 
 from collections.abc import Sequence
@@ -46,14 +47,17 @@ def fit(codes: np.ndarray) -> Fit:
 
 
 def fit_histogram(
-    first: int, histogram: np.ndarray, shared: int = 0, probability_bits: Sequence[int] = PROBABILITY_BITS
+    first: int,
+    histogram: np.ndarray,
+    shared: int = 0,
+    probability_bits: Sequence[int] = PROBABILITY_BITS,
 ) -> Fit:
     """Returns the cheapest table found for codes that were counted.
 
     Args:
         first: the smallest code.
-        histogram: counts (n,), n at most 256, of the codes from `first + (i << shared)` on; the first and the
-            last are not 0.
+        histogram: counts (n,), n at most 256, of the codes from `first + (i << shared)` on; the
+            first and the last are not 0.
         shared: bits below those that were counted. Default 0.
         probability_bits: which to try. Default 11 and 12.
     """
@@ -63,7 +67,9 @@ def fit_histogram(
     return _fit_bins(first, extras, counts, probability_bits)
 
 
-def _fit_bins(first: int, extras: tuple[int, ...], counts: np.ndarray, probability_bits: Sequence[int]) -> Fit:
+def _fit_bins(
+    first: int, extras: tuple[int, ...], counts: np.ndarray, probability_bits: Sequence[int]
+) -> Fit:
     raw_bits = float(counts @ np.array(extras))
     fits = [
         Fit(table, raw_bits + cost)
@@ -78,9 +84,13 @@ def _bits(found: Fit) -> float:
 
 
 def table_bits(table: Table, codes: np.ndarray, counts: np.ndarray | None = None) -> float:
-    """Returns the bits that codes take with a table; `counts` says how often each occurs, once by default."""
+    """Returns the bits that codes take with a table; `counts` says how often each occurs, once by
+    default.
+    """
     bins = np.searchsorted(table.starts, codes, side="right") - 1
-    bits = table.bits - np.log2(np.maximum(table.frequencies, 1))[bins] + np.array(table.extras)[bins]
+    bits = (
+        table.bits - np.log2(np.maximum(table.frequencies, 1))[bins] + np.array(table.extras)[bins]
+    )
     return float(bits.sum() if counts is None else counts @ bits)
 
 
@@ -93,7 +103,10 @@ def _cut(histogram: np.ndarray, shared: int) -> list[tuple[int, int]]:
     best = [0.0] * (size + 1)
     choice = [0] * size
     for start in range(size - 1, -1, -1):
-        options = [costs[extra][start] + best[min(start + (1 << extra), size)] for extra in range(widest + 1)]
+        options = [
+            costs[extra][start] + best[min(start + (1 << extra), size)]
+            for extra in range(widest + 1)
+        ]
         best[start] = min(options)
         choice[start] = options.index(best[start])
     cuts, start = [], 0
@@ -110,13 +123,16 @@ def _bin_costs(cumulated: np.ndarray, total: int, extra: int, shared: int) -> np
     counts = (cumulated[ends] - cumulated[:-1]).astype(np.float64)
     least = total / (1 << MAX_BITS)
     symbol_bits = counts * np.log2(total / np.maximum(counts, least))
-    # The smallest frequency can be more than a bin's share; all other codes then pay for the difference.
+    # The smallest frequency can be more than a bin's share; all other codes then pay for the
+    # difference.
     taken = np.maximum(least - counts, 0) / np.log(2)
     cost = symbol_bits + taken + counts * (extra + shared) + TABLE_BITS_PER_BIN
     return np.where(counts > 0, cost, TABLE_BITS_PER_EMPTY_BIN)
 
 
-def _candidates(first: int, extras: tuple[int, ...], counts: np.ndarray, bits: int) -> list[tuple[Table, float]]:
+def _candidates(
+    first: int, extras: tuple[int, ...], counts: np.ndarray, bits: int
+) -> list[tuple[Table, float]]:
     """Returns tables of every precision with the bits that they spend on symbols."""
     ideal = _at_least_one(counts, 1 << bits)
     peak = int(np.argmax(counts))
@@ -134,7 +150,9 @@ def _candidates(first: int, extras: tuple[int, ...], counts: np.ndarray, bits: i
 
 
 def _at_least_one(counts: np.ndarray, size: int) -> np.ndarray:
-    """Returns shares of `size` in proportion to `counts`, but at least 1 for every bin that is used."""
+    """Returns shares of `size` in proportion to `counts`, but at least 1 for every bin that is
+    used.
+    """
     ideal = counts * (size / counts.sum())
     small = np.zeros(len(counts), bool)
     while ((counts > 0) & (ideal < 1) & ~small).any():
@@ -144,10 +162,11 @@ def _at_least_one(counts: np.ndarray, size: int) -> np.ndarray:
 
 
 def _quantize(ideal: list[float], peak: int, precision: int, diffuse: bool) -> list[int]:
-    """Rounds all but the peak to `precision` bits below the leading one, and never a used bin to zero.
+    """Rounds all but the peak to `precision` bits below the leading one, and never a used bin to
+    zero.
 
-    Nearest rounding leaves its errors to the peak, which is best where the peak is large. `diffuse` rounds up
-    or down so that the errors cancel, which is best where all are alike.
+    Nearest rounding leaves its errors to the peak, which is best where the peak is large. `diffuse`
+    rounds up or down so that the errors cancel, which is best where all are alike.
     """
     error = 0.0
     frequencies = []

@@ -1,4 +1,6 @@
-"""Tables for all tensors of a model: classes for each, one pool for all, and the true cost of what comes out."""
+"""Tables for all tensors of a model: classes for each, one pool for all, and the true cost of what
+comes out.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +23,16 @@ SHARED_PRICE = Price(8, 1)
 # What classes add to an entry, in bits, beside the map and a byte for each cell.
 CLASS_FIELD_BITS = 8 * 5
 MOST_MAP_TABLES = 8
-# Many tables of 12 bits do not fit a processor's first cache: this part of all bits is not worth the time.
+# Many tables of 12 bits do not fit a processor's first cache: this part of all bits is not worth
+# the time.
 LARGE_TABLES_MUST_SAVE = 0.001
 
 
 @dataclass(frozen=True)
 class Assigned:
-    """How the codes of one tensor are coded; `bits` are estimated, of the entry as well but not of the tables."""
+    """How the codes of one tensor are coded; `bits` are estimated, of the entry as well but not of
+    the tables.
+    """
 
     classes: Classes
     maps: Maps
@@ -39,7 +44,9 @@ class Assigned:
 
 @dataclass(frozen=True)
 class _Part:
-    """A tensor with the groups of its cells, (row classes, second classes), and the codes counted in each cell."""
+    """A tensor with the groups of its cells, (row classes, second classes), and the codes counted
+    in each cell.
+    """
 
     split: Split
     groups: np.ndarray
@@ -48,16 +55,21 @@ class _Part:
 
 
 def assign(subjects: Sequence[Subject], fits: Sequence[Fit]) -> list[Assigned]:
-    """Returns the tables of each tensor: with or without classes and sharing, whatever is smallest in all.
+    """Returns the tables of each tensor: with or without classes and sharing, whatever is smallest
+    in all.
 
     Args:
         subjects: the tensors.
         fits: a table for each alone.
     """
-    small = [n for n, s in enumerate(subjects) if s.codes.min() >= -LARGEST and s.codes.max() < LARGEST]
+    small = [
+        n for n, s in enumerate(subjects) if s.codes.min() >= -LARGEST and s.codes.max() < LARGEST
+    ]
     wide = sorted(set(range(len(subjects))) - set(small))
     plain = [_alone(found) for found in fits]
-    for n, found in zip(wide, share_wide([subjects[n].codes for n in wide], [fits[n] for n in wide]), strict=True):
+    for n, found in zip(
+        wide, share_wide([subjects[n].codes for n in wide], [fits[n] for n in wide]), strict=True
+    ):
         plain[n] = _alone(found)
     if not small:
         return plain
@@ -79,7 +91,9 @@ def _alone(found: Fit) -> Assigned:
 
 
 def _total_bits(assigned: Sequence[Assigned]) -> float:
-    bits = sum(one.bits for one in assigned) + 8.0 * sum(len(write_table(table)) for table in _tables(assigned))
+    bits = sum(one.bits for one in assigned) + 8.0 * sum(
+        len(write_table(table)) for table in _tables(assigned)
+    )
     large = any(one.classes.cells > 1 and one.tables[0].bits == MAX_BITS for one in assigned)
     return bits * (1 + LARGE_TABLES_MUST_SAVE) if large else bits
 
@@ -93,24 +107,38 @@ def _pool(subjects: Sequence[Subject], splits: Sequence[Split], bits: int) -> li
 
     Tables of a tensor with classes have `bits` probability bits.
     """
-    labels = share(np.concatenate([s.histograms.reshape(-1, symbol_count()) for s in splits]), TABLE_PRICE, MOST_TABLES)
+    labels = share(
+        np.concatenate([s.histograms.reshape(-1, symbol_count()) for s in splits]),
+        TABLE_PRICE,
+        MOST_TABLES,
+    )
     ends = np.cumsum([split.classes.cells for split in splits])[:-1]
     parts = [_join(*pair) for pair in zip(subjects, splits, np.split(labels, ends), strict=True)]
     totals = np.zeros((int(labels.max()) + 1, 2 * LARGEST), np.int64)
     for part in parts:
         np.add.at(totals, part.groups.ravel(), part.counts)
-    alone = np.bincount(np.concatenate([part.groups.ravel() for part in parts]), minlength=len(totals)) == 1
+    alone = (
+        np.bincount(np.concatenate([part.groups.ravel() for part in parts]), minlength=len(totals))
+        == 1
+    )
     fixed = {group for part in parts if part.groups.size > 1 for group in part.groups.ravel()}
     tables = [
-        _fit(total, PROBABILITY_BITS if alone[group] and group not in fixed else (bits,)) if total.any() else None
+        _fit(total, PROBABILITY_BITS if alone[group] and group not in fixed else (bits,))
+        if total.any()
+        else None
         for group, total in enumerate(totals)
     ]
     map_tables = iter(_map_tables([part.split.maps for part in parts if part.groups.size > 1]))
-    return [_assigned(part, tables, next(map_tables) if part.groups.size > 1 else None) for part in parts]
+    return [
+        _assigned(part, tables, next(map_tables) if part.groups.size > 1 else None)
+        for part in parts
+    ]
 
 
 def _join(subject: Subject, split: Split, labels: np.ndarray) -> _Part:
-    """Joins classes whose cells have the same tables, and counts the codes in the cells that are left."""
+    """Joins classes whose cells have the same tables, and counts the codes in the cells that are
+    left.
+    """
     groups, maps, classes = labels.reshape(split.histograms.shape[:2]), split.maps, split.classes
     if classes.rows > 1:
         rows, groups = _distinct(groups, maps.rows)
@@ -133,7 +161,9 @@ def _join(subject: Subject, split: Split, labels: np.ndarray) -> _Part:
 
 
 def _distinct(groups: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns new labels for the rows of `groups` that differ and are in use, commonest first, and those rows."""
+    """Returns new labels for the rows of `groups` that differ and are in use, commonest first, and
+    those rows.
+    """
     same = np.unique(groups, axis=0, return_inverse=True)[1].reshape(-1)
     new = by_frequency(same[labels])
     kept = np.empty(int(new.max()) + 1, np.int64)
@@ -143,14 +173,18 @@ def _distinct(groups: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _fit(counts: np.ndarray, probability_bits: Sequence[int]) -> Table:
     used = np.flatnonzero(counts)
-    return fit_histogram(int(used[0]) - LARGEST, counts[used[0] : used[-1] + 1], 0, probability_bits).table
+    return fit_histogram(
+        int(used[0]) - LARGEST, counts[used[0] : used[-1] + 1], 0, probability_bits
+    ).table
 
 
 def _map_tables(maps: Sequence[Maps]) -> list[Table]:
     """Returns a table for each tensor's maps, shared where that is cheaper."""
     if not maps:
         return []
-    counts = np.array([np.bincount(np.concatenate([m.rows, m.seconds]), minlength=LARGEST) for m in maps])
+    counts = np.array(
+        [np.bincount(np.concatenate([m.rows, m.seconds]), minlength=LARGEST) for m in maps]
+    )
     symbols = np.zeros((len(maps), symbol_count()))
     symbols[:, symbol_table()[LARGEST : LARGEST + MAX_CLASSES]] = counts[:, :MAX_CLASSES]
     labels = share(symbols, TABLE_PRICE, MOST_MAP_TABLES)
@@ -164,7 +198,9 @@ def _assigned(part: _Part, tables: Sequence[Table | None], map_table: Table | No
     some = next(table for table in chosen if table)
     # A cell that no code is in has no table of its own.
     named = tuple(table or some for table in chosen)
-    bits = sum(_cell_bits(table, count) for table, count in zip(named, part.counts, strict=True)) + 8 * len(named)
+    bits = sum(
+        _cell_bits(table, count) for table, count in zip(named, part.counts, strict=True)
+    ) + 8 * len(named)
     maps = part.split.maps
     if map_table:
         codes = np.concatenate([maps.rows, maps.seconds])

@@ -1,4 +1,6 @@
-"""Which cells share a table: the model-wide pool, by merging the pair that saves most until none does."""
+"""Which cells share a table: the model-wide pool, by merging the pair that saves most until none
+does.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,7 +36,9 @@ def share(histograms: np.ndarray, price: Price, most: int) -> np.ndarray:
     sums = sum_by(histograms, labels, int(labels.max()) + 1)
     costs = _costs(sums, price)
     # gains[i, j]: what i and j cost apart, less what they cost together.
-    gains = np.stack([costs + cost - _costs(sums + row, price) for row, cost in zip(sums, costs, strict=True)])
+    gains = np.stack(
+        [costs + cost - _costs(sums + row, price) for row, cost in zip(sums, costs, strict=True)]
+    )
     np.fill_diagonal(gains, -np.inf)
     alive = len(sums)
     while alive > 1:
@@ -58,7 +62,8 @@ def _costs(histograms: np.ndarray, price: Price) -> np.ndarray:
 
 
 def share_wide(parts: Sequence[np.ndarray], fits: Sequence[Fit]) -> list[Fit]:
-    """Returns a table for each tensor of codes of any size, such as biases, shared where that is smaller.
+    """Returns a table for each tensor of codes of any size, such as biases, shared where that is
+    smaller.
 
     Args:
         parts: codes of each tensor.
@@ -66,7 +71,9 @@ def share_wide(parts: Sequence[np.ndarray], fits: Sequence[Fit]) -> list[Fit]:
     """
     if not parts:
         return []
-    counts = np.array([np.bincount(wide_symbols(codes), minlength=256) for codes in parts], np.float64)
+    counts = np.array(
+        [np.bincount(wide_symbols(codes), minlength=256) for codes in parts], np.float64
+    )
     sizes = [8 * len(write_table(found.table)) for found in fits]
     labels = share(counts, Price(float(np.mean(sizes)), 0), MOST_TABLES)
     crowded = len({found.table for found in fits}) > MOST_TABLES

@@ -1,8 +1,9 @@
-"""Encoding of tANS chunks with numpy: the mirror of `tans_decode`, from the last symbol to the first.
+"""Encoding of tANS chunks with numpy: the mirror of `tans_decode`, from the last symbol to the
+first.
 
-A lane starts at state 0, which is where the decoder must end. Going from state s (number x = M + s) to a
-symbol of frequency f writes the low n bits of x, n chosen so that f <= x >> n < 2f, and continues at the
-state whose number is `x >> n`.
+A lane starts at state 0, which is where the decoder must end. Going from state s (number x = M + s)
+to a symbol of frequency f writes the low n bits of x, n chosen so that f <= x >> n < 2f, and
+continues at the state whose number is `x >> n`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,12 +41,16 @@ class _Machine:
         self.firsts = dict(zip(tables, np.cumsum(counts) - counts, strict=True))
         frequencies = np.concatenate([np.array(table.frequencies, np.int64) for table in tables])
         used = np.maximum(frequencies, 1)
-        self.max_lengths = np.repeat([table.bits for table in tables], counts) + 1 - np.frexp(used)[1]
+        self.max_lengths = (
+            np.repeat([table.bits for table in tables], counts) + 1 - np.frexp(used)[1]
+        )
         # From this number on, max_lengths bits are written; below, one bit less.
         self.thresholds = used << self.max_lengths
         # order[shifts + (x >> n)] is the state (in its table) whose number is x >> n.
         self.shifts = np.cumsum(frequencies) - 2 * frequencies
-        self.order = np.concatenate([a.order + size for a, size in zip(automata, sizes, strict=True)])
+        self.order = np.concatenate(
+            [a.order + size for a, size in zip(automata, sizes, strict=True)]
+        )
 
 
 def encode_chunks(chunks: Sequence[PlainChunk]) -> Iterator[tuple[int, bytes]]:
@@ -75,7 +80,9 @@ def _encode_group(chunks: Sequence[PlainChunk]) -> Iterator[bytes]:
     machine = _Machine(list(dict.fromkeys(table for chunk in chunks for table in chunk.tables)))
     parts = [_split_chunk(chunk, machine) for chunk in chunks]
     sizes = np.array([1 << chunk.tables[0].bits for chunk in chunks], np.int64)
-    numbers, values, lengths = _run([part[0] for part in parts], np.repeat(sizes[:, None], width, axis=1), machine)
+    numbers, values, lengths = _run(
+        [part[0] for part in parts], np.repeat(sizes[:, None], width, axis=1), machine
+    )
     for row, (_, offsets, extras) in enumerate(parts):
         low = lengths[row]
         body = (values[row] | offsets << low).astype(np.uint64)
@@ -100,7 +107,9 @@ def _split_chunk(chunk: PlainChunk, machine: _Machine) -> tuple[np.ndarray, np.n
 def _run(
     symbols: list[np.ndarray], numbers: np.ndarray, machine: _Machine
 ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """Returns each lane's first number (rows, lanes), and the bits and bit counts of each chunk's symbols."""
+    """Returns each lane's first number (rows, lanes), and the bits and bit counts of each chunk's
+    symbols.
+    """
     width = numbers.shape[1]
     plan = Schedule([len(chunk) for chunk in symbols], width)
     tails = [
@@ -125,7 +134,9 @@ def _run(
     )
 
 
-def _step(numbers: np.ndarray, symbols: np.ndarray, machine: _Machine) -> tuple[np.ndarray, np.ndarray]:
+def _step(
+    numbers: np.ndarray, symbols: np.ndarray, machine: _Machine
+) -> tuple[np.ndarray, np.ndarray]:
     """Takes each number back over one symbol, in place; returns the bits written and how many."""
     lengths = machine.max_lengths.take(symbols)
     lengths -= numbers < machine.thresholds.take(symbols)

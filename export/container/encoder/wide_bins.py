@@ -1,4 +1,6 @@
-"""Bins for codes far apart, such as biases of which one in a thousand is a million times the others."""
+"""Bins for codes far apart, such as biases of which one in a thousand is a million times the
+others.
+"""
 
 from math import log2
 
@@ -33,8 +35,12 @@ def halve(codes: np.ndarray) -> tuple[int, tuple[int, ...], np.ndarray]:
     return first, tuple(extra for extra, _ in kept), np.array([count for _, count in kept])
 
 
-def _cut(codes: np.ndarray, start: int, extra: int, total: int) -> tuple[float, list[tuple[int, int]]]:
-    """Returns the bits that codes in 2**extra places from `start` on take, and (extra bits, codes) of their bins."""
+def _cut(
+    codes: np.ndarray, start: int, extra: int, total: int
+) -> tuple[float, list[tuple[int, int]]]:
+    """Returns the bits that codes in 2**extra places from `start` on take, and (extra bits, codes)
+    of their bins.
+    """
     count = len(codes)
     if count == 0:
         return TABLE_BITS_PER_EMPTY_BIN, [(extra, 0)]
@@ -45,4 +51,8 @@ def _cut(codes: np.ndarray, start: int, extra: int, total: int) -> tuple[float, 
     place = int(np.searchsorted(codes, middle))
     low_bits, low = _cut(codes[:place], start, extra - 1, total)
     high_bits, high = _cut(codes[place:], middle, extra - 1, total)
-    return (low_bits + high_bits, low + high) if low_bits + high_bits < bits else (bits, [(extra, count)])
+    return (
+        (low_bits + high_bits, low + high)
+        if low_bits + high_bits < bits
+        else (bits, [(extra, count)])
+    )

@@ -1,15 +1,19 @@
-"""Which table codes which weight of a tensor: classes of rows, and of columns or of what is known nearby.
+"""Which table codes which weight of a tensor: classes of rows, and of columns or of what is known
+nearby.
 
-Weight j has the cell `row class * second classes + second class`, and a tensor lists a table for every cell.
-Row classes belong to the first axis, one class for each output channel. The second class is one of
+Weight j has the cell `row class * second classes + second class`, and a tensor lists a table for
+every cell. Row classes belong to the first axis, one class for each output channel. The second
+class is one of
 
     COLUMNS     map[j mod columns], columns being the last dimension: input channels, or depthwise channels
-    NEIGHBOURS  map[5 * category(upper) + category(left)], the elements of the same input channel one place up
-                and one to the left in the kernel of a convolution (O, H, W, I); category 0 outside of it
+    NEIGHBOURS  map[5 * category(upper) + category(left)], the elements of the same input channel
+    one place up
+                and one to the left in the kernel of a convolution (O, H, W, I); category 0 outside
+                of it
     BASE        map[category(element of the base at the same place)], for differences
 
-The category of an element is that of its code v: 0 for 0, then 1 where 0 < v <= threshold, 2 above, 3 where
--threshold <= v < 0, 4 below.
+The category of an element is that of its code v: 0 for 0, then 1 where 0 < v <= threshold, 2 above,
+3 where -threshold <= v < 0, 4 below.
 """
 
 from dataclasses import dataclass
@@ -59,7 +63,12 @@ class Classes:
 
     def mapped(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Returns the entries of the row map and of the second map."""
-        second = {Axis.NONE: 0, Axis.COLUMNS: shape[-1], Axis.NEIGHBOURS: CATEGORIES**2, Axis.BASE: CATEGORIES}
+        second = {
+            Axis.NONE: 0,
+            Axis.COLUMNS: shape[-1],
+            Axis.NEIGHBOURS: CATEGORIES**2,
+            Axis.BASE: CATEGORIES,
+        }
         return shape[0] if self.rows > 1 else 0, second[self.axis]
 
 
@@ -87,13 +96,17 @@ def neighbours(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def code_categories(threshold: int, width: int, shift: int) -> np.ndarray:
-    """Returns the category of every code, by its low 8 bits, uint8 (256,); arguments as for `categories`."""
+    """Returns the category of every code, by its low 8 bits, uint8 (256,); arguments as for
+    `categories`.
+    """
     return categories(threshold, width, shift)[(np.arange(256) << shift) & ((1 << width) - 1)]
 
 
 @dataclass(frozen=True)
 class Maps:
-    """The transmitted maps: the class of every row, uint8 (O,), and the second classes, uint8 (entries,)."""
+    """The transmitted maps: the class of every row, uint8 (O,), and the second classes, uint8
+    (entries,).
+    """
 
     rows: np.ndarray
     seconds: np.ndarray
@@ -108,8 +121,8 @@ def row_and_second_cells(
         classes: of the tensor.
         shape: its dimensions.
         maps: its maps.
-        contexts: what the second map is to be read at, (weights,), for NEIGHBOURS and BASE. Without it their
-            second classes are left out. Default none.
+        contexts: what the second map is to be read at, (weights,), for NEIGHBOURS and BASE. Without
+            it their second classes are left out. Default none.
 
     >>> maps = Maps(np.array([0, 1], np.uint8), np.array([1, 0, 0], np.uint8))
     >>> row_and_second_cells(Classes(2, Axis.COLUMNS, 2), (2, 3), maps).tolist()
@@ -130,7 +143,8 @@ def row_and_second_cells(
 
 
 def neighbour_contexts(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns `5 * category(upper) + category(left)` of every weight, from all categories, uint8 (weights,).
+    """Returns `5 * category(upper) + category(left)` of every weight, from all categories, uint8
+    (weights,).
 
     >>> neighbour_contexts(np.array([1, 2, 3, 4], np.uint8), (1, 2, 2, 1)).tolist()
     [0, 1, 5, 13]

@@ -1,7 +1,9 @@
-"""Little-endian fields and variable-length integers: a bounds-checked reader, and what a writer appends.
+"""Little-endian fields and variable-length integers: a bounds-checked reader, and what a writer
+appends.
 
-A varint holds 7 bits a byte, low bits first; the high bit says that another byte follows. It is at most 9
-bytes (63 bits) long and has no superfluous zero byte at its end, so every number has one spelling.
+A varint holds 7 bits a byte, low bits first; the high bit says that another byte follows. It is at
+most 9 bytes (63 bits) long and has no superfluous zero byte at its end, so every number has one
+spelling.
 """
 
 import struct
@@ -26,7 +28,8 @@ def varint(value: int) -> bytes:
 
 
 def zigzag(value: int) -> int:
-    """Maps 0, -1, 1, -2, ... to 0, 1, 2, 3, ..., so that small numbers of either sign have short varints.
+    """Maps 0, -1, 1, -2, ... to 0, 1, 2, 3, ..., so that small numbers of either sign have short
+    varints.
 
     >>> [zigzag(v) for v in (0, -1, 1, -2)]
     [0, 1, 2, 3]

@@ -1,7 +1,8 @@
-"""What the literals' decoder has seen before the first byte: the boilerplate that `.tflite` files share.
+"""What the literals' decoder has seen before the first byte: the boilerplate that `.tflite` files
+share.
 
-Segments of the literals of 21 files of six writers, longest shared first to last, all on 4-byte boundaries so
-that they keep their phase. Part of the format: SPEC.md holds the same bytes.
+Segments of the literals of 21 files of six writers, longest shared first to last, all on 4-byte
+boundaries so that they keep their phase. Part of the format: SPEC.md holds the same bytes.
 """
 
 DICTIONARY = bytes.fromhex(

@@ -1,8 +1,8 @@
 """Tensor elements as integer codes: `element = (code << shift) mod 2**width`, little endian.
 
-Two or four elements narrower than a byte share one, the first in the low bits, as TFLite packs INT4 and INT2;
-unused bits of the last byte are zero. Codes are exact integers, so the same rule serves signed, unsigned and
-(by their bit patterns) floating-point elements.
+Two or four elements narrower than a byte share one, the first in the low bits, as TFLite packs INT4
+and INT2; unused bits of the last byte are zero. Codes are exact integers, so the same rule serves
+signed, unsigned and (by their bit patterns) floating-point elements.
 """
 
 from math import prod
@@ -41,7 +41,11 @@ def to_elements(codes: np.ndarray, width: int, shift: int) -> np.ndarray:
     [14, 6]
     """
     elements = codes << shift
-    return elements.astype(f"<u{width // 8}") if width >= 8 else (elements & (1 << width) - 1).astype(np.uint8)
+    return (
+        elements.astype(f"<u{width // 8}")
+        if width >= 8
+        else (elements & (1 << width) - 1).astype(np.uint8)
+    )
 
 
 def add_elements(differences: np.ndarray, before: np.ndarray, width: int) -> np.ndarray:

@@ -11,6 +11,8 @@ class ContainerError(ValueError):
     """
 
 
-def damaged(where: str, offset: int, what: str, remedy: str = "Fetch or pack the file again.") -> ContainerError:
+def damaged(
+    where: str, offset: int, what: str, remedy: str = "Fetch or pack the file again."
+) -> ContainerError:
     """Returns the error for `what` found at file byte `offset` inside `where`."""
     return ContainerError(f"{where}, byte {offset}: {what}. {remedy}")

@@ -8,15 +8,17 @@
     TANS, DELTA:
             u8      form: log2(chunk limit) - 16, 0 to 4 (bits 0-3), row classes (bit 4), second axis (bits 5-6)
         with row classes:   u8  how many, 2 to 16
-        with a second axis: u8  how many classes, 2 to 16; u8 threshold where it is NEIGHBOURS or BASE
+        with a second axis: u8  how many classes, 2 to 16; u8 threshold where it is NEIGHBOURS or
+            BASE
         with either:        u8  table of the map; varint bytes of the map
             u8      table of each cell
             varint  bytes of each chunk
 
-The coded bytes of all tensors follow each other in CHUNKS. RAW is the bytes themselves, CONST one element (a
-byte at least) that fills the tensor. A TANS tensor is cut into chunks of whole rows (all but its first axis),
-as many as fit the chunk limit, or of exactly the limit where one row is longer; the last chunk holds what is
-left. Its map, where it has classes, is one more chunk before them.
+The coded bytes of all tensors follow each other in CHUNKS. RAW is the bytes themselves, CONST one
+element (a byte at least) that fills the tensor. A TANS tensor is cut into chunks of whole rows (all
+but its first axis), as many as fit the chunk limit, or of exactly the limit where one row is
+longer; the last chunk holds what is left. Its map, where it has classes, is one more chunk before
+them.
 """
 
 import struct
@@ -25,7 +27,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
 
-from .cells import MAX_CELLS, MAX_CLASSES, MAX_MAPPED, MAX_THRESHOLD, MIN_NEIGHBOUR_COLUMNS, Axis, Classes
+from .cells import (
+    MAX_CELLS,
+    MAX_CLASSES,
+    MAX_MAPPED,
+    MAX_THRESHOLD,
+    MIN_NEIGHBOUR_COLUMNS,
+    Axis,
+    Classes,
+)
 from .cursor import Reader, varint
 from .elements import tensor_bytes
 from .table import Table
@@ -96,7 +106,11 @@ class Entry:
         """Size in the CHUNKS section, in bytes."""
         if self.codec == Codec.RAW:
             return self.output_bytes
-        return max(self.width // 8, 1) if self.codec == Codec.CONST else self.map_bytes + sum(self.chunk_bytes)
+        return (
+            max(self.width // 8, 1)
+            if self.codec == Codec.CONST
+            else self.map_bytes + sum(self.chunk_bytes)
+        )
 
 
 def chunk_counts(shape: tuple[int, ...], chunk_log2: int) -> list[int]:
@@ -120,7 +134,11 @@ def write_entry(entry: Entry) -> bytes:
     if entry.codec == Codec.DELTA:
         out += varint(entry.base)
     classes = entry.classes
-    out.append(entry.chunk_log2 - MIN_CHUNK_LOG2 | (classes.rows > 1) << ROWS_BIT | classes.axis << AXIS_SHIFT)
+    out.append(
+        entry.chunk_log2 - MIN_CHUNK_LOG2
+        | (classes.rows > 1) << ROWS_BIT
+        | classes.axis << AXIS_SHIFT
+    )
     if classes.rows > 1:
         out.append(classes.rows)
     if classes.axis:
@@ -132,7 +150,9 @@ def write_entry(entry: Entry) -> bytes:
     return bytes(out) + bytes(entry.tables) + b"".join(varint(size) for size in entry.chunk_bytes)
 
 
-def read_entry(reader: Reader, output_bytes: int, tables: Sequence[Table], base_bytes: int | None = None) -> Entry:
+def read_entry(
+    reader: Reader, output_bytes: int, tables: Sequence[Table], base_bytes: int | None = None
+) -> Entry:
     """Reads one entry; refuses a tensor larger than the output, and fields that no encoder writes."""
     codec, rank = _split(reader.u8(), 4)
     log2_width, shift = _split(reader.u8(), 3)
@@ -146,19 +166,26 @@ def read_entry(reader: Reader, output_bytes: int, tables: Sequence[Table], base_
     shape = tuple(reader.varint() for _ in range(rank))
     size = tensor_bytes(shape, width)
     if not 0 < size <= output_bytes:
-        raise reader.error(f"a tensor of shape {shape} and {width} bits has {size} bytes, the output {output_bytes}")
+        raise reader.error(
+            f"a tensor of shape {shape} and {width} bits has {size} bytes, the output "
+            f"{output_bytes}"
+        )
     crc32 = reader.u32()
     if codec < Codec.TANS:
         return Entry(Codec(codec), shape, width, crc32)
     if width > 32:
-        raise reader.error(f"a {Codec(codec).name} tensor has elements of {width} bits, 32 at most are possible")
+        raise reader.error(
+            f"a {Codec(codec).name} tensor has elements of {width} bits, 32 at most are possible"
+        )
     base = 0
     if codec == Codec.DELTA:
         base = reader.varint()
         if base_bytes is None:
             raise reader.error("a DELTA tensor stands in a container without BASE")
         if base + size > base_bytes:
-            raise reader.error(f"a DELTA tensor reads base bytes {base} to {base + size} of {base_bytes}")
+            raise reader.error(
+                f"a DELTA tensor reads base bytes {base} to {base + size} of {base_bytes}"
+            )
     return _read_tables(reader, Entry(Codec(codec), shape, width, crc32, shift, base), tables)
 
 
@@ -166,7 +193,9 @@ def _read_tables(reader: Reader, entry: Entry, tables: Sequence[Table]) -> Entry
     limit, flags = _split(reader.u8(), ROWS_BIT)
     chunk_log2 = limit + MIN_CHUNK_LOG2
     if chunk_log2 > MAX_CHUNK_LOG2:
-        raise reader.error(f"the chunk limit is 2**{chunk_log2}, 2**{MAX_CHUNK_LOG2} at most is possible")
+        raise reader.error(
+            f"the chunk limit is 2**{chunk_log2}, 2**{MAX_CHUNK_LOG2} at most is possible"
+        )
     if flags >> 3:
         raise reader.error("bit 7 of a tensor's form is set", "Update tfqreg.")
     axis = Axis(flags >> 1)
@@ -177,13 +206,17 @@ def _read_tables(reader: Reader, entry: Entry, tables: Sequence[Table]) -> Entry
     _check_classes(reader, classes, entry, 1 << chunk_log2)
     map_table, map_bytes = (_table_number(reader, tables), reader.varint()) if flags else (0, 0)
     if flags and not 0 <= tables[map_table].first <= tables[map_table].end <= MAX_MAP_CODE:
-        raise reader.error(f"table {map_table} of a map reaches beyond codes 0 to {MAX_MAP_CODE - 1}")
+        raise reader.error(
+            f"table {map_table} of a map reaches beyond codes 0 to {MAX_MAP_CODE - 1}"
+        )
     numbers = tuple(_table_number(reader, tables) for _ in range(classes.cells))
     bits = {tables[number].bits for number in numbers}
     if len(bits) > 1:
         raise reader.error("the tables of a tensor differ in probability bits")
     if len(set(numbers)) << bits.pop() > MAX_STATES:
-        raise reader.error(f"the {len(set(numbers))} tables of a tensor have more than {MAX_STATES} states")
+        raise reader.error(
+            f"the {len(set(numbers))} tables of a tensor have more than {MAX_STATES} states"
+        )
     sizes = tuple(reader.varint() for _ in chunk_counts(entry.shape, chunk_log2))
     return Entry(
         *(entry.codec, entry.shape, entry.width, entry.crc32, entry.shift, entry.base),
@@ -207,13 +240,22 @@ def _check_classes(reader: Reader, classes: Classes, entry: Entry, chunk_limit: 
         raise reader.error(f"a map of a tensor of shape {shape} has more than {MAX_MAPPED} entries")
     if axis >= Axis.NEIGHBOURS:
         if entry.width > 8 or classes.threshold > MAX_THRESHOLD:
-            raise reader.error(f"elements of {entry.width} bits and threshold {classes.threshold} have no categories")
+            raise reader.error(
+                f"elements of {entry.width} bits and threshold {classes.threshold} have no "
+                f"categories"
+            )
         if axis != (Axis.NEIGHBOURS if entry.codec == Codec.TANS else Axis.BASE):
             raise reader.error(f"a {entry.codec.name} tensor has classes by {axis.name}")
     if axis == Axis.NEIGHBOURS:
-        fits = len(shape) == 4 and shape[3] >= MIN_NEIGHBOUR_COLUMNS and shape[2] * shape[3] <= MAX_MAPPED
+        fits = (
+            len(shape) == 4
+            and shape[3] >= MIN_NEIGHBOUR_COLUMNS
+            and shape[2] * shape[3] <= MAX_MAPPED
+        )
         if not fits or prod(shape[1:]) > chunk_limit:
-            raise reader.error(f"a tensor of shape {shape} in chunks of {chunk_limit} cannot have neighbours")
+            raise reader.error(
+                f"a tensor of shape {shape} in chunks of {chunk_limit} cannot have neighbours"
+            )
 
 
 def _table_number(reader: Reader, tables: Sequence[Table]) -> int:

@@ -8,7 +8,8 @@ class Limits:
     """The largest sizes a decoder accepts; a file that declares more raises `ContainerError`.
 
     Args:
-        output_bytes: size of the unpacked `.tflite`, in bytes. Default 2 GiB, the most of a flatbuffer.
+        output_bytes: size of the unpacked `.tflite`, in bytes. Default 2 GiB, the most of a
+            flatbuffer.
         tensors: number of coded tensors. Default 65,536.
 
     >>> Limits(output_bytes=1 << 20).tensors

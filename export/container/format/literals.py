@@ -1,9 +1,10 @@
 """The literals: LZMA2 chunks (Igor Pavlov's LZMA SDK and xz), primed with a fixed dictionary.
 
-A chunk starts with a control byte. 0 ends the stream. 2 is a stored chunk: u16 size - 1, bytes. 128 and more is
-an LZMA chunk: bits 0-4 and a u16 hold size - 1, a second u16 the packed size - 1; bits 5-6 say what is reset
-first: 0 nothing, 1 the state, 2 the state, with a properties byte behind the sizes. Sizes are big endian, as in
-xz. Nothing resets the dictionary, which at the start is `DICTIONARY`.
+A chunk starts with a control byte. 0 ends the stream. 2 is a stored chunk: u16 size - 1, bytes. 128
+and more is an LZMA chunk: bits 0-4 and a u16 hold size - 1, a second u16 the packed size - 1; bits
+5-6 say what is reset first: 0 nothing, 1 the state, 2 the state, with a properties byte behind the
+sizes. Sizes are big endian, as in xz. Nothing resets the dictionary, which at the start is
+`DICTIONARY`.
 """
 
 import lzma
@@ -11,7 +12,8 @@ import lzma
 from .cursor import Reader
 from .dictionary import DICTIONARY
 
-# Literal bytes are told apart by their place in a 32-bit word, as fits a flatbuffer: lc 0, lp 2, pb 2.
+# Literal bytes are told apart by their place in a 32-bit word, as fits a flatbuffer: lc 0, lp 2, pb
+# 2.
 CONTEXT_BITS, LITERAL_PLACE_BITS, PLACE_BITS = 0, 2, 2
 PROPERTIES = (PLACE_BITS * 5 + LITERAL_PLACE_BITS) * 9 + CONTEXT_BITS
 WINDOW_BYTES = 1 << 16
@@ -34,7 +36,9 @@ def inflate(reader: Reader, size: int) -> bytes:
     start = reader.position
     if size == 0:
         if not reader.at_end:
-            raise reader.error(f"{len(reader.data) - start} bytes follow the spans, which have no literals")
+            raise reader.error(
+                f"{len(reader.data) - start} bytes follow the spans, which have no literals"
+            )
         return b""
     found = _skip_chunks(reader)
     if found != size:
@@ -51,7 +55,9 @@ def inflate(reader: Reader, size: int) -> bytes:
 
 
 def _skip_chunks(reader: Reader) -> int:
-    """Checks the headers of all chunks up to the end of the section; returns the bytes they unpack to."""
+    """Checks the headers of all chunks up to the end of the section; returns the bytes they unpack
+    to.
+    """
     total, least = 0, RESET_PROPERTIES
     while control := reader.u8():
         size = int.from_bytes(reader.take(2), "big") + 1
@@ -62,11 +68,15 @@ def _skip_chunks(reader: Reader) -> int:
             size += (control & 0x1F) << 16
             packed_bytes = int.from_bytes(reader.take(2), "big") + 1
             if control >= RESET_PROPERTIES and (properties := reader.u8()) != PROPERTIES:
-                raise reader.error(f"the literals have LZMA properties {properties:#04x}, not {PROPERTIES:#04x}")
+                raise reader.error(
+                    f"the literals have LZMA properties {properties:#04x}, not {PROPERTIES:#04x}"
+                )
             reader.take(packed_bytes)
             least = PACKED
         else:
-            raise reader.error(f"a chunk of literals has control byte {control:#04x}, out of place here")
+            raise reader.error(
+                f"a chunk of literals has control byte {control:#04x}, out of place here"
+            )
         total += size
     if not reader.at_end:
         raise reader.error(f"{len(reader.data) - reader.position} bytes follow the literals")

@@ -1,4 +1,5 @@
-"""The outer layout of a `.tqw`: a header with checksums, then sections end to end up to the last byte.
+"""The outer layout of a `.tqw`: a header with checksums, then sections end to end up to the last
+byte.
 
     0   u8[8]   89 54 51 57 0D 0A 1A 0A
     8   u8      major version: a decoder refuses one it does not know
@@ -11,7 +12,8 @@
         then for each section:  u8 type (bit 7: critical), varint bytes, u32 crc32
         u32     crc32 of all bytes before
 
-Types ascend. An empty section is left out. A decoder skips an unknown section unless it is critical.
+Types ascend. An empty section is left out. A decoder skips an unknown section unless it is
+critical.
 """
 
 import struct
@@ -60,7 +62,13 @@ def write_container(output_bytes: int, sha256: bytes, sections: dict[SectionType
     '00001b084733'
     """
     present = [(kind, sections[kind]) for kind in sorted(sections) if sections[kind]]
-    header = bytearray(MAGIC) + bytes([MAJOR, MINOR, 0, 0]) + sha256 + varint(output_bytes) + bytes([len(present)])
+    header = (
+        bytearray(MAGIC)
+        + bytes([MAJOR, MINOR, 0, 0])
+        + sha256
+        + varint(output_bytes)
+        + bytes([len(present)])
+    )
     for kind, data in present:
         header += bytes([kind | CRITICAL]) + varint(len(data)) + struct.pack("<I", zlib.crc32(data))
     header += struct.pack("<I", zlib.crc32(header))
@@ -71,7 +79,8 @@ def read_container(container: bytes | memoryview, limits: Limits) -> Header:
     """Reads and checks the header and the checksums of all sections.
 
     Raises:
-        ContainerError: not a container, a version or section that this decoder does not know, a size that
+        ContainerError: not a container, a version or section that this decoder does not know, a
+            size that
         does
             not fit the file or the limits, or a checksum that does not match.
     """
@@ -84,9 +93,13 @@ def read_container(container: bytes | memoryview, limits: Limits) -> Header:
     reader.take(len(MAGIC))
     major, _, incompatible, _ = reader.take(4)
     if major != MAJOR:
-        raise damaged("header", 8, f"major version {major} is unknown, {MAJOR} is known", "Update tfqreg.")
+        raise damaged(
+            "header", 8, f"major version {major} is unknown, {MAJOR} is known", "Update tfqreg."
+        )
     if incompatible:
-        raise damaged("header", 10, f"incompatible flags {incompatible:#04x} are unknown", "Update tfqreg.")
+        raise damaged(
+            "header", 10, f"incompatible flags {incompatible:#04x} are unknown", "Update tfqreg."
+        )
     sha256 = bytes(reader.take(SHA256_BYTES))
     output_bytes = reader.varint()
     if output_bytes > limits.output_bytes:
@@ -127,13 +140,18 @@ def read_base(header: Header) -> Base | None:
 def _read_sections(reader: Reader, table: list[tuple[int, int, int]]) -> dict[SectionType, Reader]:
     left = len(reader.data) - reader.position
     if sum(size for _, size, _ in table) != left:
-        raise reader.error(f"the sections have {sum(size for _, size, _ in table)} bytes, the file has {left} for them")
+        raise reader.error(
+            f"the sections have {sum(size for _, size, _ in table)} bytes, the file has {left} "
+            f"for them"
+        )
     sections: dict[SectionType, Reader] = {}
     previous = 0
     for stored, size, crc in table:
         kind = stored & ~CRITICAL
         if kind <= previous:
-            raise reader.error(f"section type {kind} follows type {previous}; types must ascend from 1")
+            raise reader.error(
+                f"section type {kind} follows type {previous}; types must ascend from 1"
+            )
         previous = kind
         known = kind in SectionType._value2member_map_
         if stored & CRITICAL and not known:

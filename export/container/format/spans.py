@@ -1,18 +1,21 @@
-"""The SKELETON section: spans that tile the output exactly once, in order, then the literals (literals.py).
+"""The SKELETON section: spans that tile the output exactly once, in order, then the literals
+(literals.py).
 
-A span is a varint `length * 8 + kind`, length in bytes of output, and for some kinds the places it reads:
+A span is a varint `length * 8 + kind`, length in bytes of output, and for some kinds the places it
+reads:
 
     0 LITERAL      the next `length` bytes of the literals
     1 TENSOR       the next tensor of INDEX; its length follows from its shape, the field is 0
     2 ZERO         `length` zero bytes
-    3 PRODUCT_F32  varint a, varint b: float32 i is float32(at a) * float32(at b + 4 i), nearest even
+    3 PRODUCT_F32  varint a, varint b: float32 i is float32(at a) * float32(at b + 4 i), nearest
+        even
     4 COPY         varint a: the `length` bytes from output byte a
     5 BASE         varint a: the `length` bytes from byte a of the base
 
-What PRODUCT_F32 and COPY read does not overlap the span itself. A decoder works in two passes. The first writes
-LITERAL, TENSOR, ZERO and BASE, and zeros for the other two. The second fills PRODUCT_F32 and COPY in order, from
-what the output then holds. An encoder lets them read only bytes that the first pass or an earlier span of the
-second has written.
+What PRODUCT_F32 and COPY read does not overlap the span itself. A decoder works in two passes. The
+first writes LITERAL, TENSOR, ZERO and BASE, and zeros for the other two. The second fills
+PRODUCT_F32 and COPY in order, from what the output then holds. An encoder lets them read only bytes
+that the first pass or an earlier span of the second has written.
 """
 
 from collections.abc import Sequence
@@ -55,7 +58,9 @@ def write_span(span: Span) -> bytes:
     return varint(length << 3 | span.kind) + b"".join(varint(offset) for offset in span.operands)
 
 
-def read_spans(reader: Reader, output_bytes: int, tensors: Sequence[int], base_bytes: int | None = None) -> list[Span]:
+def read_spans(
+    reader: Reader, output_bytes: int, tensors: Sequence[int], base_bytes: int | None = None
+) -> list[Span]:
     """Reads spans until they cover the output; refuses any that do not fit it.
 
     Args:
@@ -71,7 +76,9 @@ def read_spans(reader: Reader, output_bytes: int, tensors: Sequence[int], base_b
         used += span.kind == SpanKind.TENSOR
         spans.append(span)
         if offset + span.length > output_bytes:
-            raise reader.error(f"a span ends at output byte {offset + span.length}, the output at {output_bytes}")
+            raise reader.error(
+                f"a span ends at output byte {offset + span.length}, the output at {output_bytes}"
+            )
         _check_operands(reader, span, offset, output_bytes, base_bytes)
         offset += span.length
     if used < len(tensors):
@@ -86,7 +93,11 @@ def _read_span(reader: Reader, tensor: int | None) -> Span:
         raise reader.error(f"span kind {kind} is unknown")
     if kind == SpanKind.TENSOR:
         if length or tensor is None:
-            raise reader.error(f"a TENSOR span has length {length}" if length else "a TENSOR span has no tensor left")
+            raise reader.error(
+                f"a TENSOR span has length {length}"
+                if length
+                else "a TENSOR span has no tensor left"
+            )
         return Span(SpanKind.TENSOR, tensor)
     if length == 0:
         raise reader.error(f"a {SpanKind(kind).name} span is empty")
@@ -95,18 +106,27 @@ def _read_span(reader: Reader, tensor: int | None) -> Span:
     return Span(SpanKind(kind), length, tuple(reader.varint() for _ in range(OPERANDS[kind])))
 
 
-def _check_operands(reader: Reader, span: Span, offset: int, output_bytes: int, base_bytes: int | None) -> None:
+def _check_operands(
+    reader: Reader, span: Span, offset: int, output_bytes: int, base_bytes: int | None
+) -> None:
     """Refuses a span at output byte `offset` that reads what is not there, or itself."""
     name = span.kind.name
     if span.kind == SpanKind.BASE:
         if base_bytes is None:
             raise reader.error("a BASE span stands in a container without BASE")
         if span.operands[0] + span.length > base_bytes:
-            raise reader.error(f"a BASE span reads byte {span.operands[0] + span.length} of {base_bytes} of the base")
+            raise reader.error(
+                f"a BASE span reads byte {span.operands[0] + span.length} of {base_bytes} of the "
+                f"base"
+            )
         return
     sizes = (F32_BYTES, span.length) if span.kind == SpanKind.PRODUCT_F32 else (span.length,)
     for place, size in zip(span.operands, sizes, strict=False):
         if place + size > output_bytes:
-            raise reader.error(f"a {name} span reads output bytes {place} to {place + size} of {output_bytes}")
+            raise reader.error(
+                f"a {name} span reads output bytes {place} to {place + size} of {output_bytes}"
+            )
         if place < offset + span.length and offset < place + size:
-            raise reader.error(f"a {name} span at output byte {offset} of {span.length} bytes reads itself")
+            raise reader.error(
+                f"a {name} span at output byte {offset} of {span.length} bytes reads itself"
+            )

@@ -1,9 +1,10 @@
 """The tANS automaton of a table: which symbol each state stands for, and where it leads.
 
-States 0 to M-1, M = 2**bits, stand for the numbers M to 2M-1. Symbols are spread over them by walking in
-steps of M/2 + M/8 + 3, odd and so coprime to M. The states of a symbol of frequency f, in ascending order,
-get the numbers x = f, f+1, ..., 2f-1: a decoder that meets state s emits its symbol, reads `bits - floor(log2
-x)` bits, and goes to state `(x << that many bits) - M + bits read`.
+States 0 to M-1, M = 2**bits, stand for the numbers M to 2M-1. Symbols are spread over them by
+walking in steps of M/2 + M/8 + 3, odd and so coprime to M. The states of a symbol of frequency f,
+in ascending order, get the numbers x = f, f+1, ..., 2f-1: a decoder that meets state s emits its
+symbol, reads `bits - floor(log2 x)` bits, and goes to state `(x << that many bits) - M + bits
+read`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,8 @@ GROUP_SYMBOLS = 1 << 23
 
 @dataclass(frozen=True)
 class Automaton:
-    """What each state means, int64 (M,) each: its symbol, the bits it reads and the base they are added to.
+    """What each state means, int64 (M,) each: its symbol, the bits it reads and the base they are
+    added to.
 
     `order` lists the states by symbol, those of one symbol ascending.
 
@@ -51,9 +53,11 @@ def automaton(table: Table) -> Automaton:
 
 
 def lanes(weights: int) -> int:
-    """Returns how many states a chunk of `weights` symbols interleaves: symbol j uses state `j % lanes`.
+    """Returns how many states a chunk of `weights` symbols interleaves: symbol j uses state `j %
+    lanes`.
 
-    Eight keep a processor busy, but each costs its 11 or 12 bits a chunk, which a small one cannot afford.
+    Eight keep a processor busy, but each costs its 11 or 12 bits a chunk, which a small one cannot
+    afford.
 
     >>> lanes(500), lanes(65536)
     (1, 8)
@@ -64,8 +68,8 @@ def lanes(weights: int) -> int:
 def groups(counts: Sequence[int]) -> Iterator[list[int]]:
     """Splits chunks of `counts` symbols into groups that run in lock-step, as lists of indices.
 
-    A group has one number of lanes and a bounded size, and lists the longest chunk first, so that those still
-    running are always its first ones.
+    A group has one number of lanes and a bounded size, and lists the longest chunk first, so that
+    those still running are always its first ones.
 
     >>> list(groups([10, 4096, 20]))
     [[2, 0], [1]]
@@ -87,11 +91,12 @@ def groups(counts: Sequence[int]) -> Iterator[list[int]]:
 
 
 class Schedule:
-    """The order of work on a group: a step moves all lanes of each chunk with a full row of symbols left.
+    """The order of work on a group: a step moves all lanes of each chunk with a full row of symbols
+    left.
 
-    With one record for every step of every chunk, step by step, chunk c has the records `places(c)`. A run
-    (first record, live chunks, steps) covers the steps in which the same first chunks take part. The `tails[c]`
-    symbols left over are one more, partial step.
+    With one record for every step of every chunk, step by step, chunk c has the records
+    `places(c)`. A run (first record, live chunks, steps) covers the steps in which the same first
+    chunks take part. The `tails[c]` symbols left over are one more, partial step.
 
     Args:
         counts: symbols of each chunk, longest first.
@@ -118,11 +123,17 @@ class Schedule:
 
     def places(self, chunk: int) -> np.ndarray:
         """The records of one chunk, in order, int64 (full steps,)."""
-        parts = [first + chunk + live * np.arange(steps) for first, live, steps in self.runs if live > chunk]
+        parts = [
+            first + chunk + live * np.arange(steps)
+            for first, live, steps in self.runs
+            if live > chunk
+        ]
         return np.concatenate(parts)
 
     def spread(self, values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a value a symbol as (records, lanes), and those of the partial steps as (chunks, lanes), else 0."""
+        """Returns a value a symbol as (records, lanes), and those of the partial steps as (chunks,
+        lanes), else 0.
+        """
         records = np.empty((self.records, self.width), np.int32)
         last = np.zeros((len(values), self.width), np.int32)
         for chunk, tail in enumerate(self.tails):

@@ -1,8 +1,10 @@
-"""One probability table: bins of codes, each with a frequency, and how it is stored in the POOL section.
+"""One probability table: bins of codes, each with a frequency, and how it is stored in the POOL
+section.
 
-A bin is the interval of codes `[start, start + 2**extra)`. One symbol of the entropy coder names the bin;
-`extra` raw bits behind it name the code inside. Bins follow each other without a gap, so `start` is a running
-sum. Frequencies sum to `2**bits`. That of one bin, the peak, is what the others leave over and is not stored.
+A bin is the interval of codes `[start, start + 2**extra)`. One symbol of the entropy coder names
+the bin; `extra` raw bits behind it name the code inside. Bins follow each other without a gap, so
+`start` is a running sum. Frequencies sum to `2**bits`. That of one bin, the peak, is what the
+others leave over and is not stored.
 
 Stored form: varint zigzag(first code), then bits, least significant first:
 
@@ -11,13 +13,14 @@ Stored form: varint zigzag(first code), then bits, least significant first:
     8      bins - 1
     8      index of the peak
     1      whether `extra` varies
-    gamma  extra of the first bin, then, where it varies, zigzag(extra - extra of the bin before) of each other
-    gamma  zigzag(class - predicted class), then min(p, class - 1) bits below the leading one of the frequency,
+    gamma  extra of the first bin, then, where it varies, zigzag(extra - extra of the bin before) of
+    each other gamma  zigzag(class - predicted class), then min(p, class - 1) bits below the leading
+    one of the frequency,
            for every bin but the peak
 
-`class` is the bit length of the frequency. A bin behind the peak is predicted from its mirror image before
-the peak, any other from the bin before it: weights are close to symmetric, and then half of the table is
-nearly free.
+`class` is the bit length of the frequency. A bin behind the peak is predicted from its mirror image
+before the peak, any other from the bin before it: weights are close to symmetric, and then half of
+the table is nearly free.
 """
 
 from dataclasses import dataclass
@@ -43,7 +46,8 @@ class Table:
         frequencies: of each bin, 0 for one that never occurs; they sum to `2**bits`.
         peak: index of the bin whose frequency is not stored, best the most frequent one.
         bits: probability bits, 11 or 12. Default 12.
-        precision: bits below the leading one that the stored form keeps of each frequency. Default 12, all.
+        precision: bits below the leading one that the stored form keeps of each frequency. Default
+            12, all.
 
     >>> Table(-1, (0, 0, 0), (48, 4000, 48), peak=1).starts.tolist()
     [-1, 0, 1]
@@ -124,7 +128,9 @@ def _read_extras(bits: BitReader, reader: Reader, count: int) -> tuple[int, ...]
     for _ in range(count - 1):
         extras.append(extras[-1] + (unzigzag(bits.gamma()) if varies else 0))
     if not 0 <= min(extras) <= max(extras) <= MAX_EXTRA:
-        raise reader.error(f"a bin has {min(extras)} to {max(extras)} extra bits; 0 to {MAX_EXTRA} are possible")
+        raise reader.error(
+            f"a bin has {min(extras)} to {max(extras)} extra bits; 0 to {MAX_EXTRA} are possible"
+        )
     return tuple(extras)
 
 
@@ -138,7 +144,9 @@ def _read_frequencies(
         if index != peak:
             kind = predicted_class(classes, peak) + unzigzag(bits.gamma())
             if not 0 <= kind <= probability_bits:
-                raise reader.error(f"a frequency of class {kind} in a table of {probability_bits} probability bits")
+                raise reader.error(
+                    f"a frequency of class {kind} in a table of {probability_bits} probability bits"
+                )
         if kind:
             kept = min(precision, kind - 1)
             frequency = (1 << kept | bits.read(kept)) << (kind - 1 - kept)

@@ -26,8 +26,9 @@ LONGEST_NAME = 40
 def format_account(info: ContainerInfo) -> str:
     """Returns what `info` holds as three aligned tables: tensors, spans, sections; sizes in bytes.
 
-    `coded` includes `map`; a shared table counts where it is used first; `H0` is the zero-order entropy of the
-    codes, below which only classes get; `Huffman` is a static code of them, without its table.
+    `coded` includes `map`; a shared table counts where it is used first; `H0` is the zero-order
+    entropy of the codes, below which only classes get; `Huffman` is a static code of them, without
+    its table.
 
     Example:
         >>> from tfqreg.export.container import inspect
@@ -53,13 +54,29 @@ def format_account(info: ContainerInfo) -> str:
 
 
 def _cells(tensor: TensorInfo) -> list[str]:
-    name = tensor.name if len(tensor.name) <= LONGEST_NAME else f"...{tensor.name[3 - LONGEST_NAME :]}"
+    name = (
+        tensor.name if len(tensor.name) <= LONGEST_NAME else f"...{tensor.name[3 - LONGEST_NAME :]}"
+    )
     shape = " x ".join(map(str, tensor.shape))
     zeros = f"{100 * (1 - tensor.nonzeros / tensor.weights):.1f}%"
-    sizes = (tensor.raw_bytes, round(tensor.entropy_bytes), round(tensor.huffman_bytes), tensor.coded_bytes)
+    sizes = (
+        tensor.raw_bytes,
+        round(tensor.entropy_bytes),
+        round(tensor.huffman_bytes),
+        tensor.coded_bytes,
+    )
     rest = (tensor.map_bytes, tensor.table_bytes, tensor.index_bytes)
     numbers = [f"{size:,}" for size in (*sizes, *rest)]
-    return [name, shape, tensor.codec, tensor.classes or "-", str(tensor.bits), f"{tensor.weights:,}", zeros, *numbers]
+    return [
+        name,
+        shape,
+        tensor.codec,
+        tensor.classes or "-",
+        str(tensor.bits),
+        f"{tensor.weights:,}",
+        zeros,
+        *numbers,
+    ]
 
 
 def _aligned(lines: Sequence[Sequence[str]], left: int) -> str:

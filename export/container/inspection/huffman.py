@@ -7,7 +7,8 @@ import numpy as np
 
 
 def huffman_lengths(counts: Sequence[int]) -> list[int]:
-    """Returns the length in bits of the code word of each symbol, the mean length over the counts being the least.
+    """Returns the length in bits of the code word of each symbol, the mean length over the counts
+    being the least.
 
     Args:
         counts: how often each symbol occurs, all above 0.
@@ -39,4 +40,7 @@ def huffman_bytes(codes: np.ndarray) -> float:
         1.875
     """
     counts = np.unique(codes, return_counts=True)[1].tolist()
-    return sum(count * length for count, length in zip(counts, huffman_lengths(counts), strict=True)) / 8
+    return (
+        sum(count * length for count, length in zip(counts, huffman_lengths(counts), strict=True))
+        / 8
+    )

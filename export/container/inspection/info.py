@@ -19,11 +19,11 @@ from .huffman import huffman_bytes
 class TensorInfo:
     """One coded tensor.
 
-    `bits` is the width of its codes once the common shift is taken out, and `entropy_bytes` their zero-order
-    entropy, the least that a coder without contexts can reach; `huffman_bytes` is a static Huffman code of them,
-    without its table. `coded_bytes` include the `map_bytes`.
-    `table_bytes` count each table where it is used first; `tables` is how many it uses. `classes` says by what
-    its weights are told apart: "", "rows", "rows x columns", "neighbours" ...
+    `bits` is the width of its codes once the common shift is taken out, and `entropy_bytes` their
+    zero-order entropy, the least that a coder without contexts can reach; `huffman_bytes` is a
+    static Huffman code of them, without its table. `coded_bytes` include the `map_bytes`.
+    `table_bytes` count each table where it is used first; `tables` is how many it uses. `classes`
+    says by what its weights are told apart: "", "rows", "rows x columns", "neighbours" ...
     """
 
     index: int
@@ -48,9 +48,11 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class SpanInfo:
-    """All spans of one kind: how many, the output bytes they cover, and what they cost in the container.
+    """All spans of one kind: how many, the output bytes they cover, and what they cost in the
+    container.
 
-    The cost of LITERAL includes the deflate stream, that of TENSOR only the span; its data counts elsewhere.
+    The cost of LITERAL includes the deflate stream, that of TENSOR only the span; its data counts
+    elsewhere.
     """
 
     count: int
@@ -75,8 +77,12 @@ class ContainerInfo:
 
     @property
     def weight_stream_bytes(self) -> int:
-        """Coded bytes and tables of the weight tensors: rank 2 or more, or elements of at most 8 bits."""
-        return sum(tensor.coded_bytes + tensor.table_bytes for tensor in self.tensors if tensor.is_weight)
+        """Coded bytes and tables of the weight tensors: rank 2 or more, or elements of at most 8
+        bits.
+        """
+        return sum(
+            tensor.coded_bytes + tensor.table_bytes for tensor in self.tensors if tensor.is_weight
+        )
 
     @property
     def overhead_bytes(self) -> int:
@@ -84,7 +90,9 @@ class ContainerInfo:
         return self.container_bytes - self.weight_stream_bytes
 
 
-def inspect(container: bytes, limits: Limits = DEFAULT_LIMITS, base: bytes | None = None) -> ContainerInfo:
+def inspect(
+    container: bytes, limits: Limits = DEFAULT_LIMITS, base: bytes | None = None
+) -> ContainerInfo:
     """Returns the size of every part of `container`, which it unpacks and checks.
 
     Args:
@@ -134,9 +142,13 @@ def inspect(container: bytes, limits: Limits = DEFAULT_LIMITS, base: bytes | Non
     )
 
 
-def _tensor_info(number: int, name: str, entry: Entry, data: bytes, signed: bool, table_bytes: int) -> TensorInfo:
+def _tensor_info(
+    number: int, name: str, entry: Entry, data: bytes, signed: bool, table_bytes: int
+) -> TensorInfo:
     wide = entry.width == 64
-    codes = np.frombuffer(data, "<i8") if wide else to_codes(data, entry.weights, entry.width, signed)
+    codes = (
+        np.frombuffer(data, "<i8") if wide else to_codes(data, entry.weights, entry.width, signed)
+    )
     counts = np.unique(codes, return_counts=True)[1]
     return TensorInfo(
         index=number,

@@ -25,8 +25,12 @@ def folder(tmp_path_factory) -> Path:
     x = keras.Input((8, 8, 3), name="x")
     y = layers.LayerNormalization(name="scaled")(layers.Conv2D(2, 3, name="conv")(x))
     keras.Model(x, layers.Softmax(axis=1, name="rows")(y)).save(folder / "bad.keras")
-    inner = keras.Sequential([keras.Input((8, 8, 3)), layers.Lambda(lambda y: -y, name="minus")], name="inner")
-    keras.Model(x, layers.Lambda(abs, name="positive")(inner(x)), name="outer").save(folder / "lambda.keras")
+    inner = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Lambda(lambda y: -y, name="minus")], name="inner"
+    )
+    keras.Model(x, layers.Lambda(abs, name="positive")(inner(x)), name="outer").save(
+        folder / "lambda.keras"
+    )
     (folder / "cut.tflite").write_bytes((folder / "m.tflite").read_bytes()[:2000])
     (folder / "text.txt").write_text("hello")
     return folder
@@ -42,7 +46,11 @@ def test_nothing_to_find(folder, capsys, name):
     path = f"{folder}/{name}"
     assert run(capsys, path) == (0, f"{path}: 0 errors, 0 warnings\n", "")
     target = "ethos-u85-256"
-    assert run(capsys, path, "--target", target) == (0, f"{path} for {target}: 0 errors, 0 warnings\n", "")
+    assert run(capsys, path, "--target", target) == (
+        0,
+        f"{path} for {target}: 0 errors, 0 warnings\n",
+        "",
+    )
 
 
 def test_every_error_in_one_table(folder, capsys):
@@ -58,9 +66,14 @@ def test_every_error_in_one_table(folder, capsys):
 def test_a_lambda_that_keras_does_not_load(folder, capsys):
     code, out, _ = run(capsys, f"{folder}/lambda.keras")
     assert code == 1
-    assert [line.split()[1] for line in out.splitlines() if line.startswith("error")] == ["inner/minus", "positive"]
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("error")] == [
+        "inner/minus",
+        "positive",
+    ]
     assert main(["export", f"{folder}/lambda.keras", "-o", f"{folder}/a.tflite"]) == 2
-    assert "lambda.keras: inner/minus, positive: Lambda has no integer form" in capsys.readouterr().err
+    assert (
+        "lambda.keras: inner/minus, positive: Lambda has no integer form" in capsys.readouterr().err
+    )
     assert not (folder / "a.tflite").exists()
 
 

@@ -1,4 +1,6 @@
-"""The console command: what it writes and prints, and one line with exit code 2 for everything that is wrong."""
+"""The console command: what it writes and prints, and one line with exit code 2 for everything that
+is wrong.
+"""
 
 import errno
 import json
@@ -24,7 +26,19 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     small_model.trained()[0].save(folder / "m.keras")
     small_model.float_model().save(folder / "float.keras")
-    assert main(["export", f"{folder}/m.keras", "-o", f"{folder}/m.tflite", "--container", f"{folder}/m.tqw"]) == 0
+    assert (
+        main(
+            [
+                "export",
+                f"{folder}/m.keras",
+                "-o",
+                f"{folder}/m.tflite",
+                "--container",
+                f"{folder}/m.tqw",
+            ]
+        )
+        == 0
+    )
     for name in ("m.keras", "m.tflite", "m.tqw"):
         whole = (folder / name).read_bytes()
         (folder / f"cut_{name}").write_bytes(whole[: len(whole) * 2 // 3])
@@ -103,7 +117,12 @@ def test_inspect(here, capsys, name):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].split()[0] == "kernel"
-    assert [line.split()[0] for line in lines[1:5]] == ["conv/kernel", "hidden/kernel", "head/kernel", "total"]
+    assert [line.split()[0] for line in lines[1:5]] == [
+        "conv/kernel",
+        "hidden/kernel",
+        "head/kernel",
+        "total",
+    ]
     assert f"{Path('m.tqw').stat().st_size:,}" in out
     code, out, err = run(capsys, "inspect", name, "--json")
     found = json.loads(out)
@@ -139,7 +158,9 @@ def test_verify_finds_one_changed_weight(here, capsys):
 
 def test_report_of_every_kind(here, capsys):
     _, history, figures = small_model.trained()
-    Path("h.json").write_text(json.dumps({**history, "figures": figures, "result": {"keras_accuracy": 0.5}}))
+    Path("h.json").write_text(
+        json.dumps({**history, "figures": figures, "result": {"keras_accuracy": 0.5}})
+    )
     pictures = []
     for name in ("m.keras", "m.tflite", "m.tqw", "float.keras"):
         code, out, err = run(capsys, "report", name, "-o", "r.html", "--history", "h.json")
@@ -152,9 +173,15 @@ def test_report_of_every_kind(here, capsys):
 
 
 BAD_FILES = [
-    ("pack none.tflite -o a", "none.tflite: cannot be read: no such file or directory. Check the path."),
+    (
+        "pack none.tflite -o a",
+        "none.tflite: cannot be read: no such file or directory. Check the path.",
+    ),
     ("pack . -o a", "cannot be read: is a directory"),
-    ("pack text.txt -o a", "text.txt: this is no .tflite file. Give one. Received: 5 bytes starting b'hello'"),
+    (
+        "pack text.txt -o a",
+        "text.txt: this is no .tflite file. Give one. Received: 5 bytes starting b'hello'",
+    ),
     ("pack empty -o a", "empty: this is no .tflite file"),
     ("pack m.tqw -o a", "m.tqw: this is no .tflite file. Give one. Received: a .tqw"),
     ("pack cut_m.tflite -o a", "cut_m.tflite: "),
@@ -171,7 +198,10 @@ BAD_FILES = [
     ("export none.keras -o a", "none.keras: cannot be read"),
     ("export m.tflite -o a", "m.tflite: this is no .keras file"),
     ("export cut_m.keras -o a", "cut_m.keras: Keras cannot load it"),
-    ("export float.keras -o a", "float.keras: the model is not quantized. Wrap it with tfqreg.quantize(model)"),
+    (
+        "export float.keras -o a",
+        "float.keras: the model is not quantized. Wrap it with tfqreg.quantize(model)",
+    ),
     ("report text.txt -o a", "text.txt: this is no "),
     ("report cut_m.tqw -o a", "cut_m.tqw: "),
     ("report m.tqw -o a --history none.json", "none.json: cannot be read"),
@@ -198,7 +228,10 @@ def test_bad_files(here, capsys, line, message):
         ("words.npy", "words.npy: it holds no samples"),
         ("none.npy", "none.npy: it holds no samples"),
         ("nan.npy", "m.tflite with nan.npy: image: samples hold NaN or infinity"),
-        ("shape.npy", "m.tflite with shape.npy: image: samples must be numbers of shape (batch, 8, 8, 1)"),
+        (
+            "shape.npy",
+            "m.tflite with shape.npy: image: samples must be numbers of shape (batch, 8, 8, 1)",
+        ),
         ("other.npz", "m.tflite with other.npz: picture: the model has no such input"),
     ],
 )
@@ -207,7 +240,9 @@ def test_bad_samples(here, capsys, name, message):
 
 
 def test_a_tflite_of_another_model(here, capsys):
-    other = keras.Sequential([keras.Input((8, 8, 1), name="image"), keras.layers.Flatten(), keras.layers.Dense(4)])
+    other = keras.Sequential(
+        [keras.Input((8, 8, 1), name="image"), keras.layers.Flatten(), keras.layers.Dense(4)]
+    )
     import tfqreg as tq
 
     tq.calibrate(tq.quantize(other), small_model.data(), verbose=0).save("other.keras")
@@ -226,7 +261,9 @@ def test_a_quantized_model_that_cannot_be_lowered(here, capsys):
 @pytest.mark.parametrize("history", ["[1]", '{"loss": [1]}'])
 def test_a_history_of_another_form(here, capsys, history):
     Path("h.json").write_text(history)
-    assert "h.json: a history is an object" in refused(capsys, "report", "m.tqw", "-o", "a", "--history", "h.json")
+    assert "h.json: a history is an object" in refused(
+        capsys, "report", "m.tqw", "-o", "a", "--history", "h.json"
+    )
 
 
 OUTPUTS = [
@@ -242,12 +279,16 @@ def test_bad_outputs(here, capsys, command, source):
     message = refused(capsys, command, source, "-o", "missing/a")
     assert "missing/a: cannot be written: there is no folder missing. Check the path." in message
     Path("folder").mkdir()
-    assert "folder: cannot be written: it is a folder" in refused(capsys, command, source, "-o", "folder")
+    assert "folder: cannot be written: it is a folder" in refused(
+        capsys, command, source, "-o", "folder"
+    )
     assert "must differ" in refused(capsys, command, source, "-o", source)
 
 
 @pytest.mark.parametrize("command, source", OUTPUTS)
-@pytest.mark.parametrize("code, words", [(errno.ENOSPC, "no space left"), (errno.EACCES, "permission denied")])
+@pytest.mark.parametrize(
+    "code, words", [(errno.ENOSPC, "no space left"), (errno.EACCES, "permission denied")]
+)
 def test_a_disk_that_refuses(here, capsys, monkeypatch, command, source, code, words):
     Path("a").write_text("old")
 
@@ -280,7 +321,10 @@ def test_one_target_for_two_files(here, capsys):
     [
         ([], "the following arguments are required: COMMAND. See tfqreg --help"),
         (["fly"], "invalid choice: 'fly'"),
-        (["pack", "m.tflite"], "the following arguments are required: -o/--output. See tfqreg pack --help"),
+        (
+            ["pack", "m.tflite"],
+            "the following arguments are required: -o/--output. See tfqreg pack --help",
+        ),
         (["inspect", "m.tqw", "--yaml"], "unrecognized arguments: --yaml"),
     ],
 )
@@ -308,10 +352,14 @@ def test_an_interrupt_leaves_nothing(here, capsys, monkeypatch):
 
 def test_the_installed_command(here):
     command = Path(sys.executable).with_name("tfqreg")
-    done = subprocess.run([command, "pack", "m.tflite", "-o", "a.tqw"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [command, "pack", "m.tflite", "-o", "a.tqw"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("a.tqw: ")
     assert Path("a.tqw").read_bytes() == Path("m.tqw").read_bytes()
-    done = subprocess.run([command, "unpack", "text.txt", "-o", "b"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [command, "unpack", "text.txt", "-o", "b"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("tfqreg: text.txt: ")
     assert "Traceback" not in done.stderr

@@ -1,4 +1,6 @@
-"""Annotates a container byte by byte, for SPEC.md: `python -m tests.export.container.hexdump` writes it in there."""
+"""Annotates a container byte by byte, for SPEC.md: `python -m tests.export.container.hexdump`
+writes it in there.
+"""
 
 from tests.export.container.make_vectors import VECTORS
 from tfqreg.export.container.decoder.unpack import Layout, read_layout
@@ -98,7 +100,9 @@ def _pool(dump: _Dump, layout: Layout) -> None:
             start + size - dump.reader.position,
             f"    {table.bits} probability bits, precision {table.precision},",
         )
-        dump.title(f"        {len(table.extras)} bins, peak {table.peak}, extra bits {table.extras[0]}")
+        dump.title(
+            f"        {len(table.extras)} bins, peak {table.peak}, extra bits {table.extras[0]}"
+        )
         dump.title(f"        frequencies {counts}")
 
 
@@ -123,7 +127,9 @@ def _skeleton(dump: _Dump, layout: Layout) -> None:
         dump.reader.varint()
         operands = [dump.reader.varint() for _ in range(OPERANDS[span.kind])]
         length = "" if span.kind == SpanKind.TENSOR else f" {span.length}"
-        dump.since(start, " ".join([f"{span.kind.name}{length}", *(f"from {place}" for place in operands)]))
+        dump.since(
+            start, " ".join([f"{span.kind.name}{length}", *(f"from {place}" for place in operands)])
+        )
     control = dump.u8("literals: LZMA chunk, control byte {}")
     assert control == RESET_PROPERTIES
     dump.bytes(2, f"    {len(layout.literals)} bytes")

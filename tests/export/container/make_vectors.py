@@ -1,8 +1,9 @@
-"""Writes `tests/vectors/good` and `tests/vectors/bad`: for a change of the format, never to quiet a test.
+"""Writes `tests/vectors/good` and `tests/vectors/bad`: for a change of the format, never to quiet a
+test.
 
-good/NAME.tflite packs into exactly good/NAME.tqw, as a delta to good/NAME.base where there is one. bad/RULE.tqw
-breaks that one rule of SPEC.md; all its checksums are right unless the rule is about one, so that nothing but the
-rule can refuse it.
+good/NAME.tflite packs into exactly good/NAME.tqw, as a delta to good/NAME.base where there is one.
+bad/RULE.tqw breaks that one rule of SPEC.md; all its checksums are right unless the rule is about
+one, so that nothing but the rule can refuse it.
 """
 
 import hashlib
@@ -28,7 +29,9 @@ SHA256 = bytes(range(32))
 
 
 def mixed_model() -> bytes:
-    """Odd int4, float16, a constant, noise, and arrays shared, repeated, absent, empty or powers of two."""
+    """Odd int4, float16, a constant, noise, and arrays shared, repeated, absent, empty or powers of
+    two.
+    """
     random = np.random.default_rng(7)
     kernel = laplace_codes(3, (16, 33), 5, 0.6) << 3
     nibbles = np.zeros(256, np.uint8)
@@ -40,7 +43,9 @@ def mixed_model() -> bytes:
         Array("bias", random.integers(-2000, 2000, 16, np.int32), np.float32(0.5) * scale),
         Array("shares", type=schema.TensorType.INT8, shape=(33, 16), buffer="kernel"),
         Array("repeats", kernel),
-        Array("int4", nibbles[0::2] | nibbles[1::2] << 4, type=schema.TensorType.INT4, shape=(15, 17)),
+        Array(
+            "int4", nibbles[0::2] | nibbles[1::2] << 4, type=schema.TensorType.INT4, shape=(15, 17)
+        ),
         Array("half", random.normal(size=(10, 20)).astype(np.float16)),
         Array("constant", np.full(400, 7, np.int16)),
         Array("noise", random.integers(0, 256, 1200, np.uint8)),
@@ -51,7 +56,9 @@ def mixed_model() -> bytes:
 
 
 def uneven_codes(seed: int, shape: tuple[int, ...], by_column: bool) -> np.ndarray:
-    """Returns 4-bit codes (rows, columns) whose rows or columns are sparse in turns: of 97, 50 and 10 percent zeros."""
+    """Returns 4-bit codes (rows, columns) whose rows or columns are sparse in turns: of 97, 50 and
+    10 percent zeros.
+    """
     random = np.random.default_rng(seed)
     zeros = np.array([0.97, 0.5, 0.1])[np.arange(shape[by_column]) % 3]
     codes = laplace_codes(seed, shape, 4, 0)
@@ -59,10 +66,16 @@ def uneven_codes(seed: int, shape: tuple[int, ...], by_column: bool) -> np.ndarr
     return codes
 
 
-def smooth_kernels(seed: int, shape: tuple[int, int, int, int], bits: int, sparsity: float) -> np.ndarray:
-    """Returns codes of kernels (O, H, W, I) whose neighbours are alike, as those of trained convolutions are."""
+def smooth_kernels(
+    seed: int, shape: tuple[int, int, int, int], bits: int, sparsity: float
+) -> np.ndarray:
+    """Returns codes of kernels (O, H, W, I) whose neighbours are alike, as those of trained
+    convolutions are.
+    """
     random = np.random.default_rng(seed)
-    noise = random.laplace(size=shape[:1] + shape[3:])[:, None, None] + 0.4 * random.laplace(size=shape)
+    noise = random.laplace(size=shape[:1] + shape[3:])[:, None, None] + 0.4 * random.laplace(
+        size=shape
+    )
     top = 2 ** (bits - 1) - 1
     codes = np.clip(np.rint(noise * top / 3), -top, top)
     codes[np.abs(noise) < np.quantile(np.abs(noise), sparsity)] = 0
@@ -90,7 +103,10 @@ def delta_pair(packed: bool) -> tuple[bytes, bytes]:
         data, kind = (nibbles(codes), schema.TensorType.INT4) if packed else (codes << 4, None)
         arrays = [
             Array("kernel", data, np.full(40, 0.01, np.float32), type=kind, shape=codes.shape),
-            Array("bias", np.arange(40, dtype=np.int32) * 991 + bias * np.arange(40, dtype=np.int32) % 7),
+            Array(
+                "bias",
+                np.arange(40, dtype=np.int32) * 991 + bias * np.arange(40, dtype=np.int32) % 7,
+            ),
         ]
         models.append(tflite(arrays, description="new" if bias else "old"))
     return models[0], models[1]
@@ -114,18 +130,27 @@ def good() -> dict[str, bytes]:
         "two_layers": dense_layers(2, [96, 64, 10], 4, 0.9),
         "mixed": mixed_model(),
         "float": tflite(weights, description="float"),
-        "appended": tflite([Array("a", laplace_codes(5, (8, 40), 3, 0.3))]) + b"PK\3\4 metadata" * 9,
+        "appended": tflite([Array("a", laplace_codes(5, (8, 40), 3, 0.3))])
+        + b"PK\3\4 metadata" * 9,
         "rows": tflite([Array("w", uneven_codes(6, (96, 60), by_column=False) << 4)]),
         "columns": tflite([Array("w", uneven_codes(7, (60, 96), by_column=True) << 4)]),
-        "depthwise": tflite([Array("w", uneven_codes(13, (25, 240), by_column=True).reshape(1, 5, 5, 240))]),
+        "depthwise": tflite(
+            [Array("w", uneven_codes(13, (25, 240), by_column=True).reshape(1, 5, 5, 240))]
+        ),
         "neighbours": tflite([Array("w", kernels << 4)]),
-        "neighbours_int4": tflite([Array("w", nibbles(small), type=schema.TensorType.INT4, shape=small.shape)]),
+        "neighbours_int4": tflite(
+            [Array("w", nibbles(small), type=schema.TensorType.INT4, shape=small.shape)]
+        ),
         "neighbours_8_bit": tflite([Array("w", smooth_kernels(14, (24, 3, 3, 24), 8, 0.3))]),
         "rows_neighbours": tflite([Array("w", crossed << 4)]),
         "many_rows": tflite([Array("w", uneven_codes(15, (2400, 24), by_column=False))]),
         "long_rows": tflite([Array("w", wide)]),
-        "nothing": tflite([Array("w", np.zeros((0, 4), np.int8)), Array("one", np.ones((1, 1), np.int8))]),
-        "incompressible": tflite([Array("w", np.ones(3, np.int8))], description="".join(map(chr, range(32, 127))))
+        "nothing": tflite(
+            [Array("w", np.zeros((0, 4), np.int8)), Array("one", np.ones((1, 1), np.int8))]
+        ),
+        "incompressible": tflite(
+            [Array("w", np.ones(3, np.int8))], description="".join(map(chr, range(32, 127)))
+        )
         + random.integers(0, 256, 3000, np.uint8).tobytes(),
         "delta": delta_pair(packed=False)[0],
         "delta_int4": delta_pair(packed=True)[0],
@@ -137,8 +162,12 @@ def bases() -> dict[str, bytes]:
     return {"delta": delta_pair(packed=False)[1], "delta_int4": delta_pair(packed=True)[1]}
 
 
-def table_bytes(first: int = 0, rest: tuple[tuple[int, int], ...] = (), bins: int = 1, peak: int = 0) -> bytes:
-    """Returns a table whose fields behind the peak are the (value, bits) of `rest`; 0 bits: a gamma code."""
+def table_bytes(
+    first: int = 0, rest: tuple[tuple[int, int], ...] = (), bins: int = 1, peak: int = 0
+) -> bytes:
+    """Returns a table whose fields behind the peak are the (value, bits) of `rest`; 0 bits: a gamma
+    code.
+    """
     bits = BitWriter()
     for value, count in ((1, 1), (12, 4), (bins - 1, 8), (peak, 8), *rest):
         bits.write(value, count) if count else bits.gamma(value)
@@ -171,7 +200,9 @@ def seal(header: bytes, sections: bytes = b"") -> bytes:
     return header + struct.pack("<I", zlib.crc32(header)) + sections
 
 
-def header(version: bytes = bytes([1, 0, 0, 0]), size: bytes = b"\x00", table: bytes = b"\x00") -> bytes:
+def header(
+    version: bytes = bytes([1, 0, 0, 0]), size: bytes = b"\x00", table: bytes = b"\x00"
+) -> bytes:
     """Returns an unsealed header."""
     return MAGIC + version + SHA256 + size + table
 
@@ -186,7 +217,9 @@ def span(kind: int, length: int, *operands: int) -> bytes:
     return varint(length << 3 | kind) + b"".join(map(varint, operands))
 
 
-def tensor(codec: int = 1, rank: int = 1, width: int = 3, shift: int = 0, shape: tuple[int, ...] = (16,)) -> bytes:
+def tensor(
+    codec: int = 1, rank: int = 1, width: int = 3, shift: int = 0, shape: tuple[int, ...] = (16,)
+) -> bytes:
     """Returns an index entry up to its crc32; `width` is the log2."""
     return bytes([codec | rank << 4, width | shift << 3]) + b"".join(map(varint, shape)) + bytes(4)
 
@@ -229,10 +262,20 @@ def bad_tables() -> dict[str, tuple[bytes, str]]:
             "-1 to 0 extra bits",
         ),
         "gamma_code_too_long": (table_bytes(rest=((0, 1), (0, 7))), "gamma code"),
-        "frequency_over_sum": (table_bytes(bins=2, rest=((0, 1), (0, gamma), (26, gamma))), "class 14"),
-        "frequency_negative": (table_bytes(bins=2, rest=((0, 1), (0, gamma), (3, gamma))), "class -1"),
+        "frequency_over_sum": (
+            table_bytes(bins=2, rest=((0, 1), (0, gamma), (26, gamma))),
+            "class 14",
+        ),
+        "frequency_negative": (
+            table_bytes(bins=2, rest=((0, 1), (0, gamma), (3, gamma))),
+            "class -1",
+        ),
         "frequencies_leave_nothing": (
-            table_bytes(bins=3, peak=2, rest=((0, 1), (0, gamma), (22, gamma), (2047, 11), (0, gamma), (1, 11))),
+            table_bytes(
+                bins=3,
+                peak=2,
+                rest=((0, 1), (0, gamma), (22, gamma), (2047, 11), (0, gamma), (1, 11)),
+            ),
             "sum to",
         ),
         "bits_after_table": (table_bytes(rest=((0, 1), (0, gamma), (1, 1))), "not zero"),
@@ -270,13 +313,20 @@ def bad_entries() -> dict[str, tuple[bytes, str]]:
         "row_classes_1": (tans + bytes([rows, 1, 0, 1, 0, 1]), "has 1 classes"),
         "row_classes_17": (tans + bytes([rows, 17, 0, 1, *bytes(17), 1]), "has 17 classes"),
         "second_classes_0": (tans + bytes([form(axis=1), 0, 0, 1, 0, 1]), "has 0 classes"),
-        "cells_over_64": (tans + bytes([form(rows=True, axis=1), 13, 5, 0, 1, *bytes(65), 1]), "has 65 cells"),
+        "cells_over_64": (
+            tans + bytes([form(rows=True, axis=1), 13, 5, 0, 1, *bytes(65), 1]),
+            "has 65 cells",
+        ),
         "categories_of_16_bits": (
-            tensor(codec=2, width=4, rank=4, shape=(1, 1, 1, 8)) + bytes([near, 2, 1, 0, 1, 0, 0, 1]),
+            tensor(codec=2, width=4, rank=4, shape=(1, 1, 1, 8))
+            + bytes([near, 2, 1, 0, 1, 0, 0, 1]),
             "elements of 16 bits",
         ),
         "threshold_over_127": (kernel + bytes([near, 2, 128, 0, 1, 0, 0, 1]), "threshold 128"),
-        "neighbours_of_rank_1": (tans + bytes([near, 2, 1, 0, 1, 0, 0, 1]), "cannot have neighbours"),
+        "neighbours_of_rank_1": (
+            tans + bytes([near, 2, 1, 0, 1, 0, 0, 1]),
+            "cannot have neighbours",
+        ),
         "neighbours_in_7_columns": (
             tensor(codec=2, rank=4, shape=(1, 2, 1, 7)) + bytes([near, 2, 1, 0, 1, 0, 0, 1]),
             "cannot have neighbours",
@@ -286,12 +336,21 @@ def bad_entries() -> dict[str, tuple[bytes, str]]:
             "TANS tensor has classes by BASE",
         ),
         "map_table_negative": (tans + bytes([rows, 2, 0, 1, 0, 0, 1]), "table 0 of a map"),
-        "tables_differ_in_bits": (tans + bytes([rows, 2, 1, 1, 0, 1, 1]), "differ in probability bits"),
+        "tables_differ_in_bits": (
+            tans + bytes([rows, 2, 1, 1, 0, 1, 1]),
+            "differ in probability bits",
+        ),
         "delta_without_base": (tensor(codec=3) + bytes([0, 0, 0, 1]), "without BASE"),
     }
-    found = {name: (container(TABLE + MAP_TABLE, data), message) for name, (data, message) in entries.items()}
+    found = {
+        name: (container(TABLE + MAP_TABLE, data), message)
+        for name, (data, message) in entries.items()
+    }
     high = write_table(Table(0, (8, 0), (2047, 1), 0, 11))
-    many = [tensor(codec=2, rank=2, shape=(70_000, 1)) + bytes([rows, 2, 0, 1, 0, 0, 1]), deep_entry(deep, near)]
+    many = [
+        tensor(codec=2, rank=2, shape=(70_000, 1)) + bytes([rows, 2, 0, 1, 0, 0, 1]),
+        deep_entry(deep, near),
+    ]
     long = deep_entry((1, 5, 1, 20_000), near)
     states = b"".join(write_table(Table(first, (0, 0), (96, 4000), 1)) for first in range(33))
     crowded = tensor(codec=2) + bytes([form(rows=True, axis=1), 3, 11, 0, 1, *range(33), 1])
@@ -301,8 +360,14 @@ def bad_entries() -> dict[str, tuple[bytes, str]]:
             "table 0 of a map",
         ),
         "map_over_65536": (container(MAP_TABLE, many[0], size=1 << 18), "more than 65536 entries"),
-        "neighbours_out_of_reach": (container(MAP_TABLE, many[1], size=1 << 18), "cannot have neighbours"),
-        "neighbours_across_chunks": (container(MAP_TABLE, long, size=1 << 18), "cannot have neighbours"),
+        "neighbours_out_of_reach": (
+            container(MAP_TABLE, many[1], size=1 << 18),
+            "cannot have neighbours",
+        ),
+        "neighbours_across_chunks": (
+            container(MAP_TABLE, long, size=1 << 18),
+            "cannot have neighbours",
+        ),
         "tables_over_states": (container(states, crowded), "more than 131072 states"),
         "tables_over_256": (container(TABLE * 257), "more than 256 tables"),
     }
@@ -319,12 +384,24 @@ def bad_deltas() -> dict[str, tuple[bytes, str]]:
     whole = span(5, 16, 0)
     return {
         "base_missing": (container(base=base, spans=whole), "none was given"),
-        "base_of_other_size": (container(base=base[:32] + varint(17), spans=whole), "must have 17 bytes"),
-        "base_of_other_sha256": (container(base=bytes(32) + base[32:], spans=whole), "another SHA-256"),
-        "base_section_too_long": (container(base=base + b"\0", spans=whole), "follow the base's size"),
+        "base_of_other_size": (
+            container(base=base[:32] + varint(17), spans=whole),
+            "must have 17 bytes",
+        ),
+        "base_of_other_sha256": (
+            container(base=bytes(32) + base[32:], spans=whole),
+            "another SHA-256",
+        ),
+        "base_section_too_long": (
+            container(base=base + b"\0", spans=whole),
+            "follow the base's size",
+        ),
         "base_section_too_short": (container(base=base[:32], spans=whole), "are left"),
         "base_span_without_base": (container(spans=whole), "without BASE"),
-        "base_span_reads_outside": (container(base=base, spans=span(5, 16, 1)), "reads byte 17 of 16"),
+        "base_span_reads_outside": (
+            container(base=base, spans=span(5, 16, 1)),
+            "reads byte 17 of 16",
+        ),
         "delta_reads_outside": (
             container(TABLE, tensor(codec=3) + bytes([1, 0, 0, 1]), base=base),
             "base bytes 1 to 17 of 16",
@@ -332,7 +409,8 @@ def bad_deltas() -> dict[str, tuple[bytes, str]]:
         "neighbours_of_delta": (
             container(
                 MAP_TABLE,
-                tensor(codec=3, rank=4, shape=(1, 2, 1, 8)) + bytes([0, form(axis=2), 2, 1, 0, 1, 0, 0, 1]),
+                tensor(codec=3, rank=4, shape=(1, 2, 1, 8))
+                + bytes([0, form(axis=2), 2, 1, 0, 1, 0, 0, 1]),
                 base=base,
             ),
             "DELTA tensor has classes by NEIGHBOURS",
@@ -361,13 +439,22 @@ def bad_spans() -> dict[str, tuple[bytes, str]]:
         "literals_unfinished": (literal + packed[:-1], "are left"),
         "literals_missing": (literal, "are left"),
         "literals_reset_the_dictionary": (literal + b"\xe0" + packed[1:], "control byte 0xe0"),
-        "literals_stored_with_reset": (literal + b"\x01\0\x0f" + LITERALS + b"\0", "control byte 0x01"),
-        "literals_without_properties": (literal + b"\xa0" + packed[1:5] + packed[6:], "control byte 0xa0"),
+        "literals_stored_with_reset": (
+            literal + b"\x01\0\x0f" + LITERALS + b"\0",
+            "control byte 0x01",
+        ),
+        "literals_without_properties": (
+            literal + b"\xa0" + packed[1:5] + packed[6:],
+            "control byte 0xa0",
+        ),
         "literals_without_reset": (
             literal + b"\x02\0\0s" + b"\x80" + packed[1:5] + packed[6:],
             "control byte 0x80",
         ),
-        "literals_of_other_properties": (literal + packed[:5] + b"\x5d" + packed[6:], "properties 0x5d"),
+        "literals_of_other_properties": (
+            literal + packed[:5] + b"\x5d" + packed[6:],
+            "properties 0x5d",
+        ),
         "bytes_after_literals": (literal + packed + b"\x00", "1 bytes follow the literals"),
         "bytes_after_spans": (span(2, 16) + b"\x00", "no literals"),
     }
@@ -379,13 +466,17 @@ def bad_spans() -> dict[str, tuple[bytes, str]]:
 def bad_chunks() -> dict[str, tuple[bytes, str]]:
     """A TANS tensor of 16 zeros whose chunk is wrong."""
 
-    def with_chunk(data: bytes, coded: bytes | None = None, crc32: int = zlib.crc32(bytes(16))) -> bytes:
+    def with_chunk(
+        data: bytes, coded: bytes | None = None, crc32: int = zlib.crc32(bytes(16))
+    ) -> bytes:
         entry = tensor(codec=2)[:-4] + struct.pack("<I", crc32) + bytes([0, 0, len(data)])
         return container(TABLE, entry, span(1, 0), chunks=data if coded is None else coded)
 
     plain = PlainChunk(np.zeros(16, np.int8), (SKEWED,))
     right = dict(encode_chunks([plain]))[0]
-    wrong_map = dict(encode_chunks([PlainChunk(np.full(16, 2), (Table(0, (1, 0), (2000, 48), 0, 11),))]))[0]
+    wrong_map = dict(
+        encode_chunks([PlainChunk(np.full(16, 2), (Table(0, (1, 0), (2000, 48), 0, 11),))])
+    )[0]
     mapped = tensor(codec=2) + bytes([form(rows=True), 2, 1, len(wrong_map), 0, 0, len(right)])
     wide = write_table(Table(0, (1, 0), (2000, 48), 0, 11))
     return {
@@ -408,12 +499,17 @@ def bad_chunks() -> dict[str, tuple[bytes, str]]:
 
 
 def bad() -> dict[str, tuple[bytes, str]]:
-    """Returns each bad container by the rule it breaks, with a part of the message that must name it."""
+    """Returns each bad container by the rule it breaks, with a part of the message that must name
+    it.
+    """
     return bad_headers() | bad_tables() | bad_entries() | bad_deltas() | bad_spans() | bad_chunks()
 
 
 def main() -> None:
-    for folder, files in (("good", good()), ("bad", {name: data for name, (data, _) in bad().items()})):
+    for folder, files in (
+        ("good", good()),
+        ("bad", {name: data for name, (data, _) in bad().items()}),
+    ):
         (VECTORS / folder).mkdir(parents=True, exist_ok=True)
         for path in (VECTORS / folder).iterdir():
             path.unlink()

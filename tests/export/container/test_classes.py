@@ -1,4 +1,6 @@
-"""Classes of weights: every kind decodes to what was coded, whatever the shape, and pays on weights that have it."""
+"""Classes of weights: every kind decodes to what was coded, whatever the shape, and pays on weights
+that have it.
+"""
 
 import math
 import zlib
@@ -32,17 +34,23 @@ from tfqreg.export.container.format.table import write_table
 def container_of(entry: Entry, codes: np.ndarray, cells: np.ndarray, maps: Maps) -> bytes:
     """Returns a container of one tensor: a table fitted to each cell, the map and the chunks."""
     tables = [
-        fit(codes[cells == cell] if (cells == cell).any() else codes[:1]).table for cell in range(entry.classes.cells)
+        fit(codes[cells == cell] if (cells == cell).any() else codes[:1]).table
+        for cell in range(entry.classes.cells)
     ]
     tables = [
-        replace(table, bits=12, frequencies=tuple(f * (1 << 12 - table.bits) for f in table.frequencies))
+        replace(
+            table, bits=12, frequencies=tuple(f * (1 << 12 - table.bits) for f in table.frequencies)
+        )
         for table in tables
     ]
     map_codes = np.concatenate([maps.rows, maps.seconds])
     map_table = fit(map_codes.astype(np.int64)).table
     ends = np.cumsum(chunk_counts(entry.shape, entry.chunk_log2))[:-1]
     parts = zip(np.split(codes, ends), np.split(cells, ends), strict=True)
-    chunks = [PlainChunk(map_codes, (map_table,)), *(PlainChunk(part, tuple(tables), cell) for part, cell in parts)]
+    chunks = [
+        PlainChunk(map_codes, (map_table,)),
+        *(PlainChunk(part, tuple(tables), cell) for part, cell in parts),
+    ]
     coded = dict(encode_chunks(chunks))
     data = [coded[number] for number in range(len(chunks))]
     numbers = tuple(range(1, 1 + len(tables)))
@@ -84,7 +92,9 @@ def test_any_classes_come_back(
         axis, rows = Axis.NONE, max(rows, 2)
     classes = Classes(rows, axis, seconds, threshold if axis == Axis.NEIGHBOURS else 0)
     top = 1 << (width - shift - 1)
-    codes = np.clip(np.rint(random.laplace(size=math.prod(shape)) * top / 3), -top, top - 1).astype(np.int64)
+    codes = np.clip(np.rint(random.laplace(size=math.prod(shape)) * top / 3), -top, top - 1).astype(
+        np.int64
+    )
     counts = classes.mapped(shape)
     maps = Maps(random.integers(0, rows, counts[0]), random.integers(0, seconds, counts[1]))
     elements = to_elements(codes, width, shift)
@@ -99,7 +109,9 @@ def test_any_classes_come_back(
 
 
 def test_neighbours_by_hand() -> None:
-    """Two places side by side, two above each other: the lower right one sees the upper and the left one."""
+    """Two places side by side, two above each other: the lower right one sees the upper and the
+    left one.
+    """
     codes = np.array([[[[5] * 8, [0] * 8], [[-1] * 8, [2] * 8]]])
     found = categories(1, 8, 0)[codes.ravel() & 255]
     contexts = neighbour_contexts(found, codes.shape).reshape(codes.shape)[0, :, :, 0]
@@ -120,12 +132,16 @@ def test_neighbours_by_hand() -> None:
 def test_weights_that_have_classes_get_them(name: str, classes: str) -> None:
     tensor = inspect(pack(make_vectors.good()[name])).tensors[0]
     assert tensor.classes == classes
-    assert tensor.coded_bytes + tensor.table_bytes + tensor.index_bytes < 0.97 * tensor.entropy_bytes
+    assert (
+        tensor.coded_bytes + tensor.table_bytes + tensor.index_bytes < 0.97 * tensor.entropy_bytes
+    )
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.9])
 def test_weights_that_have_none_pay_nothing(sparsity: float) -> None:
-    tensor = inspect(pack(tflite([Array("w", laplace_codes(0, (64, 3, 3, 64), 4, sparsity))]))).tensors[0]
+    tensor = inspect(
+        pack(tflite([Array("w", laplace_codes(0, (64, 3, 3, 64), 4, sparsity))]))
+    ).tensors[0]
     assert tensor.classes == "" and tensor.tables == 1
 
 
@@ -135,7 +151,9 @@ def test_many_tensors_share_256_tables() -> None:
         random = np.random.default_rng(number)
         arrays += [
             Array(f"w{number}", laplace_codes(number, (8, 40), 4, 0.3 + number / 240)),
-            Array(f"b{number}", np.rint(random.normal(size=24) * (50 + 37 * number)).astype(np.int32)),
+            Array(
+                f"b{number}", np.rint(random.normal(size=24) * (50 + 37 * number)).astype(np.int32)
+            ),
         ]
     model = tflite(arrays)
     container = pack(model)

@@ -39,7 +39,9 @@ def test_an_existing_target_is_replaced(model: Path) -> None:
     assert target.read_bytes() == pack(MODEL)
 
 
-def test_the_data_is_on_disk_before_it_gets_its_name(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_is_on_disk_before_it_gets_its_name(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[str] = []
     sync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), sync(fd))[1])
@@ -49,7 +51,9 @@ def test_the_data_is_on_disk_before_it_gets_its_name(model: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
 def test_failure_leaves_the_folder_as_it_was(
     model: Path, monkeypatch: pytest.MonkeyPatch, failing: str, error: BaseException
 ) -> None:
@@ -79,7 +83,11 @@ write_atomically(Path(sys.argv[1]), bytes(100_000))
 """
     target = tmp_path / "m.tqw"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(target)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, str(target)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "OSError" in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,6 @@
-"""Files that TensorFlow's converter writes: int8, float, float16, sparse, of several subgraphs, with metadata."""
+"""Files that TensorFlow's converter writes: int8, float, float16, sparse, of several subgraphs,
+with metadata.
+"""
 
 from collections.abc import Callable
 
@@ -50,20 +52,27 @@ def test_round_trip(convert: Callable[[bool], bytes], int8: bool, tail: bytes) -
 
 @pytest.mark.filterwarnings("ignore")
 def test_float16_and_sparse() -> None:
-    """Dense kernels, one of them with blocks of zeros, which the converter stores as TFLite's sparse tensors."""
+    """Dense kernels, one of them with blocks of zeros, which the converter stores as TFLite's
+    sparse tensors.
+    """
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32), keras.layers.Dense(16)])
     kernel = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
     kernel[np.random.default_rng(1).random((64, 32)) < 0.9] = 0
     model.layers[0].set_weights([kernel, np.zeros(32)])
-    for optimization, types in ((tf.lite.Optimize.DEFAULT, [tf.float16]), (tf.lite.Optimize.EXPERIMENTAL_SPARSITY, [])):
+    for optimization, types in (
+        (tf.lite.Optimize.DEFAULT, [tf.float16]),
+        (tf.lite.Optimize.EXPERIMENTAL_SPARSITY, []),
+    ):
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         converter.optimizations = [optimization]
         if types:
             converter.target_spec.supported_types = types
         tflite = converter.convert()
         graph = schema.ModelT.InitFromPackedBuf(tflite).subgraphs[0]
-        assert any(tensor.sparsity or tensor.type == schema.TensorType.FLOAT16 for tensor in graph.tensors)
+        assert any(
+            tensor.sparsity or tensor.type == schema.TensorType.FLOAT16 for tensor in graph.tensors
+        )
         assert unpack(pack(tflite)) == tflite
 
 
@@ -72,7 +81,9 @@ def test_several_subgraphs() -> None:
     class Loop(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([4, 4])])
         def __call__(self, x: tf.Tensor) -> tf.Tensor:
-            return tf.while_loop(lambda y: tf.reduce_sum(y) < 100.0, lambda y: (y @ tf.eye(4) * 3.0,), (x,))[0]
+            return tf.while_loop(
+                lambda y: tf.reduce_sum(y) < 100.0, lambda y: (y @ tf.eye(4) * 3.0,), (x,)
+            )[0]
 
     module = Loop()
     function = module.__call__.get_concrete_function()

@@ -1,4 +1,6 @@
-"""Scales of weights in bfloat16: simulator and file stay equal, and a channel's scale costs a byte and a half."""
+"""Scales of weights in bfloat16: simulator and file stay equal, and a channel's scale costs a byte
+and a half.
+"""
 
 from pathlib import Path
 
@@ -20,9 +22,13 @@ def model() -> keras.Model:
     norm = layers.BatchNormalization(name="norm")
     y = layers.ReLU(name="relu")(norm(y))
     y = layers.Conv2D(128, 1, activation="relu", name="point")(y)
-    net = keras.Model(x, layers.Dense(10, name="head")(layers.GlobalAveragePooling2D(name="mean")(y)))
+    net = keras.Model(
+        x, layers.Dense(10, name="head")(layers.GlobalAveragePooling2D(name="mean")(y))
+    )
     random = np.random.default_rng(0)
-    norm.set_weights([random.uniform(0.5, 2, 96), *random.normal(0, 0.2, (2, 96)), random.uniform(0.5, 2, 96)])
+    norm.set_weights(
+        [random.uniform(0.5, 2, 96), *random.normal(0, 0.2, (2, 96)), random.uniform(0.5, 2, 96)]
+    )
     samples = random.normal(size=(8, 8, 8, 8)).astype(np.float32)
     quantized = tq.quantize(net, [tq.Rule("", weights=tq.Uniform(4))], activations=8)
     tq.calibrate(quantized, samples, verbose=0)
@@ -32,8 +38,14 @@ def model() -> keras.Model:
 def test_bfloat16_scales(model: keras.Model, tmp_path: Path) -> None:
     path, container = tmp_path / "m.tflite", tmp_path / "m.tqw"
     graph = export_tflite(model, path, container, scale_dtype="bfloat16")
-    kernels = [t.quantization.scale for t in graph.tensors.values() if t.name.endswith("/kernel") and t.quantization]
-    assert kernels and all(not (np.asarray(scale, np.float32).view(np.uint32) & 0xFFFF).any() for scale in kernels)
+    kernels = [
+        t.quantization.scale
+        for t in graph.tensors.values()
+        if t.name.endswith("/kernel") and t.quantization
+    ]
+    assert kernels and all(
+        not (np.asarray(scale, np.float32).view(np.uint32) & 0xFFFF).any() for scale in kernels
+    )
     samples = np.random.default_rng(1).normal(size=(4, 8, 8, 8)).astype(np.float32)
     assert verify(model, path, samples).exact
     info = inspect(container.read_bytes())
@@ -46,6 +58,8 @@ def test_bfloat16_scales(model: keras.Model, tmp_path: Path) -> None:
 
 
 def test_other_types_are_refused(model: keras.Model, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"one of float32, bfloat16\. Received: scale_dtype='float16'"):
+    with pytest.raises(
+        ValueError, match=r"one of float32, bfloat16\. Received: scale_dtype='float16'"
+    ):
         export_tflite(model, tmp_path / "m.tflite", scale_dtype="float16")
     assert not list(tmp_path.iterdir())

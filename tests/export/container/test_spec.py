@@ -19,7 +19,11 @@ def test_the_dictionary_is_the_one_in_use() -> None:
 
 
 def test_every_byte_of_the_example_is_shown_once() -> None:
-    rows = re.findall(r"^ *([0-9a-f]+)  ((?:[0-9a-f]{2} ?)+)", hexdump.annotate(hexdump.EXAMPLE.read_bytes()), re.M)
+    rows = re.findall(
+        r"^ *([0-9a-f]+)  ((?:[0-9a-f]{2} ?)+)",
+        hexdump.annotate(hexdump.EXAMPLE.read_bytes()),
+        re.M,
+    )
     shown = b"".join(bytes.fromhex(row) for _, row in rows)
     assert shown == hexdump.EXAMPLE.read_bytes()
 
@@ -34,5 +38,8 @@ def test_the_numbers_of_the_spec_are_those_of_the_code() -> None:
         for member in enum:
             assert re.search(rf"\| {member.value} \| {member.name} ", TEXT), member
     assert f"{table.MIN_BITS} or {table.MAX_BITS} probability bits" in TEXT
-    assert f"fewer than {states.LANES_FROM:,} weights has 1 lane, any other has {states.MAX_LANES}" in TEXT
+    assert (
+        f"fewer than {states.LANES_FROM:,} weights has 1 lane, any other has {states.MAX_LANES}"
+        in TEXT
+    )
     assert f"2**{index.MIN_CHUNK_LOG2} to 2**{index.MAX_CHUNK_LOG2}" in TEXT

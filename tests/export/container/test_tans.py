@@ -60,7 +60,9 @@ def test_round_trip(seed: int, counts: list[int], bits: int, sparsity: float, ki
 def test_size_is_near_the_entropy(draw: str, bits: int, sparsity: float) -> None:
     random = np.random.default_rng(bits)
     top = 2 ** (bits - 1) - 1
-    noise = random.laplace(size=200_000) / 4 if draw == "laplace" else random.normal(size=200_000) / 3
+    noise = (
+        random.laplace(size=200_000) / 4 if draw == "laplace" else random.normal(size=200_000) / 3
+    )
     codes = np.clip(np.rint(noise * top), -top, top).astype(np.int8)
     codes[random.random(len(codes)) < sparsity] = 0
     tensor = inspect(pack(tflite([Array("w", codes.reshape(-1, 100))]))).tensors[0]
@@ -109,7 +111,8 @@ def test_automaton_by_hand() -> None:
 
 
 def test_chunk_layout_by_hand() -> None:
-    # One lane, one symbol of 2 extra bits: state 0 in 12 bits, then 3, 1, 2, least significant bit first.
+    # One lane, one symbol of 2 extra bits: state 0 in 12 bits, then 3, 1, 2, least significant bit
+    # first.
     table = Table(5, (2,), (4096,), 0)
     assert coded([np.array([8, 6, 7])], table) == [(0b10_01_11 << 12).to_bytes(3, "little")]
 

@@ -1,4 +1,6 @@
-"""Small `.tflite` files for these tests, written with the flatbuffer schema: any tensors, no converter."""
+"""Small `.tflite` files for these tests, written with the flatbuffer schema: any tensors, no
+converter.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +25,8 @@ TYPES = {
 class Array:
     """One tensor of a test file.
 
-    `buffer` names another tensor whose data it shares; `type` and `shape` override what `data` says, so that
-    packed int4 and shapes that do not fit can be written.
+    `buffer` names another tensor whose data it shares; `type` and `shape` override what `data`
+    says, so that packed int4 and shapes that do not fit can be written.
     """
 
     name: str
@@ -35,8 +37,12 @@ class Array:
     buffer: str | None = None
 
 
-def tflite(arrays: list[Array], operators: Sequence[list[int]] = (), description: str = "test") -> bytes:
-    """Returns a `.tflite` of these tensors; each of `operators` lists a FULLY_CONNECTED's input tensors."""
+def tflite(
+    arrays: list[Array], operators: Sequence[list[int]] = (), description: str = "test"
+) -> bytes:
+    """Returns a `.tflite` of these tensors; each of `operators` lists a FULLY_CONNECTED's input
+    tensors.
+    """
     model = schema.ModelT()
     model.version = 3
     model.description = description
@@ -77,7 +83,9 @@ def _dtype(array: Array) -> np.dtype:
 
 
 def laplace_codes(seed: int, shape: tuple[int, ...], bits: int, sparsity: float) -> np.ndarray:
-    """Returns int8 codes of `bits` bits, Laplace-distributed, of which about `sparsity` (0 to 1) are zero."""
+    """Returns int8 codes of `bits` bits, Laplace-distributed, of which about `sparsity` (0 to 1)
+    are zero.
+    """
     random = np.random.default_rng(seed)
     top = 2 ** (bits - 1) - 1
     codes = np.clip(np.rint(random.laplace(size=shape) * top / 4), -top, top)
@@ -86,9 +94,14 @@ def laplace_codes(seed: int, shape: tuple[int, ...], bits: int, sparsity: float)
 
 
 def dense_layers(seed: int, sizes: list[int], bits: int, sparsity: float) -> bytes:
-    """Returns an int8 network of dense layers with per-channel scales, biases and derived bias scales."""
+    """Returns an int8 network of dense layers with per-channel scales, biases and derived bias
+    scales.
+    """
     random = np.random.default_rng(seed)
-    arrays, operators = [Array("input", scale=np.array([0.02], np.float32), shape=(1, sizes[0]))], []
+    arrays, operators = (
+        [Array("input", scale=np.array([0.02], np.float32), shape=(1, sizes[0]))],
+        [],
+    )
     for layer, (inputs, units) in enumerate(pairwise(sizes)):
         source = arrays[0] if layer == 0 else arrays[-1]
         scale = random.uniform(1e-3, 4e-3, units).astype(np.float32)

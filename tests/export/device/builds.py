@@ -1,4 +1,6 @@
-"""Builds of the C decoder, each made once a session and skipped, with the reason, where its compiler is missing."""
+"""Builds of the C decoder, each made once a session and skipped, with the reason, where its
+compiler is missing.
+"""
 
 import functools
 import shutil
@@ -33,7 +35,9 @@ def run(*command: str | Path) -> str:
 
 @functools.cache
 def build(*flags: str | Path, compiler: str = "cc") -> Path:
-    """Returns the file that `compiler` makes of these flags and sources, with all warnings as errors."""
+    """Returns the file that `compiler` makes of these flags and sources, with all warnings as
+    errors.
+    """
     output = Path(tempfile.mkdtemp(prefix="tqw-")) / "program"
     run(tool(compiler), *STRICT, "-I", DEVICE, *flags, "-o", output)
     return output
@@ -54,8 +58,12 @@ def bad() -> list[Path]:
     return sorted((VECTORS / "bad").glob("*.tqw"))
 
 
-def decode(program: Path, files: list[Path], base: Path | None = None, *, runner: tuple[str, ...] = ()) -> dict:
-    """Returns {file: (error code, SHA-256 of the output)}; what check.c finds inconsistent fails the test."""
+def decode(
+    program: Path, files: list[Path], base: Path | None = None, *, runner: tuple[str, ...] = ()
+) -> dict:
+    """Returns {file: (error code, SHA-256 of the output)}; what check.c finds inconsistent fails
+    the test.
+    """
     found = {}
     for line in run(*runner, program, "decode", base or "-", *files).splitlines():
         path, error, digest, problem = line.split(" ", 3)

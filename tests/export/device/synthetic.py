@@ -1,4 +1,6 @@
-"""Containers that no encoder would choose: random tables, classes, shifts and widths, for comparing decoders."""
+"""Containers that no encoder would choose: random tables, classes, shifts and widths, for comparing
+decoders.
+"""
 
 import hashlib
 import zlib
@@ -15,7 +17,12 @@ from tfqreg.export.container.format.cells import (
     row_and_second_cells,
 )
 from tfqreg.export.container.format.cursor import varint
-from tfqreg.export.container.format.elements import add_elements, pack_elements, to_codes, to_elements
+from tfqreg.export.container.format.elements import (
+    add_elements,
+    pack_elements,
+    to_codes,
+    to_elements,
+)
 from tfqreg.export.container.format.index import Codec, Entry, chunk_counts, write_entry
 from tfqreg.export.container.format.sections import SectionType, write_container
 from tfqreg.export.container.format.spans import Span, SpanKind, write_span
@@ -26,7 +33,9 @@ def random_table(random: np.random.Generator, bits: int, low: int, high: int) ->
     """Returns a table of the codes `low` to `high`, in bins of random widths and frequencies."""
     extras = []
     while sum(1 << extra for extra in extras) <= high - low:
-        extras.append(int(random.integers(0, 4)) if random.random() < 0.3 or len(extras) > 100 else 0)
+        extras.append(
+            int(random.integers(0, 4)) if random.random() < 0.3 or len(extras) > 100 else 0
+        )
     weights = random.random(len(extras)) ** 6 + 1e-3
     frequencies = np.maximum((weights / weights.sum() * ((1 << bits) - len(extras))).astype(int), 1)
     peak = int(np.argmax(frequencies))
@@ -42,11 +51,15 @@ def _shape(random: np.random.Generator, axis: Axis) -> tuple[int, ...]:
 
 def _classes(random: np.random.Generator, axis: Axis) -> Classes:
     rows, seconds = int(random.integers(1, 5)), int(random.integers(2, 5)) if axis else 1
-    return Classes(rows, axis, seconds, int(random.integers(0, 5)) if axis >= Axis.NEIGHBOURS else 0)
+    return Classes(
+        rows, axis, seconds, int(random.integers(0, 5)) if axis >= Axis.NEIGHBOURS else 0
+    )
 
 
 class Synthetic:
-    """A container of `tensors` random tensors: `container`, its `output`, and the `base` of those that have one."""
+    """A container of `tensors` random tensors: `container`, its `output`, and the `base` of those
+    that have one.
+    """
 
     def __init__(self, seed: int, tensors: int = 4) -> None:
         self.random = np.random.default_rng(seed)
@@ -55,13 +68,17 @@ class Synthetic:
         parts = [self._tensor() for _ in range(tensors)]
         self.output = b"".join(data for _, data, _ in parts)
         sections = {
-            SectionType.BASE: hashlib.sha256(self.base).digest() + varint(len(self.base)) if self.base else b"",
+            SectionType.BASE: hashlib.sha256(self.base).digest() + varint(len(self.base))
+            if self.base
+            else b"",
             SectionType.POOL: b"".join(map(write_table, self.tables)),
             SectionType.INDEX: b"".join(write_entry(entry) for entry, _, _ in parts),
             SectionType.SKELETON: write_span(Span(SpanKind.TENSOR, 0)) * tensors,
             SectionType.CHUNKS: b"".join(coded for _, _, coded in parts),
         }
-        self.container = write_container(len(self.output), hashlib.sha256(self.output).digest(), sections)
+        self.container = write_container(
+            len(self.output), hashlib.sha256(self.output).digest(), sections
+        )
 
     def _add_tables(self, count: int, bits: int, low: int, high: int) -> list[int]:
         first = len(self.tables)
@@ -72,7 +89,9 @@ class Synthetic:
         random = self.random
         delta = bool(self.base) and random.random() < 0.5
         width = int(random.choice([2, 4, 8, 8, 16, 32]))
-        axes = [Axis.NONE, Axis.COLUMNS] + ([Axis.BASE if delta else Axis.NEIGHBOURS] * 2 if width <= 8 else [])
+        axes = [Axis.NONE, Axis.COLUMNS] + (
+            [Axis.BASE if delta else Axis.NEIGHBOURS] * 2 if width <= 8 else []
+        )
         axis = Axis(axes[random.integers(len(axes))])
         shape, classes = _shape(random, axis), _classes(random, axis)
         shift = int(random.integers(0, width)) if random.random() < 0.3 else 0
@@ -80,10 +99,18 @@ class Synthetic:
         high = int(random.integers(1, 2 ** min(width - 1, 7)))
         numbers = self._add_tables(classes.cells, bits, -high, high)
         entry = Entry(
-            Codec.DELTA if delta else Codec.TANS, shape, width, 0, shift, classes=classes, tables=tuple(numbers)
+            Codec.DELTA if delta else Codec.TANS,
+            shape,
+            width,
+            0,
+            shift,
+            classes=classes,
+            tables=tuple(numbers),
         )
         if delta:
-            entry = self._with(entry, base=int(random.integers(0, len(self.base) - entry.output_bytes)))
+            entry = self._with(
+                entry, base=int(random.integers(0, len(self.base) - entry.output_bytes))
+            )
         return self._code(entry, random.integers(-high, high + 1, entry.weights))
 
     @staticmethod
@@ -105,7 +132,10 @@ class Synthetic:
         ends = np.cumsum(chunk_counts(entry.shape, entry.chunk_log2))[:-1]
         tables = tuple(self.tables[number] for number in entry.tables)
         split = np.split(cells, ends) if cells is not None else [None] * (len(ends) + 1)
-        chunks = [PlainChunk(part, tables, c) for part, c in zip(np.split(codes, ends), split, strict=True)]
+        chunks = [
+            PlainChunk(part, tables, c)
+            for part, c in zip(np.split(codes, ends), split, strict=True)
+        ]
         coded = dict(encode_chunks(chunks))
         ordered = [coded[number] for number in range(len(chunks))]
         entry = self._with(entry, crc32=zlib.crc32(data), chunk_bytes=tuple(map(len, ordered)))

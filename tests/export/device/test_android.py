@@ -1,4 +1,6 @@
-"""The JNI and Tqw.java on a host JVM: golden files, damaged and stale caches, threads, and processes at once."""
+"""The JNI and Tqw.java on a host JVM: golden files, damaged and stale caches, threads, and
+processes at once.
+"""
 
 import subprocess
 from pathlib import Path
@@ -21,8 +23,23 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     flags = ["-O2", "-fPIC", "-shared", "-I", headers, "-I", headers / "linux"]
     sources = [DEVICE / "android" / "tqw_jni.c", DEVICE / "unpack.c", DEVICE / "tqw.c"]
     build(*flags, *sources).rename(folder / "libtqw_jni.so")
-    run(compiler, "-Xlint:all", "-Werror", "-d", folder, *JAVA.glob("*.java"), TESTS / "java" / "TqwTest.java")
-    return [tool("java"), "-Xshare:auto", f"-Djava.library.path={folder}", "-cp", str(folder), "TqwTest"]
+    run(
+        compiler,
+        "-Xlint:all",
+        "-Werror",
+        "-d",
+        folder,
+        *JAVA.glob("*.java"),
+        TESTS / "java" / "TqwTest.java",
+    )
+    return [
+        tool("java"),
+        "-Xshare:auto",
+        f"-Djava.library.path={folder}",
+        "-cp",
+        str(folder),
+        "TqwTest",
+    ]
 
 
 def test_golden_files_and_caches(program: list[str], tmp_path: Path) -> None:
@@ -31,7 +48,10 @@ def test_golden_files_and_caches(program: list[str], tmp_path: Path) -> None:
 
 def test_processes_at_once(program: list[str], tmp_path: Path) -> None:
     command = [*program, "open", str(VECTORS / "good" / "mixed.tqw"), str(tmp_path), "60"]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
     for process in running:
         output, errors = process.communicate(timeout=120)
         assert (output, errors) == ("all right\n", "")
@@ -43,4 +63,15 @@ def test_jni_has_no_warnings(tmp_path: Path) -> None:
     headers = Path(tool("javac")).resolve().parents[1] / "include"
     compiler = tool("clang-14", "clang")
     source = DEVICE / "android" / "tqw_jni.c"
-    run(compiler, *STRICT, "-I", headers, "-I", headers / "linux", "-c", source, "-o", tmp_path / "object")
+    run(
+        compiler,
+        *STRICT,
+        "-I",
+        headers,
+        "-I",
+        headers / "linux",
+        "-c",
+        source,
+        "-o",
+        tmp_path / "object",
+    )

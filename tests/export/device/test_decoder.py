@@ -1,4 +1,6 @@
-"""The C decoder on the vectors, on damage and on random containers: the same verdict and bytes as numpy's."""
+"""The C decoder on the vectors, on damage and on random containers: the same verdict and bytes as
+numpy's.
+"""
 
 import hashlib
 import re

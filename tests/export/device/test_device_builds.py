@@ -7,12 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.export.device.builds import DEVICE, ROOT, STRICT, bad, build, checker, decode, good, run, tool
+from tests.export.device.builds import (
+    DEVICE,
+    ROOT,
+    STRICT,
+    bad,
+    build,
+    checker,
+    decode,
+    good,
+    run,
+    tool,
+)
 from tests.export.device.test_decoder import base_of
 
 MAX_TEXT_BYTES = 24 * 1024
 SOURCES = [DEVICE / "tqw.c", DEVICE / "main.c", DEVICE / "unpack.c"]
-FREESTANDING = ["aarch64-linux-android24", "armv7a-linux-androideabi24", "i386-linux-gnu", "riscv32-unknown-elf"]
+FREESTANDING = [
+    "aarch64-linux-android24",
+    "armv7a-linux-androideabi24",
+    "i386-linux-gnu",
+    "riscv32-unknown-elf",
+]
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
@@ -29,22 +45,36 @@ def test_freestanding(target: str, tmp_path: Path) -> None:
     flags = [*STRICT, f"--target={target}", "-ffreestanding", "-Os"]
     run(clang, *flags, "-c", DEVICE / "tqw.c", "-o", tmp_path / "tqw.o")
     symbols = tool("llvm-nm", "llvm-nm-14")
-    undefined = run(symbols, "--undefined-only", "--format=just-symbols", tmp_path / "tqw.o").split()
-    # What compilers call by themselves; the names of their helpers for arithmetic and addresses start with _.
-    assert {name for name in undefined if not name.startswith("_")} <= {"memcpy", "memmove", "memset"}
+    undefined = run(
+        symbols, "--undefined-only", "--format=just-symbols", tmp_path / "tqw.o"
+    ).split()
+    # What compilers call by themselves; the names of their helpers for arithmetic and addresses
+    # start with _.
+    assert {name for name in undefined if not name.startswith("_")} <= {
+        "memcpy",
+        "memmove",
+        "memset",
+    }
 
 
 @pytest.mark.parametrize("compiler", ["clang-14", "aarch64-linux-gnu-gcc"])
 def test_text_fits_in_24_kb(compiler: str, tmp_path: Path) -> None:
     target = ["--target=aarch64-linux-android24", "-ffreestanding"] if "clang" in compiler else []
-    run(tool(compiler), "-std=c99", "-Os", *target, "-c", DEVICE / "tqw.c", "-o", tmp_path / "tqw.o")
+    run(
+        tool(compiler), "-std=c99", "-Os", *target, "-c", DEVICE / "tqw.c", "-o", tmp_path / "tqw.o"
+    )
     sizes = run(tool("llvm-size", "llvm-size-14", "size"), "-A", tmp_path / "tqw.o")
-    assert sum(int(size) for size in re.findall(r"^\.text\S*\s+(\d+)", sizes, re.M)) <= MAX_TEXT_BYTES
-    assert not any(int(size) for size in re.findall(r"^\.(?:data|bss)\s+(\d+)", sizes, re.M)), "mutable statics"
+    assert (
+        sum(int(size) for size in re.findall(r"^\.text\S*\s+(\d+)", sizes, re.M)) <= MAX_TEXT_BYTES
+    )
+    assert not any(int(size) for size in re.findall(r"^\.(?:data|bss)\s+(\d+)", sizes, re.M)), (
+        "mutable statics"
+    )
 
 
 @pytest.mark.parametrize(
-    ("compiler", "emulator"), [("aarch64-linux-gnu-gcc", "qemu-aarch64"), ("s390x-linux-gnu-gcc", "qemu-s390x")]
+    ("compiler", "emulator"),
+    [("aarch64-linux-gnu-gcc", "qemu-aarch64"), ("s390x-linux-gnu-gcc", "qemu-s390x")],
 )
 def test_other_processors(compiler: str, emulator: str) -> None:
     """64 bits, little and big endian, over all vectors."""
@@ -59,10 +89,17 @@ def test_other_processors(compiler: str, emulator: str) -> None:
 
 def test_32_bits() -> None:
     command = [tool("gcc"), "-m32", "-xc", "-", "-o", "/dev/null"]
-    probe = subprocess.run(command, input="int main(void) { return 0; }", text=True, capture_output=True)
+    probe = subprocess.run(
+        command, input="int main(void) { return 0; }", text=True, capture_output=True
+    )
     if probe.returncode:
-        pytest.skip("gcc -m32 has no 32-bit C library here; test_freestanding compiles for three 32-bit processors")
-    assert decode(checker("-O2", "-m32"), [*good(), *bad()]) == decode(checker("-O2"), [*good(), *bad()])
+        pytest.skip(
+            "gcc -m32 has no 32-bit C library here; test_freestanding compiles for three 32-bit "
+            "processors"
+        )
+    assert decode(checker("-O2", "-m32"), [*good(), *bad()]) == decode(
+        checker("-O2"), [*good(), *bad()]
+    )
 
 
 def test_scratch_may_have_any_alignment() -> None:
@@ -81,7 +118,15 @@ int main(void) {
 """
     main = build("-E", "-P", "-xc", "/dev/null").with_suffix(".c")
     main.write_text(source)
-    run(build("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", main, DEVICE / "tqw.c"))
+    run(
+        build(
+            "-g",
+            "-fsanitize=address,undefined",
+            "-fno-sanitize-recover=all",
+            main,
+            DEVICE / "tqw.c",
+        )
+    )
 
 
 def command() -> Path:
@@ -93,13 +138,17 @@ def test_command_unpacks(tmp_path: Path) -> None:
         base = base_of(path)
         run(command(), "unpack", *(["--base", base] if base else []), path, tmp_path / "m.tflite")
         assert (tmp_path / "m.tflite").read_bytes() == path.with_suffix(".tflite").read_bytes()
-        assert hashlib.sha256(path.with_suffix(".tflite").read_bytes()).hexdigest() in run(command(), "info", path)
+        assert hashlib.sha256(path.with_suffix(".tflite").read_bytes()).hexdigest() in run(
+            command(), "info", path
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["m.tflite"]
 
 
 def test_command_leaves_nothing_of_a_bad_file(tmp_path: Path) -> None:
     for path in [*bad(), tmp_path / "absent.tqw"]:
-        done = subprocess.run([command(), "unpack", path, tmp_path / "m.tflite"], capture_output=True, text=True)
+        done = subprocess.run(
+            [command(), "unpack", path, tmp_path / "m.tflite"], capture_output=True, text=True
+        )
         assert done.returncode == 1
         assert done.stderr.startswith(f"tqw: {path}: ") and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
@@ -121,12 +170,25 @@ def test_readme_builds_and_runs(tmp_path: Path) -> None:
     """The README's one line for cc and its C example."""
     text = (DEVICE / "README.md").read_text()
     (line,) = re.findall(r"^cc .*$", text, re.M)
-    subprocess.run(line.replace("-o tqw", f"-o {tmp_path / 'tqw'}"), shell=True, check=True, cwd=DEVICE)
+    subprocess.run(
+        line.replace("-o tqw", f"-o {tmp_path / 'tqw'}"), shell=True, check=True, cwd=DEVICE
+    )
     (example,) = re.findall(r"```c\n(.*?)```", text, re.S)
     (tmp_path / "example.c").write_text(example)
-    run(tool("cc"), *STRICT, "-I", DEVICE, tmp_path / "example.c", DEVICE / "tqw.c", "-o", tmp_path / "example")
+    run(
+        tool("cc"),
+        *STRICT,
+        "-I",
+        DEVICE,
+        tmp_path / "example.c",
+        DEVICE / "tqw.c",
+        "-o",
+        tmp_path / "example",
+    )
     path = good()[0]
-    done = subprocess.run([tmp_path / "example"], input=path.read_bytes(), capture_output=True, check=True)
+    done = subprocess.run(
+        [tmp_path / "example"], input=path.read_bytes(), capture_output=True, check=True
+    )
     assert done.stdout == path.with_suffix(".tflite").read_bytes()
 
 

@@ -17,11 +17,22 @@ def test_replay_of_the_vectors() -> None:
 
 def test_no_crash_in_ten_seconds(tmp_path: Path) -> None:
     clang = tool("clang-14", "clang")
-    flags = ["-g", "-O2", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", IGNORE]
+    flags = [
+        "-g",
+        "-O2",
+        "-fsanitize=fuzzer,address,undefined",
+        "-fno-sanitize-recover=all",
+        IGNORE,
+    ]
     fuzzer = build(*flags, TESTS / "fuzz.c", DEVICE / "tqw.c", compiler=Path(clang).name)
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for path in good():
         shutil.copy(path, corpus)
-    options = ["-max_len=16384", f"-max_total_time={SECONDS}", "-verbosity=0", f"-artifact_prefix={tmp_path}/"]
+    options = [
+        "-max_len=16384",
+        f"-max_total_time={SECONDS}",
+        "-verbosity=0",
+        f"-artifact_prefix={tmp_path}/",
+    ]
     run(fuzzer, *options, corpus)

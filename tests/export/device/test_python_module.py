@@ -1,4 +1,6 @@
-"""`unpack` with the C decoder and with numpy: the same bytes and the same errors; and installing without a compiler."""
+"""`unpack` with the C decoder and with numpy: the same bytes and the same errors; and installing
+without a compiler.
+"""
 
 import importlib.util
 import os
@@ -18,8 +20,19 @@ from tfqreg.export.container.decoder import native
 
 def build_extension(folder: Path, **environment: str) -> list[Path]:
     """Runs what pip runs; returns the modules that it made."""
-    command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", folder, "--build-temp", folder]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env={**os.environ, **environment})
+    command = [
+        sys.executable,
+        "setup.py",
+        "-q",
+        "build_ext",
+        "--build-lib",
+        folder,
+        "--build-temp",
+        folder,
+    ]
+    subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, env={**os.environ, **environment}
+    )
     return list(folder.rglob("_tqw*.so"))
 
 
@@ -35,7 +48,9 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 
 @pytest.fixture(params=["c", "numpy"])
-def either(request: pytest.FixtureRequest, extension: ModuleType, monkeypatch: pytest.MonkeyPatch) -> str:
+def either(
+    request: pytest.FixtureRequest, extension: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> str:
     monkeypatch.setattr(native, "_tqw", extension)
     if request.param == "numpy":
         monkeypatch.setenv("TFQREG_DECODER", "numpy")

@@ -70,7 +70,9 @@ def test_quantization_parameters():
     assert x.quantization.zeroPoint.tolist() == [-3]
     assert weights.quantization.quantizedDimension == 3
     assert weights.quantization.zeroPoint.tolist() == [0, 0]
-    assert bias.quantization.scale.tolist() == (np.float32(0.5) * weights.quantization.scale).tolist()
+    assert (
+        bias.quantization.scale.tolist() == (np.float32(0.5) * weights.quantization.scale).tolist()
+    )
 
 
 @pytest.mark.parametrize("copy", [lambda t: t, debug_copy], ids=["model", "debug copy"])
@@ -79,7 +81,8 @@ def test_constants_are_aligned(copy):
     model = schema.Model.GetRootAs(tflite)
     start = np.frombuffer(tflite, np.uint8).__array_interface__["data"][0]
     offsets = [
-        model.Buffers(i).DataAsNumpy().__array_interface__["data"][0] - start for i in range(1, model.BuffersLength())
+        model.Buffers(i).DataAsNumpy().__array_interface__["data"][0] - start
+        for i in range(1, model.BuffersLength())
     ]
     assert len(offsets) > 20
     assert [offset % 16 for offset in offsets] == [0] * len(offsets)
@@ -92,7 +95,8 @@ def test_equal_vectors_are_stored_once():
         graphs.conv(b, x, channels, (1, 1))
         return len(write_tflite(b.finish()))
 
-    # Per channel: its codes, two biases and four scales of 4 bytes, one int64 zero point for all tensors.
+    # Per channel: its codes, two biases and four scales of 4 bytes, one int64 zero point for all
+    # tensors.
     codes = (128 + 128 * 128) - (64 + 64 * 64)
     assert size(128) - size(64) <= codes + 64 * (6 * 4 + 8) + 4 * 16
 
@@ -119,7 +123,9 @@ def test_debug_copy_reveals_every_output():
 
 
 def changed(graph: Graph, **changes) -> Graph:
-    return Graph(graph.tensors, [replace(graph.ops[0], **changes)], graph.inputs, list(graph.ops[0].outputs))
+    return Graph(
+        graph.tensors, [replace(graph.ops[0], **changes)], graph.inputs, list(graph.ops[0].outputs)
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,8 +158,14 @@ def test_point_windows_may_be_strided():
     [
         (Tensor("c", (2,), "int8", None, np.zeros(3, np.int8)), r"Received: int8 \(3,\)"),
         (Tensor("c", (2,), "int8", None, np.zeros(2, np.int32)), r"Received: int32 \(2,\)"),
-        (Tensor("c", (1, 2), "int4"), "dtype is one of int8, int32, float32, int4. Received: dtype='int4'"),
-        (Tensor("c", (1, 2), "int16"), "dtype is one of int8, int32, float32, int4. Received: dtype='int16'"),
+        (
+            Tensor("c", (1, 2), "int4"),
+            "dtype is one of int8, int32, float32, int4. Received: dtype='int4'",
+        ),
+        (
+            Tensor("c", (1, 2), "int16"),
+            "dtype is one of int8, int32, float32, int4. Received: dtype='int16'",
+        ),
     ],
 )
 def test_tensor_errors(tensor, message):

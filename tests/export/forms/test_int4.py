@@ -16,7 +16,11 @@ from tfqreg.export.verification.compare import compare
 from tfqreg.export.verification.runtimes import missing
 from tfqreg.export.verification.samples import graph_inputs
 
-EXACT = [name for name in ("litert-ref", "tensorflow-ref", "tflite-runtime-ref", "tflite-micro") if not missing(name)]
+EXACT = [
+    name
+    for name in ("litert-ref", "tensorflow-ref", "tflite-runtime-ref", "tflite-micro")
+    if not missing(name)
+]
 RULES = [
     tq.Rule("conv1|stem", weights=tq.Uniform(8), optional=True),
     tq.Rule("fc2", weights=tq.Uniform(4, per_channel=True), optional=True),
@@ -63,11 +67,20 @@ def test_the_codes_are_those_of_int8(mobile):
     narrow = int4_storage(graph)
     assert holds_int4(narrow) and not holds_int4(graph)
     for name, tensor in narrow.tensors.items():
-        if tensor.data is not None and tensor.quantization is not None and tensor.quantization.scale.size:
+        if (
+            tensor.data is not None
+            and tensor.quantization is not None
+            and tensor.quantization.scale.size
+        ):
             wide = graph.tensors[name]
             steps = tensor.quantization.scale.astype(np.float64)
-            shape = [-1 if axis == tensor.quantization.axis else 1 for axis in range(tensor.data.ndim)]
-            values = [t.data * t.quantization.scale.astype(np.float64).reshape(shape) for t in (tensor, wide)]
+            shape = [
+                -1 if axis == tensor.quantization.axis else 1 for axis in range(tensor.data.ndim)
+            ]
+            values = [
+                t.data * t.quantization.scale.astype(np.float64).reshape(shape)
+                for t in (tensor, wide)
+            ]
             if tensor.dtype == "int4":
                 assert np.abs(tensor.data).max() <= 7
                 np.testing.assert_array_equal(*values)
@@ -81,7 +94,8 @@ def test_verify_takes_the_reference_kernels(lenet, tmp_path):
     assert report.exact
     assert list(report.runtimes) == ["litert-ref", "tensorflow-ref", "tflite-runtime-ref"]
     assert report.skipped == {
-        name: f"its kernels for int4 weights are not exact; see {name}-ref" for name in ("litert", "tensorflow")
+        name: f"its kernels for int4 weights are not exact; see {name}-ref"
+        for name in ("litert", "tensorflow")
     }
 
 
@@ -89,7 +103,9 @@ def test_default_kernels_stay_close(lenet, tmp_path):
     """They are off by a step where XNNPACK is exact: what verify leaves out, and why."""
     graph = export_tflite(lenet, tmp_path / "m.tflite", storage="int4")
     inputs = graph_inputs(graph, nets.samples(lenet, 6))
-    part = compare(graph, (tmp_path / "m.tflite").read_bytes(), inputs, ["litert"]).runtimes["litert"]
+    part = compare(graph, (tmp_path / "m.tflite").read_bytes(), inputs, ["litert"]).runtimes[
+        "litert"
+    ]
     assert 0 < part.mismatched_elements < 0.2 * part.compared_elements
 
 

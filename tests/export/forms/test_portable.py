@@ -32,11 +32,17 @@ def assert_portable(graph: Graph, x: dict[str, np.ndarray]) -> None:
     expected = simulate(graph, x, "f32")
     for mode in MODES:
         found = simulate(graph, x, mode)
-        assert {name: int((found[name] != y).sum()) for name, y in expected.items() if (found[name] != y).any()} == {}
+        assert {
+            name: int((found[name] != y).sum())
+            for name, y in expected.items()
+            if (found[name] != y).any()
+        } == {}
     report = compare(graph, write_tflite(graph), x, INSTALLED)
     assert list(report.runtimes) == INSTALLED
     assert report.exact, str(report)
-    assert {part.compared_elements for part in report.runtimes.values()} == {sum(y.size for y in expected.values())}
+    assert {part.compared_elements for part in report.runtimes.values()} == {
+        sum(y.size for y in expected.values())
+    }
 
 
 def without_softmax(model: keras.Model) -> keras.Model:
@@ -74,7 +80,8 @@ def test_nets(make, activations, weights, extremes, tmp_path):
     report = verify(model, tmp_path / "m.tflite", x, ["litert", "tflite-runtime"])
     assert report.exact and len(report.runtimes) == 2
 
-    # The codes are others, the network is the same: 6 bits instead of 8, a step of up to twice its size.
+    # The codes are others, the network is the same: 6 bits instead of 8, a step of up to twice its
+    # size.
     plain = lower(model)
     codes, found = (simulate(g, graph_inputs(g, x), keep=set(g.outputs)) for g in (plain, graph))
     for name in plain.outputs:
@@ -119,7 +126,9 @@ def test_what_clips_at_zero_still_does():
     b.graph.ops[-1] = replace(b.graph.ops[-1], outputs=(output,))
     del b.graph.tensors[conv]
     pooled = graphs.mean(b, x)
-    b.graph.tensors[pooled] = replace(b.graph.tensors[pooled], quantization=Quantization(np.float32(0.01), -128))
+    b.graph.tensors[pooled] = replace(
+        b.graph.tensors[pooled], quantization=Quantization(np.float32(0.01), -128)
+    )
     moved = b.op("QUANTIZE", [x], b.activation("moved", (6, 6, 4), 0.02, -128))
     graph = portable(b.finish(output, pooled, moved))
     x = graphs.codes(graph, 20)
@@ -150,9 +159,14 @@ def test_weights_off_the_ties():
     assert shift.max() == 16 and (shift == np.rint(shift)).all()
     np.testing.assert_array_equal(integers % 4, np.where(shift >= 3, 2, 0))
     inside = np.abs(bias) / (2.0**-6 * scales) < 2**30
-    assert np.abs(integers * 2.0**-6 * scales - bias)[inside].max() <= 2 * (2.0**-6 * scales)[inside].max()
+    assert (
+        np.abs(integers * 2.0**-6 * scales - bias)[inside].max()
+        <= 2 * (2.0**-6 * scales)[inside].max()
+    )
     fine = shift < 16
-    error = np.abs(data * scales.reshape(-1, 1, 1, 1) - codes * scale.reshape(-1, 1, 1, 1)).max((1, 2, 3))
+    error = np.abs(data * scales.reshape(-1, 1, 1, 1) - codes * scale.reshape(-1, 1, 1, 1)).max(
+        (1, 2, 3)
+    )
     assert (error[fine] <= 2 * scales[fine] * 1.0001).all()
 
 
@@ -165,8 +179,14 @@ def test_six_bits_at_powers_of_two_stay_exact():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"fc2_softmax: SOFTMAX has no portable form: interpreters differ in it\. Leave it out"),
-        ({"float_io": True}, r"image_int8: QUANTIZE of float32 has no portable form\. Export with float_io=False"),
+        (
+            {},
+            r"fc2_softmax: SOFTMAX has no portable form: interpreters differ in it\. Leave it out",
+        ),
+        (
+            {"float_io": True},
+            r"image_int8: QUANTIZE of float32 has no portable form\. Export with float_io=False",
+        ),
         ({"storage": "int4"}, r"Portable weights take 6 bits\. Leave out"),
     ],
 )
@@ -193,5 +213,7 @@ def test_relu6_on_a_coarse_grid():
     graph = b.finish()
     coarse = b.activation("coarse", (4,), 900.0, 0)
     graph.ops.append(graphs.Op("QUANTIZE", graph.ops[-1].outputs, (coarse,)))
-    with pytest.raises(ValueError, match=r"RELU6 has no portable form: 6 is no whole number of its steps"):
+    with pytest.raises(
+        ValueError, match=r"RELU6 has no portable form: 6 is no whole number of its steps"
+    ):
         portable(graph)

@@ -43,7 +43,12 @@ def test_quantize_multipliers_keeps_the_shape():
 
 def test_high_mul_rounds_half_up_and_saturates():
     # x * 2**30 / 2**31 = x / 2
-    assert saturating_rounding_doubling_high_mul(np.array([3, -3, 4, 0]), 2**30).tolist() == [2, -1, 2, 0]
+    assert saturating_rounding_doubling_high_mul(np.array([3, -3, 4, 0]), 2**30).tolist() == [
+        2,
+        -1,
+        2,
+        0,
+    ]
     low = np.array([-(2**31)])
     assert saturating_rounding_doubling_high_mul(low, low).tolist() == [2**31 - 1]
 
@@ -56,16 +61,22 @@ def test_divide_by_pot_rounds_half_away():
 
 
 def test_multiplier_shifts_left_and_right():
-    assert multiply_by_quantized_multiplier(np.array([1000, -1000]), *quantize_multiplier(0.3)).tolist() == [
+    assert multiply_by_quantized_multiplier(
+        np.array([1000, -1000]), *quantize_multiplier(0.3)
+    ).tolist() == [
         300,
         -300,
     ]
-    assert multiply_by_quantized_multiplier(np.array([3, -3]), *quantize_multiplier(2.5)).tolist() == [8, -7]
+    assert multiply_by_quantized_multiplier(
+        np.array([3, -3]), *quantize_multiplier(2.5)
+    ).tolist() == [8, -7]
 
 
 def test_multiplier_broadcasts_over_channels():
     multiplier, shift = quantize_multipliers(np.array([0.5, 4.0]))
-    assert multiply_by_quantized_multiplier(np.array([[6, 6], [2, 2]]), multiplier, shift).tolist() == [
+    assert multiply_by_quantized_multiplier(
+        np.array([[6, 6], [2, 2]]), multiplier, shift
+    ).tolist() == [
         [3, 24],
         [1, 8],
     ]
@@ -74,7 +85,9 @@ def test_multiplier_broadcasts_over_channels():
 def test_two_roundings_are_not_one():
     # 250 * 0.511 / 256 = 0.49902: once rounded it is 0; 127.75 -> 128, 128 / 256 = 0.5 -> 1.
     real = 0.511 / 256
-    assert multiply_by_quantized_multiplier(np.array([250]), *quantize_multiplier(real)).tolist() == [1]
+    assert multiply_by_quantized_multiplier(
+        np.array([250]), *quantize_multiplier(real)
+    ).tolist() == [1]
     assert requantize_f32(np.array([250]), np.float32([real]), 0).tolist() == [0]
 
 

@@ -11,7 +11,13 @@ from tfqreg.export.verification.compare import compare
 from tfqreg.export.verification.runtimes import RUNTIMES, missing
 
 INSTALLED = [name for name in RUNTIMES if missing(name) is None]
-SHAPES = [((3, 5, 7), (3, 5, 7)), ((3, 5, 7), (1, 1, 7)), ((1, 1, 7), (3, 5, 7)), ((3, 5, 7), (3, 5, 1)), ((9,), (9,))]
+SHAPES = [
+    ((3, 5, 7), (3, 5, 7)),
+    ((3, 5, 7), (1, 1, 7)),
+    ((1, 1, 7), (3, 5, 7)),
+    ((3, 5, 7), (3, 5, 1)),
+    ((9,), (9,)),
+]
 ACTIVATIONS = ("NONE", "RELU", "RELU6")
 
 
@@ -22,7 +28,9 @@ def pairs(kind: str, count: int) -> Graph:
     for i in range(count):
         shapes = SHAPES[i % len(SHAPES)]
         scales = np.exp(b.rng.uniform(-5, -1, 2))
-        grids = [(float(scales[0]), 17)] * 2 if shared else [(float(scale), None) for scale in scales]
+        grids = (
+            [(float(scales[0]), 17)] * 2 if shared else [(float(scale), None) for scale in scales]
+        )
         operands = [b.input(shape, *grid) for shape, grid in zip(shapes, grids, strict=True)]
         size = 100 * scales.prod() if kind == "MUL" else np.hypot(*scales)
         target = grids[0] if shared else (float(size * np.exp(b.rng.uniform(-2, 2))), None)
@@ -45,6 +53,7 @@ def test_a_product_by_hand():
     b.op("MUL", [x, y], b.activation("out", (3,), 1.0, -3), activation="NONE")
     graph = b.finish()
     codes = {x: np.int8([[3, 5, -7]]), y: np.int8([[12, 12, 12]])}
-    # Products 6, 10 and -14 at scale 1/4: 1.5, 2.5, -3.5, half to even by XNNPACK and half away by gemmlowp.
+    # Products 6, 10 and -14 at scale 1/4: 1.5, 2.5, -3.5, half to even by XNNPACK and half away by
+    # gemmlowp.
     assert simulate(graph, codes, "f32")[graph.outputs[0]].tolist() == [[-1, -1, -7]]
     assert simulate(graph, codes, "ref")[graph.outputs[0]].tolist() == [[-1, 0, -7]]

@@ -14,13 +14,18 @@ INSTALLED = [name for name in RUNTIMES if missing(name) is None]
 CODES = np.arange(-128, 128).astype(np.int8)[None]
 
 
-def at_many_scales(kind: str, count: int, scales, ratios, grid=None, **attributes) -> tuple[Graph, dict]:
+def at_many_scales(
+    kind: str, count: int, scales, ratios, grid=None, **attributes
+) -> tuple[Graph, dict]:
     """One operator a pair of scales, each from an input of its own that holds every code."""
     b = graphs.Builder(3)
     for i in range(count):
         scale = float(np.exp(b.rng.uniform(*np.log(scales))))
         x = b.input((256,), scale)
-        ratio, zero_point = float(np.exp(b.rng.uniform(*np.log(ratios)))), int(b.rng.choice([-128, 0, 90, 127]))
+        ratio, zero_point = (
+            float(np.exp(b.rng.uniform(*np.log(ratios)))),
+            int(b.rng.choice([-128, 0, 90, 127])),
+        )
         y = b.activation("y", (256,), *(grid or (scale / ratio, zero_point)))
         options = {name: values[i % len(values)] for name, values in attributes.items()}
         b.op(kind, [x], y, **options)
@@ -32,7 +37,11 @@ CASES = {
     "LOGISTIC": {"scales": (1e-4, 20), "ratios": (1, 2), "grid": (1 / 256, -128)},
     "TANH": {"scales": (1e-4, 20), "ratios": (1, 2), "grid": (1 / 128, 0)},
     "HARD_SWISH": {"scales": (1e-4, 3), "ratios": (0.02, 100)},
-    "LEAKY_RELU": {"scales": (1e-3, 1), "ratios": (2e-3, 150), "alpha": (0.01, 0.3, -0.2, 1.5, 1e-4)},
+    "LEAKY_RELU": {
+        "scales": (1e-3, 1),
+        "ratios": (2e-3, 150),
+        "alpha": (0.01, 0.3, -0.2, 1.5, 1e-4),
+    },
 }
 
 
@@ -48,11 +57,18 @@ def test_slopes_by_channel_on_every_runtime():
     b = graphs.Builder(5)
     for i in range(20):
         x = b.input((4, 4, 16), float(b.rng.uniform(0.01, 0.1)))
-        slopes = b.rng.integers(-127, 128, [(16,), (4, 4, 16), (1, 1, 16), (1,)][i % 4]).astype(np.int8)
+        slopes = b.rng.integers(-127, 128, [(16,), (4, 4, 16), (1, 1, 16), (1,)][i % 4]).astype(
+            np.int8
+        )
         alpha = b.constant("alpha", slopes, np.float32(b.rng.uniform(0.001, 0.01)))
         b.op("PRELU", [x, alpha], b.activation("y", (4, 4, 16), float(b.rng.uniform(0.01, 0.1))))
     graph = b.finish(*(op.outputs[0] for op in b.graph.ops))
-    report = compare(graph, write_tflite(graph), {name: CODES.reshape(1, 4, 4, 16) for name in graph.inputs}, INSTALLED)
+    report = compare(
+        graph,
+        write_tflite(graph),
+        {name: CODES.reshape(1, 4, 4, 16) for name in graph.inputs},
+        INSTALLED,
+    )
     assert list(report.runtimes) == INSTALLED
     assert report.exact, str(report)
 

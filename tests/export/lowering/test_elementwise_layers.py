@@ -1,4 +1,6 @@
-"""Element-wise layers and activation functions: which operators they become, and that no element differs."""
+"""Element-wise layers and activation functions: which operators they become, and that no element
+differs.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +20,11 @@ from tfqreg.export.verification import compare as verify
 from tfqreg.export.verification.runtimes import missing
 from tfqreg.export.verification.samples import graph_inputs
 
-RUNTIMES = [name for name in ("litert", "tensorflow", "tflite-runtime-ref", "tflite-micro") if not missing(name)]
+RUNTIMES = [
+    name
+    for name in ("litert", "tensorflow", "tflite-runtime-ref", "tflite-micro")
+    if not missing(name)
+]
 CHANNELS = np.float32([0.5, -1.5, 0.0, 2.0])
 Tensor = Any
 
@@ -42,13 +48,22 @@ LAYERS: dict[str, tuple[Callable[[Tensor], Tensor], list[str]]] = {
     "sigmoid inside": (lambda x: point(ops.sigmoid(x)), ["CONV_2D", "LOGISTIC", "CONV_2D"]),
     "swish": (layers.Activation("swish"), ["CONV_2D", "LOGISTIC", "MUL"]),
     "swish function": (ops.silu, ["CONV_2D", "LOGISTIC", "MUL"]),
-    "swish in a layer": (lambda x: point(x, activation="swish"), ["CONV_2D", "CONV_2D", "LOGISTIC", "MUL"]),
+    "swish in a layer": (
+        lambda x: point(x, activation="swish"),
+        ["CONV_2D", "CONV_2D", "LOGISTIC", "MUL"],
+    ),
     "hard swish": (layers.Activation("hard_swish"), ["CONV_2D", "HARD_SWISH"]),
     "hard swish spelled out": (lambda x: x * spelled_out(x), ["CONV_2D", "HARD_SWISH"]),
-    "hard swish of a layer": (lambda x: layers.Multiply()([ops.hard_sigmoid(x), x]), ["CONV_2D", "HARD_SWISH"]),
+    "hard swish of a layer": (
+        lambda x: layers.Multiply()([ops.hard_sigmoid(x), x]),
+        ["CONV_2D", "HARD_SWISH"],
+    ),
     "hard sigmoid": (layers.Activation("hard_sigmoid"), ["CONV_2D"]),
     "hard sigmoid spelled out": (spelled_out, ["CONV_2D"]),
-    "hard sigmoid of codes": (lambda x: ops.hard_sigmoid(ops.tanh(x)), ["CONV_2D", "TANH", "DEPTHWISE_CONV_2D"]),
+    "hard sigmoid of codes": (
+        lambda x: ops.hard_sigmoid(ops.tanh(x)),
+        ["CONV_2D", "TANH", "DEPTHWISE_CONV_2D"],
+    ),
     "leaky relu": (layers.LeakyReLU(0.1), ["CONV_2D", "LEAKY_RELU"]),
     "sloped relu": (layers.ReLU(negative_slope=0.2), ["CONV_2D", "LEAKY_RELU"]),
     "relu up to 2": (layers.ReLU(2.0), ["CONV_2D"]),
@@ -64,7 +79,10 @@ LAYERS: dict[str, tuple[Callable[[Tensor], Tensor], list[str]]] = {
     ),
     "three terms": (lambda x: layers.Add()([x, point(x), x]), ["CONV_2D", "CONV_2D", "ADD", "ADD"]),
     "difference": (lambda x: ops.relu(x - point(x)), ["CONV_2D", "CONV_2D", "SUB"]),
-    "average": (lambda x: layers.Average()([x, point(x)]), ["CONV_2D", "CONV_2D", "ADD", "DEPTHWISE_CONV_2D"]),
+    "average": (
+        lambda x: layers.Average()([x, point(x)]),
+        ["CONV_2D", "CONV_2D", "ADD", "DEPTHWISE_CONV_2D"],
+    ),
     "average into a kernel": (
         lambda x: point(layers.Average()([x, x, x]), "last"),
         ["CONV_2D", "ADD", "ADD", "CONV_2D"],
@@ -76,8 +94,14 @@ LAYERS: dict[str, tuple[Callable[[Tensor], Tensor], list[str]]] = {
     ),
     "maximum": (lambda x: layers.Maximum()([x, point(x)]), ["CONV_2D", "CONV_2D", "MAXIMUM"]),
     "minimum with a constant": (lambda x: ops.minimum(x, 0.5), ["CONV_2D", "MINIMUM"]),
-    "product with an image": (lambda x: x * np.float32(np.arange(8)).reshape(8, 1, 1), ["CONV_2D", "MUL"]),
-    "softmax of rows": (lambda x: layers.Softmax()(layers.Reshape((8, -1))(x)), ["CONV_2D", "RESHAPE", "SOFTMAX"]),
+    "product with an image": (
+        lambda x: x * np.float32(np.arange(8)).reshape(8, 1, 1),
+        ["CONV_2D", "MUL"],
+    ),
+    "softmax of rows": (
+        lambda x: layers.Softmax()(layers.Reshape((8, -1))(x)),
+        ["CONV_2D", "RESHAPE", "SOFTMAX"],
+    ),
     "softmax inside": (lambda x: point(layers.Softmax()(x)), ["CONV_2D", "SOFTMAX", "CONV_2D"]),
 }
 
@@ -86,8 +110,8 @@ LAYERS: dict[str, tuple[Callable[[Tensor], Tensor], list[str]]] = {
 def test_layers(name):
     """The simulator follows Keras: the same tensors on the same grids.
 
-    The bias in int32 and float32's last bits move a sum by one step now and then; where the next grid is finer, that
-    is several of its steps: up to 7 behind a tanh.
+    The bias in int32 and float32's last bits move a sum by one step now and then; where the next
+    grid is finer, that is several of its steps: up to 7 behind a tanh.
     """
     function, expected = LAYERS[name]
     keras.utils.set_random_seed(2)
@@ -121,12 +145,20 @@ def test_no_element_differs(part, tmp_path):
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3)).astype(np.float32)
 INPUTS = {
     "rescaled": (lambda x: layers.Rescaling(1 / 255)(x), ["CONV_2D"]),
-    "rescaled and padded": (lambda x: layers.ZeroPadding2D(2)(layers.Rescaling(1 / 255)(x)), ["PAD", "CONV_2D"]),
+    "rescaled and padded": (
+        lambda x: layers.ZeroPadding2D(2)(layers.Rescaling(1 / 255)(x)),
+        ["PAD", "CONV_2D"],
+    ),
     "not normalised": (lambda x: layers.Normalization()(layers.Rescaling(1 / 255)(x)), ["CONV_2D"]),
-    "shifted": (lambda x: layers.Rescaling(1 / 127.5, offset=-1)(x), ["DEPTHWISE_CONV_2D", "CONV_2D"]),
+    "shifted": (
+        lambda x: layers.Rescaling(1 / 127.5, offset=-1)(x),
+        ["DEPTHWISE_CONV_2D", "CONV_2D"],
+    ),
     "normalised": (
         lambda x: layers.Rescaling([2.0, 1.0, 3.0])(
-            layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.04, 0.05, 0.06])(layers.Rescaling(1 / 255)(x))
+            layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.04, 0.05, 0.06])(
+                layers.Rescaling(1 / 255)(x)
+            )
         ),
         ["DEPTHWISE_CONV_2D", "CONV_2D"],
     ),
@@ -159,7 +191,9 @@ def test_adapted_statistics_are_kept():
 
 def test_a_hard_sigmoid_clips_where_its_grid_does_not():
     x = keras.Input((64, 1, 1), name="x")
-    graph = lower(keras.Model(x, grid(0.01)(layers.Activation("hard_sigmoid", name="h")(grid(0.1, -128)(x)))))
+    graph = lower(
+        keras.Model(x, grid(0.01)(layers.Activation("hard_sigmoid", name="h")(grid(0.1, -128)(x))))
+    )
     assert [op.kind for op in graph.ops] == ["DEPTHWISE_CONV_2D", "MINIMUM"]
     values = np.linspace(-5, 5, 64, dtype=np.float32).reshape(1, 64, 1, 1)
     codes = simulate(graph, graph_inputs(graph, values))[graph.outputs[0]].astype(int) + 128
@@ -173,8 +207,14 @@ def test_hard_functions_of_shared_and_nested_layers():
     block = keras.Model(inside, inside * (clip(inside + 3.0) / 6.0), name="block")
     x = keras.Input((8, 8, 3), name="x")
     model = keras.Model(x, block(block(conv(padding="same")(x))))
-    assert [op.kind for op in lower(nets.calibrated(model)).ops] == ["CONV_2D", "HARD_SWISH", "HARD_SWISH"]
-    alone = keras.Model(x, clip(conv(padding="same", name="other")(x)) + block(conv(padding="same")(x)))
+    assert [op.kind for op in lower(nets.calibrated(model)).ops] == [
+        "CONV_2D",
+        "HARD_SWISH",
+        "HARD_SWISH",
+    ]
+    alone = keras.Model(
+        x, clip(conv(padding="same", name="other")(x)) + block(conv(padding="same")(x))
+    )
     kinds = [op.kind for op in lower(nets.calibrated(alone)).ops]
     assert "HARD_SWISH" not in kinds  # the clip is part of the pattern in one of its two places
 
@@ -184,10 +224,16 @@ def test_operators_next_to_a_coarse_grid(kind):
     """What a runtime overflows at, or refuses, is requantized first."""
     x = keras.Input((64,), name="x")
     coarse = grid(50.0, -128)(x)
-    y = {"MUL": coarse * ops.tanh(coarse), "HARD_SWISH": ops.hard_silu(coarse), "SUB": coarse - ops.tanh(coarse)}[kind]
+    y = {
+        "MUL": coarse * ops.tanh(coarse),
+        "HARD_SWISH": ops.hard_silu(coarse),
+        "SUB": coarse - ops.tanh(coarse),
+    }[kind]
     graph = lower(keras.Model(x, grid(0.001, -128)(y)))
     assert [op.kind for op in graph.ops if op.kind != "TANH"] == ["QUANTIZE", kind]
-    codes = simulate(graph, graph_inputs(graph, np.linspace(-900, 900, 64, dtype=np.float32)[None]))[graph.outputs[0]]
+    codes = simulate(
+        graph, graph_inputs(graph, np.linspace(-900, 900, 64, dtype=np.float32)[None])
+    )[graph.outputs[0]]
     assert set(np.unique(codes)) <= {-128, 0, 127}
 
 

@@ -8,13 +8,21 @@ from hypothesis import strategies as st
 from keras import layers
 
 import tfqreg as tq
-from tfqreg.export.lowering.fold import FoldedWeights, fold_norm, identity_weights, integer_weights, weights_of
+from tfqreg.export.lowering.fold import (
+    FoldedWeights,
+    fold_norm,
+    identity_weights,
+    integer_weights,
+    weights_of,
+)
 
 SHIFTS = {1: 6, 2: 6, 3: 5, 4: 4, 5: 3, 6: 2, 7: 1, 8: 0}
 LARGEST_BIAS = 2**30
 
 
-def wrapped(layer: keras.layers.Layer, quantizer: tq.Uniform, shape=(None, 8, 8, 3)) -> tq.Quantized:
+def wrapped(
+    layer: keras.layers.Layer, quantizer: tq.Uniform, shape=(None, 8, 8, 3)
+) -> tq.Quantized:
     keras.utils.set_random_seed(0)
     wrapper = tq.Quantized(layer, weights=quantizer)
     wrapper.build(shape)
@@ -25,7 +33,12 @@ def wrapped(layer: keras.layers.Layer, quantizer: tq.Uniform, shape=(None, 8, 8,
 
 def norm_of(gamma, variance, mean=0.3, beta=-0.2, epsilon=1e-3) -> keras.layers.BatchNormalization:
     norm = layers.BatchNormalization(epsilon=epsilon, name="norm")
-    norm.build((None, len(np.broadcast_to(gamma, np.broadcast_shapes(np.shape(gamma), np.shape(variance))))))
+    norm.build(
+        (
+            None,
+            len(np.broadcast_to(gamma, np.broadcast_shapes(np.shape(gamma), np.shape(variance)))),
+        )
+    )
     for variable, value in zip(norm.weights, (gamma, beta, mean, variance), strict=True):
         variable.assign(np.broadcast_to(value, variable.shape))
     return norm
@@ -33,7 +46,9 @@ def norm_of(gamma, variance, mean=0.3, beta=-0.2, epsilon=1e-3) -> keras.layers.
 
 def sums(codes: np.ndarray, channel_axis: int, seed: int = 0, count: int = 200) -> np.ndarray:
     """Accumulators without bias, (count, channels), for random centred inputs."""
-    rows = np.moveaxis(codes, channel_axis, 0).reshape(codes.shape[channel_axis], -1).astype(np.int64)
+    rows = (
+        np.moveaxis(codes, channel_axis, 0).reshape(codes.shape[channel_axis], -1).astype(np.int64)
+    )
     return np.random.default_rng(seed).integers(-255, 256, (count, rows.shape[1])) @ rows.T
 
 
@@ -43,7 +58,12 @@ def sums(codes: np.ndarray, channel_axis: int, seed: int = 0, count: int = 200) 
     ("layer", "shape", "order", "stored"),
     [
         (lambda: layers.Conv2D(5, (3, 2)), (None, 8, 8, 3), (3, 0, 1, 2), (5, 3, 2, 3)),
-        (lambda: layers.DepthwiseConv2D((3, 2), depth_multiplier=2), (None, 8, 8, 3), (0, 1, 2, 3), (1, 3, 2, 6)),
+        (
+            lambda: layers.DepthwiseConv2D((3, 2), depth_multiplier=2),
+            (None, 8, 8, 3),
+            (0, 1, 2, 3),
+            (1, 3, 2, 6),
+        ),
         (lambda: layers.Dense(4), (None, 7), (1, 0), (4, 7)),
     ],
     ids=["conv", "depthwise", "dense"],
@@ -65,7 +85,9 @@ def test_codes_are_the_trained_ones(layer, shape, order, stored, bits, per_chann
     np.testing.assert_array_equal(data * along, expected)
     # Half a unit of the bias, or half of the 1/32 output step it is rounded to.
     largest = max(0.5 * 0.02 * scale.max(), 0.05 / 64) * (1 + 1e-6)
-    np.testing.assert_allclose(bias * (np.float64(np.float32(0.02)) * scale), weights.bias, atol=largest, rtol=1e-6)
+    np.testing.assert_allclose(
+        bias * (np.float64(np.float32(0.02)) * scale), weights.bias, atol=largest, rtol=1e-6
+    )
 
 
 def test_a_layer_without_bias_gets_zeros():
@@ -90,7 +112,9 @@ def test_wide_ranges_shift_one_less(bits):
 def test_the_code_minus_128_is_refused():
     wrapper = wrapped(layers.Dense(3), tq.Uniform(8, narrow=False), (None, 4))
     wrapper.kernels["kernel"].state["log2_scale"].assign([[-12.0]])
-    with pytest.raises(ValueError, match=r"block/dense: .* Use Uniform\(narrow=True\)\. Received: code -128"):
+    with pytest.raises(
+        ValueError, match=r"block/dense: .* Use Uniform\(narrow=True\)\. Received: code -128"
+    ):
         weights_of(wrapper, "block/dense")
 
 
@@ -107,7 +131,11 @@ def test_norms_fold_into_scales(variance, epsilon, bits):
     # The norm itself, in float64 and in Keras' order.
     source = 0.02
     plain = sums(trained.codes, 0) * (source * trained.scale) + trained.bias
-    gamma, mean, beta = np.float64(np.float32(GAMMAS)), np.float64(np.float32(0.3)), np.float64(np.float32(-0.2))
+    gamma, mean, beta = (
+        np.float64(np.float32(GAMMAS)),
+        np.float64(np.float32(0.3)),
+        np.float64(np.float32(-0.2)),
+    )
     expected = (plain - mean) / np.sqrt(np.float64(np.float32(variance)) + epsilon) * gamma + beta
     target = float(np.clip(np.abs(expected[:, :2]).max() / 100, 1e-3, None))
 
@@ -118,7 +146,9 @@ def test_norms_fold_into_scales(variance, epsilon, bits):
     computed = (sums(data, 0) + bias) * factor
     error = np.abs(np.clip(computed, -256, 256) - np.clip(expected / target, -256, 256))
     # Half a unit of the bias or half of 1/32 step, and float32's rounding of the scale.
-    assert (error <= np.maximum(0.5 * factor, 1 / 64) + 1e-5 * np.abs(expected / target) + 0.01).all()
+    assert (
+        error <= np.maximum(0.5 * factor, 1 / 64) + 1e-5 * np.abs(expected / target) + 0.01
+    ).all()
     # Codes stay what they were, but for the sign, wherever the channel is not as good as constant.
     normal = np.float64(np.abs(GAMMAS)) > 1e-3
     signs = np.sign(GAMMAS)[normal, None, None, None].astype(int)
@@ -127,7 +157,9 @@ def test_norms_fold_into_scales(variance, epsilon, bits):
 
 
 def test_biases_drop_the_bits_that_move_no_output():
-    weights = FoldedWeights(np.full((2, 1, 1, 1), 3, np.int16), np.array([1e-4, 1e-4]), np.array([0.1234, -3.21]), 3, 0)
+    weights = FoldedWeights(
+        np.full((2, 1, 1, 1), 3, np.int16), np.array([1e-4, 1e-4]), np.array([0.1234, -3.21]), 3, 0
+    )
     data, scale, shift, bias = integer_weights(weights, 0.02, 0.05)
     unit = 0.02 * float(scale[0])
     step = 2 ** int(np.log2(0.05 / 32 / unit))
@@ -145,7 +177,9 @@ def test_equal_scales_become_one():
 
 
 def test_a_norm_alone_is_a_depthwise_kernel_of_ones():
-    folded = fold_norm(identity_weights(2), norm_of([2.0, -3.0], 1.0, mean=1.0, beta=0.5, epsilon=0.0))
+    folded = fold_norm(
+        identity_weights(2), norm_of([2.0, -3.0], 1.0, mean=1.0, beta=0.5, epsilon=0.0)
+    )
     np.testing.assert_array_equal(folded.codes.ravel(), [1, -1])
     np.testing.assert_array_equal(folded.scale, [2, 3])
     np.testing.assert_array_equal(folded.bias, [-1.5, 3.5])
@@ -167,7 +201,9 @@ def test_two_norms_fold_one_after_the_other():
     folded = fold_norm(fold_norm(identity_weights(2), norms[0]), norms[1])
     x = np.linspace(-2, 2, 9)[:, None]
     expected = (((x - 0.5) * [2.0, -1.0] + 0.25) - 1.0) / 2 * [-3.0, -4.0] + 2.0
-    np.testing.assert_allclose(x * folded.codes.ravel() * folded.scale + folded.bias, expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        x * folded.codes.ravel() * folded.scale + folded.bias, expected, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("position", range(4))
@@ -175,7 +211,9 @@ def test_two_norms_fold_one_after_the_other():
 def test_a_broken_norm_is_named(position, value):
     norm = norm_of(np.ones(3), 1.0)
     norm.weights[position].assign([0.5, value, 0.5])
-    with pytest.raises(ValueError, match=rf"norm/{norm.weights[position].name}: NaN or infinity .* 1 of 3 values"):
+    with pytest.raises(
+        ValueError, match=rf"norm/{norm.weights[position].name}: NaN or infinity .* 1 of 3 values"
+    ):
         fold_norm(identity_weights(3), norm)
 
 
@@ -201,9 +239,15 @@ activation_scales = st.floats(1e-6, 1e3)
 )
 def test_any_scale_and_bias_stay_within_the_runtimes_limits(channels, bits, source, target, seed):
     top = max(1, 2 ** (bits - 1) - 1)
-    codes = np.random.default_rng(seed).integers(-top, top + 1, (len(channels), 3, 3, 2)).astype(np.int16)
+    codes = (
+        np.random.default_rng(seed)
+        .integers(-top, top + 1, (len(channels), 3, 3, 2))
+        .astype(np.int16)
+    )
     scale, bias = np.array(channels).T
-    data, stored, _, steps = integer_weights(FoldedWeights(codes, scale, bias, bits, 0), source, target)
+    data, stored, _, steps = integer_weights(
+        FoldedWeights(codes, scale, bias, bits, 0), source, target
+    )
     assert np.abs(data.astype(int)).max(initial=0) <= 127
     assert np.abs(steps.astype(np.int64)).max() <= LARGEST_BIAS
     assert np.abs(steps + sums(data, 0, seed)).max() < 2**31
@@ -212,7 +256,9 @@ def test_any_scale_and_bias_stay_within_the_runtimes_limits(channels, bits, sour
 
     expected = (sums(codes, 0, seed) * (source * scale) + bias) / target
     computed = (sums(data, 0, seed) + steps) * factor.astype(np.float64)
-    held = source * scale / target <= 2 ** SHIFTS[bits] * 255  # others saturate at a smaller multiplier
+    held = (
+        source * scale / target <= 2 ** SHIFTS[bits] * 255
+    )  # others saturate at a smaller multiplier
     error = np.abs(np.clip(computed, -256, 256) - np.clip(expected, -256, 256))
     # Sums that nearly cancel a large bias carry float32's relative error of both.
     size = np.abs(expected - bias / target) + np.abs(bias / target)

@@ -1,4 +1,6 @@
-"""Layers with a kernel beyond the first set, and what moves or pools values: lowered as expected, near Keras, exact."""
+"""Layers with a kernel beyond the first set, and what moves or pools values: lowered as expected,
+near Keras, exact.
+"""
 
 import keras
 import numpy as np
@@ -23,7 +25,8 @@ def test_operators(name):
     model = nets.calibrated(layer_cases.model_of(ALL_CASES[name]))
     graph = lower(model)
     assert [op.kind for op in graph.ops] == ALL_CASES[name][2]
-    # One step where a value lies in the middle of two codes, and a second one where such a step is multiplied.
+    # One step where a value lies in the middle of two codes, and a second one where such a step is
+    # multiplied.
     for error, spread in nets.output_errors(model, graph, nets.samples(model, 8, 1)):
         assert spread > 8
         assert error.max() <= 2.01
@@ -49,7 +52,9 @@ def test_random_networks_are_exact(seed, tmp_path):
 
 def test_a_sequential_built_by_a_call(tmp_path):
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([layers.Conv2DTranspose(4, 3, 2, name="up"), layers.Cropping2D(1), layers.Dense(3)])
+    model = keras.Sequential(
+        [layers.Conv2DTranspose(4, 3, 2, name="up"), layers.Cropping2D(1), layers.Dense(3)]
+    )
     model(np.ones((2, 5, 4, 3), np.float32))
     assert_exact(nets.calibrated(model), tmp_path / "m.tflite", DEFAULT_RUNTIMES)
 
@@ -57,17 +62,27 @@ def test_a_sequential_built_by_a_call(tmp_path):
 def test_shared_nested_rows_with_two_ends(tmp_path):
     keras.utils.set_random_seed(0)
     inside = keras.Sequential(
-        [keras.Input((10, 4)), layers.Conv1D(4, 3, padding="same", name="conv"), layers.UpSampling1D(2, name="wide")],
+        [
+            keras.Input((10, 4)),
+            layers.Conv1D(4, 3, padding="same", name="conv"),
+            layers.UpSampling1D(2, name="wide"),
+        ],
         name="inside",
     )
     a, b = keras.Input((10, 4), name="a"), keras.Input((10, 4), name="b")
     first, second = inside(a), inside(b)
     joined = layers.Concatenate(axis=1, name="joined")([first, second, inside(inside(a)[:, ::2])])
-    model = keras.Model([a, b], {"long": layers.GlobalMaxPooling1D()(joined), "short": ops.transpose(first, (0, 2, 1))})
+    model = keras.Model(
+        [a, b],
+        {"long": layers.GlobalMaxPooling1D()(joined), "short": ops.transpose(first, (0, 2, 1))},
+    )
     quantized = nets.calibrated(nets.roughen(model, 0, False))
     assert_exact(quantized, tmp_path / "m.tflite", DEFAULT_RUNTIMES)
     graph = lower(quantized)
-    assert sum(tensor.dtype == "int8" and tensor.data is not None for tensor in graph.tensors.values()) == 1
+    assert (
+        sum(tensor.dtype == "int8" and tensor.data is not None for tensor in graph.tensors.values())
+        == 1
+    )
     assert len({graph.tensors[name].shape for name in graph.outputs}) == 2
 
 

@@ -1,4 +1,6 @@
-"""What cannot be lowered among the layers that move, pool or resize values says which layer it is, and what to do."""
+"""What cannot be lowered among the layers that move, pool or resize values says which layer it is,
+and what to do.
+"""
 
 import keras
 import pytest
@@ -12,7 +14,8 @@ ERRORS = {
     "dilated transposed conv": (
         IMAGE,
         layers.Conv2DTranspose(2, 3, dilation_rate=2, name="up"),
-        "^up: a transposed convolution with dilation has no integer form. Use .* Received: dilation_rate=\\(2, 2\\)",
+        "^up: a transposed convolution with dilation has no integer form. Use .* Received: "
+        "dilation_rate=\\(2, 2\\)",
     ),
     "channels first": (
         IMAGE,
@@ -22,7 +25,8 @@ ERRORS = {
     "einsum over a middle axis": (
         ROW,
         layers.EinsumDense("abc,bd->adc", (5, 3), name="e"),
-        "^e: an EinsumDense has an integer form where it contracts the last axes .* Received: equation='abc,bd->adc'",
+        "^e: an EinsumDense has an integer form where it contracts the last axes .* Received: "
+        "equation='abc,bd->adc'",
     ),
     "einsum with a bias of rows": (
         ROW,
@@ -34,22 +38,32 @@ ERRORS = {
         lambda x: layers.Concatenate(0, name="join")([x, x]),
         "^join: samples cannot be joined, the batch is open",
     ),
-    "split samples": (IMAGE, lambda x: ops.split(x, 1, axis=0), "^split.*: samples cannot be split"),
+    "split samples": (
+        IMAGE,
+        lambda x: ops.split(x, 1, axis=0),
+        "^split.*: samples cannot be split",
+    ),
     "reshaped samples": (
         IMAGE,
         lambda x: ops.reshape(x, (-1, 3)),
-        r"^reshape.*: the batch must stay the first axis. .* Received: \(None, 4, 4, 3\) to \(None, 3\)",
+        r"^reshape.*: the batch must stay the first axis. .* Received: \(None, 4, 4, 3\) to "
+        r"\(None, 3\)",
     ),
     "transposed samples": (
         (4,),
         ops.transpose,
         "^transpose.*: the batch must stay the first axis. Received: axes=\\[1, 0\\]",
     ),
-    "one sample": (IMAGE, lambda x: x[0], r"^get_item.*: the batch must be taken whole, as x\[:, ...\]"),
+    "one sample": (
+        IMAGE,
+        lambda x: x[0],
+        r"^get_item.*: the batch must be taken whole, as x\[:, ...\]",
+    ),
     "backward slice": (
         IMAGE,
         lambda x: x[:, ::-1],
-        "^get_item.*: slices take numbers and steps forward, .* Received: slice\\(None, None, -1\\)",
+        "^get_item.*: slices take numbers and steps forward, .* Received: slice\\(None, None, "
+        "-1\\)",
     ),
     "padding of ones": (
         ROW,
@@ -64,9 +78,14 @@ ERRORS = {
     "mean of one axis": (
         IMAGE,
         lambda x: ops.mean(x, axis=1),
-        r"^mean.*: a mean or maximum must be over all axes between the batch and the channels. Received: axis=.1. of",
+        r"^mean.*: a mean or maximum must be over all axes between the batch and the channels. "
+        r"Received: axis=.1. of",
     ),
-    "mean of channels": (ROW, lambda x: ops.mean(x, axis=-1), "^mean.*: a mean or maximum must be over all axes"),
+    "mean of channels": (
+        ROW,
+        lambda x: ops.mean(x, axis=-1),
+        "^mean.*: a mean or maximum must be over all axes",
+    ),
     "cubic upsampling": (
         IMAGE,
         layers.UpSampling2D(interpolation="bicubic", name="up"),

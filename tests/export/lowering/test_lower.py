@@ -26,8 +26,9 @@ def kinds(graph: Graph) -> list[str]:
 def lowered(model: keras.Model, mean: float = 0.3) -> Graph:
     """The graph of a model, once it was seen to agree with Keras.
 
-    Where a value lies next to the middle between two codes, float32 and integers part by a step, and what is computed
-    from it moves along: by 2 steps here at most. On average far less, but for a softmax, which Keras does not round.
+    Where a value lies next to the middle between two codes, float32 and integers part by a step,
+    and what is computed from it moves along: by 2 steps here at most. On average far less, but for
+    a softmax, which Keras does not round.
     """
     graph = lower(model)
     for error, spread in nets.output_errors(model, graph, nets.samples(model, 8, 1)):
@@ -107,7 +108,9 @@ def test_layers(name):
     assert kinds(lowered(nets.calibrated(sequential(*steps())))) == expected
 
 
-@pytest.mark.parametrize(("function", "activation"), [(keras.ops.relu, "RELU"), (keras.ops.relu6, "RELU6")])
+@pytest.mark.parametrize(
+    ("function", "activation"), [(keras.ops.relu, "RELU"), (keras.ops.relu6, "RELU6")]
+)
 def test_functions_fuse_as_layers_do(function, activation):
     x = keras.Input((8, 8, 3))
     (op,) = lowered(nets.calibrated(keras.Model(x, function(conv()(x))))).ops
@@ -117,12 +120,17 @@ def test_functions_fuse_as_layers_do(function, activation):
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_attributes_of_windows(padding):
     steps = [
-        layers.DepthwiseConv2D((3, 2), depth_multiplier=2, dilation_rate=2, padding=padding, activation="relu6"),
+        layers.DepthwiseConv2D(
+            (3, 2), depth_multiplier=2, dilation_rate=2, padding=padding, activation="relu6"
+        ),
         layers.Conv2D(2, (2, 1), (2, 1), padding, activation="relu"),
         layers.AveragePooling2D((1, 2), (2, 1), padding),
     ]
-    # An average of two lies half-way as often as not, which int8 rounds away from zero and Keras up.
-    depthwise, conv, pool = lowered(nets.calibrated(sequential(*steps, shape=(9, 9, 3))), mean=0.5).ops
+    # An average of two lies half-way as often as not, which int8 rounds away from zero and Keras
+    # up.
+    depthwise, conv, pool = lowered(
+        nets.calibrated(sequential(*steps, shape=(9, 9, 3))), mean=0.5
+    ).ops
     same = {"padding": padding.upper()}
     assert depthwise.attributes == same | {
         "stride": (1, 1), "dilation": (2, 2), "depth_multiplier": 2, "activation": "RELU6",
@@ -157,10 +165,14 @@ def test_weights_of_few_bits(bits, per_channel):
         assert tensor.bits == bits
         # BatchNorm scales differ by channel, and so do those of its convolution.
         several = per_channel or path == "conv"
-        assert tensor.quantization.scale.size == (tensor.shape[tensor.quantization.axis] if several else 1)
+        assert tensor.quantization.scale.size == (
+            tensor.shape[tensor.quantization.axis] if several else 1
+        )
         top = max(1, 2 ** (bits - 1) - 1)
         assert set(np.unique(tensor.data >> tensor.shift)) <= set(range(-top, top + 1))
-        assert sorted(np.abs(tensor.data.astype(int)).ravel() >> tensor.shift) == sorted(np.abs(codes).ravel())
+        assert sorted(np.abs(tensor.data.astype(int)).ravel() >> tensor.shift) == sorted(
+            np.abs(codes).ravel()
+        )
 
 
 def test_pruned_weights_are_zero_codes():
@@ -205,7 +217,9 @@ def test_inputs_of_few_bits_clip_at_both_ends(low, float_io):
         q = graph.tensors[graph.outputs[0]].quantization
         result = (result - np.float32(q.zero_point)) * q.scale
     np.testing.assert_array_equal(result, model(values))
-    assert kinds(graph) == ["QUANTIZE"] * float_io + ["MAXIMUM", "RESHAPE"] + ["DEQUANTIZE"] * float_io
+    assert (
+        kinds(graph) == ["QUANTIZE"] * float_io + ["MAXIMUM", "RESHAPE"] + ["DEQUANTIZE"] * float_io
+    )
 
 
 def test_an_input_may_pass_what_only_training_uses():
@@ -215,7 +229,9 @@ def test_an_input_may_pass_what_only_training_uses():
 
 
 def test_a_narrower_grid_of_one_zero_point_still_clips():
-    """8 bits signed and 7 bits unsigned share zero point 0: on one scale, only the lower end tells them apart."""
+    """8 bits signed and 7 bits unsigned share zero point 0: on one scale, only the lower end tells
+    them apart.
+    """
     x = keras.Input((20,), name="x")
     model = keras.Model(x, grid(0.1, 0, 7)(grid(0.1, -128)(x)))
     assert kinds(lowered(model)) == ["MAXIMUM"]
@@ -224,25 +240,35 @@ def test_a_narrower_grid_of_one_zero_point_still_clips():
 def test_what_cannot_leave_its_grid_is_not_clipped_again():
     x = keras.Input((8, 8, 3), name="x")
     y = nets.calibrated(
-        keras.Model(x, layers.Flatten()(layers.AveragePooling2D(2)(layers.ZeroPadding2D()(x)))), None, 4
+        keras.Model(x, layers.Flatten()(layers.AveragePooling2D(2)(layers.ZeroPadding2D()(x)))),
+        None,
+        4,
     )
     assert kinds(lowered(y)) == ["MAXIMUM", "PAD", "AVERAGE_POOL_2D", "RESHAPE"]
 
 
-@pytest.mark.parametrize("add", [lambda x, y: layers.Add()([x, y]), lambda x, y: x + y], ids=["layer", "operator"])
+@pytest.mark.parametrize(
+    "add", [lambda x, y: layers.Add()([x, y]), lambda x, y: x + y], ids=["layer", "operator"]
+)
 @pytest.mark.parametrize("activation", ["NONE", "RELU", "RELU6"])
 def test_additions(add, activation):
     x = keras.Input((8, 8, 3), name="x")
     y = add(layers.Conv2D(3, 3, padding="same", name="conv")(x), x)
     y = {"NONE": lambda y: y, "RELU": layers.ReLU(), "RELU6": layers.ReLU(6)}[activation](y)
     conv, add = lowered(nets.calibrated(keras.Model(x, y))).ops
-    assert (add.kind, add.inputs, add.attributes) == ("ADD", (conv.outputs[0], "x"), {"activation": activation})
+    assert (add.kind, add.inputs, add.attributes) == (
+        "ADD",
+        (conv.outputs[0], "x"),
+        {"activation": activation},
+    )
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu", "relu6"])
 @pytest.mark.parametrize("ratio", [250, 300, 20000])
 def test_additions_next_to_a_coarse_grid(ratio, activation):
-    """A branch of zeros has any scale, and XNNPACK's addition overflows from 256 times its output's."""
+    """A branch of zeros has any scale, and XNNPACK's addition overflows from 256 times its
+    output's.
+    """
     inputs = x, zeros = keras.Input((64,), name="x"), keras.Input((64,), name="zeros")
     total = grid(0.05, -128)(x) + grid(0.05 * ratio, -128)(zeros)
     graph = lower(keras.Model(inputs, grid(0.05, -128)(layers.Activation(activation)(total))))
@@ -253,14 +279,18 @@ def test_additions_next_to_a_coarse_grid(ratio, activation):
     np.testing.assert_allclose(codes * 0.05, np.clip(values, low * 0.05, high * 0.05), atol=0.026)
     # One step of the coarse branch is more than all of the output.
     ones = np.full_like(values, 0.05 * ratio)
-    assert (simulate(graph, graph_inputs(graph, [values, ones]))[graph.outputs[0]] >= high - 6).all()
+    assert (
+        simulate(graph, graph_inputs(graph, [values, ones]))[graph.outputs[0]] >= high - 6
+    ).all()
 
 
 def test_a_relu6_out_of_reach_is_a_relu():
     x = keras.Input((8, 8, 3), name="x")
     dead = tq.Quantized(conv(activation="relu6"))(grid(0.05, -128)(x))
     graph = lower(keras.Model(x, grid(1e-20)(layers.ReLU(6)(grid(1e-20)(dead)))))
-    assert [op.attributes.get("activation", op.kind) for op in graph.ops] == ["RELU"]  # the second changes nothing
+    assert [op.attributes.get("activation", op.kind) for op in graph.ops] == [
+        "RELU"
+    ]  # the second changes nothing
 
 
 def test_an_addition_of_a_tensor_to_itself():
@@ -269,7 +299,9 @@ def test_an_addition_of_a_tensor_to_itself():
     assert op.inputs == ("x", "x")
 
 
-@pytest.mark.parametrize("join", [lambda x, y: x + y, lambda x, y: layers.Concatenate()([x, y])], ids=["add", "concat"])
+@pytest.mark.parametrize(
+    "join", [lambda x, y: x + y, lambda x, y: layers.Concatenate()([x, y])], ids=["add", "concat"]
+)
 def test_a_norm_behind_a_join_is_a_depthwise_kernel(join):
     x = keras.Input((8, 8, 3), name="x")
     y = join(x, layers.Conv2D(3, 1, name="conv")(x))
@@ -285,7 +317,15 @@ def test_concatenations_share_one_grid(axis):
     graph = lowered(nets.calibrated(keras.Model(x, y)))
     assert kinds(graph) == ["CONV_2D", "CONCATENATION"]
     assert graph.ops[-1].attributes == {"axis": axis % 4}
-    assert len({graph.tensors[n].quantization.scale[0] for n in (*graph.ops[-1].inputs, *graph.outputs)}) == 1
+    assert (
+        len(
+            {
+                graph.tensors[n].quantization.scale[0]
+                for n in (*graph.ops[-1].inputs, *graph.outputs)
+            }
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize(("bits", "low", "clip"), [(8, -128, 0), (4, -8, 1), (4, 0, 1)])
@@ -310,16 +350,22 @@ def test_several_inputs_and_outputs_keep_their_order():
     left, right = layers.Conv2D(2, 3, name="left")(b), layers.Conv2D(2, 3, name="right")(a)
     joined = layers.Concatenate(name="joined")([left, right])
     first = layers.Conv2D(3, 1, activation="relu", name="first")(joined)
-    second = layers.Dense(4, activation="softmax", name="second")(layers.GlobalAveragePooling2D()(first))
+    second = layers.Dense(4, activation="softmax", name="second")(
+        layers.GlobalAveragePooling2D()(first)
+    )
     graph = lowered(nets.calibrated(keras.Model([b, a], [second, first])))
     assert graph.inputs == ["b", "a"]
     assert graph.outputs == ["second_softmax", "first"]
 
 
 def test_nested_models_are_opened():
-    inside = keras.Sequential([keras.Input((8, 8, 3)), conv(), norm(), layers.Flatten(name="flat")], name="block")
+    inside = keras.Sequential(
+        [keras.Input((8, 8, 3)), conv(), norm(), layers.Flatten(name="flat")], name="block"
+    )
     x = keras.Input((8, 8, 3), name="x")
-    graph = lowered(nets.calibrated(nets.roughen(keras.Model(x, layers.Dense(3, name="head")(inside(x))))))
+    graph = lowered(
+        nets.calibrated(nets.roughen(keras.Model(x, layers.Dense(3, name="head")(inside(x)))))
+    )
     assert [op.outputs for op in graph.ops] == [("block/conv",), ("block/flat",), ("head",)]
 
 
@@ -331,14 +377,19 @@ def test_shared_layers_share_their_weights_and_not_their_biases():
     first, second = (op.inputs for op in graph.ops)
     assert first[1] == second[1]
     assert first[2] != second[2]
-    biases = [graph.tensors[name].data * graph.tensors[name].quantization.scale for name in (first[2], second[2])]
+    biases = [
+        graph.tensors[name].data * graph.tensors[name].quantization.scale
+        for name in (first[2], second[2])
+    ]
     np.testing.assert_allclose(*biases, atol=1e-3)
 
 
 def test_biases_of_zeros_are_told_apart_by_their_scales():
     x = keras.Input((6, 6, 4), name="x")
     layer = tq.Quantized(conv(padding="same", use_bias=False))
-    graph = lowered(keras.Model(x, grid(0.03, -128)(layer(grid(0.04, -128)(layer(grid(0.02, -128)(x)))))))
+    graph = lowered(
+        keras.Model(x, grid(0.03, -128)(layer(grid(0.04, -128)(layer(grid(0.02, -128)(x))))))
+    )
     for op in graph.ops:
         source, kernel, bias = (graph.tensors[name].quantization.scale for name in op.inputs)
         np.testing.assert_array_equal(bias, source * kernel)
@@ -384,19 +435,32 @@ def test_layers_by_hand():
     y = layers.Flatten()(layers.MaxPooling2D()(y))
     y = layers.Softmax()(grid(0.1, -128)(tq.Quantized(layers.Dense(4, name="head"))(y)))
     graph = lowered(keras.Model(x, y))
-    assert kinds(graph) == ["CONV_2D", "CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]
+    assert kinds(graph) == [
+        "CONV_2D",
+        "CONV_2D",
+        "MAX_POOL_2D",
+        "RESHAPE",
+        "FULLY_CONNECTED",
+        "SOFTMAX",
+    ]
 
 
 def test_float_ends():
-    model = nets.calibrated(sequential(conv(), layers.Flatten(), layers.Dense(2, "softmax", name="head")))
+    model = nets.calibrated(
+        sequential(conv(), layers.Flatten(), layers.Dense(2, "softmax", name="head"))
+    )
     plain, graph = lower(model), lower(model, float_io=True)
     assert kinds(graph) == ["QUANTIZE", *kinds(plain), "DEQUANTIZE"]
     assert (graph.inputs, graph.outputs) == (["x"], ["head_softmax_float"])
-    assert [graph.tensors[n].dtype for n in (*graph.inputs, *graph.outputs)] == ["float32", "float32"]
+    assert [graph.tensors[n].dtype for n in (*graph.inputs, *graph.outputs)] == [
+        "float32",
+        "float32",
+    ]
     x = nets.samples(model)
     codes = simulate(plain, graph_inputs(plain, x))["head_softmax"]
     np.testing.assert_array_equal(
-        simulate(graph, graph_inputs(graph, x))["head_softmax_float"], (codes + np.float32(128)) / np.float32(256)
+        simulate(graph, graph_inputs(graph, x))["head_softmax_float"],
+        (codes + np.float32(128)) / np.float32(256),
     )
 
 

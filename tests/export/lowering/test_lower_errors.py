@@ -37,14 +37,17 @@ FIRST = "channels_first"
 ERRORS = {
     "unsupported layer": (
         lambda: by_hand(layers.UnitNormalization(name="unit")),
-        "^unit: UnitNormalization has no integer form. Replace it by one of Activation, .* leave it outside",
+        "^unit: UnitNormalization has no integer form. Replace it by one of Activation, .* leave "
+        "it outside",
     ),
     "unsupported function": (
         lambda: of_input(lambda x: keras.ops.exp(grid(0.1)(x))),
         "^exp.*: Exp has no integer form",
     ),
     "embedding": (
-        lambda: keras.Sequential([keras.Input((4,), dtype="int32"), layers.Embedding(9, 3, name="words")]),
+        lambda: keras.Sequential(
+            [keras.Input((4,), dtype="int32"), layers.Embedding(9, 3, name="words")]
+        ),
         "^words: Embedding has no integer form",
     ),
     "product not quantized": (
@@ -53,23 +56,28 @@ ERRORS = {
     ),
     "unsupported activation": (
         lambda: quantized(conv(activation="elu")),
-        r"^conv_elu: no int8 operator that all runtimes have computes 'elu' \(the reference kernels have no ELU\). "
+        r"^conv_elu: no int8 operator that all runtimes have computes 'elu' \(the reference "
+        r"kernels have no ELU\). "
         "Use one of hard_sigmoid, hard_silu, leaky_relu",
     ),
     "swish by hand": (
         lambda: by_hand(layers.Activation("silu", name="s")),
-        r"^s: no int8 operator .* computes 'silu'. tfqreg.quantize\(model\) makes it x \* sigmoid\(x\)",
+        r"^s: no int8 operator .* computes 'silu'. tfqreg.quantize\(model\) makes it x \* "
+        r"sigmoid\(x\)",
     ),
     "constants that vary by sample": (
         lambda: of_input(lambda x: grid(0.1)(x) * np.ones((2, 4, 4, 3), "float32")),
-        r"^multiply.*: a constant must be finite and the same for every sample. Received: shape \(2, 4, 4, 3\)",
+        r"^multiply.*: a constant must be finite and the same for every sample. Received: shape "
+        r"\(2, 4, 4, 3\)",
     ),
     "constants of infinity": (
         lambda: by_hand(layers.Rescaling(np.inf, name="s"), grid(0.1)),
         "^s: its constants must be finite, and one number or one a channel",
     ),
     "slopes of NaN": (
-        lambda: by_hand(layers.PReLU(alpha_initializer=keras.initializers.Constant(np.nan), name="p"), grid(0.1)),
+        lambda: by_hand(
+            layers.PReLU(alpha_initializer=keras.initializers.Constant(np.nan), name="p"), grid(0.1)
+        ),
         "^p: NaN or infinity in the slopes",
     ),
     "activation in the kernel": (
@@ -78,18 +86,26 @@ ERRORS = {
     ),
     "unsupported kernel": (
         lambda: by_hand(wrap(layers.Conv3D(2, 1, name="cube")), shape=(4, 4, 4, 3)),
-        "^cube: a wrapped Conv3D has no integer form yet. Use one of Conv1D, Conv1DTranspose, Conv2D, ",
+        "^cube: a wrapped Conv3D has no integer form yet. Use one of Conv1D, Conv1DTranspose, "
+        "Conv2D, ",
     ),
     "separable by hand": (
         lambda: by_hand(wrap(layers.SeparableConv2D(2, 1, name="s"))),
-        "^s: a wrapped SeparableConv2D .* splits it into DepthwiseConv2D and Conv2D; wrap those two",
+        "^s: a wrapped SeparableConv2D .* splits it into DepthwiseConv2D and Conv2D; wrap those "
+        "two",
     ),
     "float first": (
         lambda: quantized(conv("a"), conv("b"), rules=SKIP_A),
         "^a: Conv2D holds float weights on the way to integers. Give it a rule without skip",
     ),
-    "float inside": (lambda: quantized(conv("b"), conv("a"), conv("c"), rules=SKIP_A), "^a: Conv2D holds float"),
-    "float last": (lambda: quantized(conv("b"), conv("a"), rules=SKIP_A), "^a: Conv2D holds float weights"),
+    "float inside": (
+        lambda: quantized(conv("b"), conv("a"), conv("c"), rules=SKIP_A),
+        "^a: Conv2D holds float",
+    ),
+    "float last": (
+        lambda: quantized(conv("b"), conv("a"), rules=SKIP_A),
+        "^a: Conv2D holds float weights",
+    ),
     "input not quantized": (
         lambda: of_input(lambda x: grid(0.1)(wrap(conv())(x))),
         "^x: a model input needs one QuantizedActivation right behind it. .* Received: conv$",
@@ -104,7 +120,8 @@ ERRORS = {
     ),
     "kernel not quantized": (
         lambda: by_hand(wrap(conv("c")), wrap(conv("d")), grid(0.1)),
-        "^c: its output is not quantized, and d needs integers. Put a tfqreg.QuantizedActivation behind it",
+        "^c: its output is not quantized, and d needs integers. Put a tfqreg.QuantizedActivation "
+        "behind it",
     ),
     "kernel not quantized before its norm": (
         lambda: by_hand(wrap(conv("c", activation="relu")), norm("n"), grid(0.1)),
@@ -120,7 +137,11 @@ ERRORS = {
     ),
     "concatenation of mixed grids not quantized": (
         lambda: of_input(
-            lambda x: grid(0.1)(layers.ReLU(name="r")(layers.Concatenate(name="c")([y := grid(0.1)(x), grid(0.2)(y)])))
+            lambda x: grid(0.1)(
+                layers.ReLU(name="r")(
+                    layers.Concatenate(name="c")([y := grid(0.1)(x), grid(0.2)(y)])
+                )
+            )
         ),
         "^c: its output is not quantized, and r needs integers",
     ),
@@ -130,7 +151,8 @@ ERRORS = {
     ),
     "uncalibrated": (
         lambda: tq.quantize(sequential(conv())),
-        r"^x_quantizer: the scale is not set. Train the model, or call tfqreg.calibrate\(model, data\)",
+        r"^x_quantizer: the scale is not set. Train the model, or call tfqreg.calibrate\(model, "
+        r"data\)",
     ),
     "open dimensions": (
         lambda: by_hand(wrap(conv()), grid(0.1), shape=(None, 8, 3)),
@@ -140,7 +162,10 @@ ERRORS = {
         lambda: by_hand(wrap(conv(data_format=FIRST)), grid(0.1)),
         "^conv: TFLite is channels last. Received: data_format='channels_first'",
     ),
-    "channels first pool": (lambda: by_hand(layers.MaxPooling2D(data_format=FIRST, name="p")), "^p: TFLite is chann"),
+    "channels first pool": (
+        lambda: by_hand(layers.MaxPooling2D(data_format=FIRST, name="p")),
+        "^p: TFLite is chann",
+    ),
     "channels first mean": (
         lambda: by_hand(layers.GlobalAveragePooling2D(data_format=FIRST, name="p"), grid(0.1)),
         "^p: TFLite is channels last",
@@ -162,20 +187,28 @@ ERRORS = {
         "^sum: an element-wise layer takes two tensors here. Chain several of them",
     ),
     "sum of two ranks": (
-        lambda: of_input(lambda x: (y := grid(0.1)(x)) + layers.Reshape((1, 3))(layers.MaxPooling2D(4)(y))),
-        r"^add.*: two shapes broadcast where they have the same number of axes, 4 at most. Reshape one. Received: "
+        lambda: of_input(
+            lambda x: (y := grid(0.1)(x)) + layers.Reshape((1, 3))(layers.MaxPooling2D(4)(y))
+        ),
+        r"^add.*: two shapes broadcast where they have the same number of axes, 4 at most. "
+        r"Reshape one. Received: "
         r"\[\(None, 4, 4, 3\), \(None, 1, 3\)\]",
     ),
     "relu behind a threshold": (
         lambda: by_hand(layers.ReLU(threshold=0.5, name="r"), grid(0.1)),
-        "^r: a ReLU has an integer form with threshold=0, .* Received: max_value=None, .*, threshold=0.5",
+        "^r: a ReLU has an integer form with threshold=0, .* Received: max_value=None, .*, "
+        "threshold=0.5",
     ),
     "sloped relu with a maximum": (
         lambda: by_hand(layers.ReLU(4, negative_slope=0.1, name="r"), grid(0.1)),
-        "^r: a ReLU has an integer form .* Received: max_value=4, negative_slope=0.1, threshold=0.0",
+        "^r: a ReLU has an integer form .* Received: max_value=4, negative_slope=0.1, "
+        "threshold=0.0",
     ),
     "one output twice": (lambda: of_input(twice), "^r: one tensor is two ends of the model"),
-    "input as output": (lambda: by_hand(layers.Dropout(0.5)), "^x: one tensor is two ends of the model"),
+    "input as output": (
+        lambda: by_hand(layers.Dropout(0.5)),
+        "^x: one tensor is two ends of the model",
+    ),
 }
 
 
@@ -192,7 +225,9 @@ def test_subclassed_models_are_refused():
         def call(self, x):
             return x
 
-    with pytest.raises(TypeError, match=r"net: Net is a subclassed model .* self\.conv = tfqreg\.Quantized"):
+    with pytest.raises(
+        TypeError, match=r"net: Net is a subclassed model .* self\.conv = tfqreg\.Quantized"
+    ):
         lower(Net(name="net"))
 
 

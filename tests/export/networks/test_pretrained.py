@@ -37,5 +37,7 @@ def test_resnet8_recognizes_images():
 
 
 def test_an_absent_package_is_named():
-    with pytest.raises(FileNotFoundError, match=r"no_such_package: not installed. Run: pip install --no-deps a==1"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no_such_package: not installed. Run: pip install --no-deps a==1"
+    ):
         package_file("no_such_package", "a==1", "file")

@@ -1,4 +1,6 @@
-"""Whole networks, trained and pruned: no element differs on any runtime, and Keras computes the same within steps."""
+"""Whole networks, trained and pruned: no element differs on any runtime, and Keras computes the
+same within steps.
+"""
 
 import keras
 import numpy as np
@@ -23,7 +25,13 @@ def trained(model: keras.Model, rules: list[tq.Rule], activations: int) -> keras
     x = nets.samples(model, 64)
     y = [np.random.default_rng(0).random((64, *tensor.shape[1:])) for tensor in model.outputs]
     model.compile(keras.optimizers.Adam(1e-3), "mse" if len(y) == 1 else ["mse"] * len(y))
-    model.fit(*(a[0] if len(a) == 1 else a for a in (x, y)), 16, epochs=3, verbose=0, callbacks=tq.callbacks_for(model))
+    model.fit(
+        *(a[0] if len(a) == 1 else a for a in (x, y)),
+        16,
+        epochs=3,
+        verbose=0,
+        callbacks=tq.callbacks_for(model),
+    )
     return model
 
 
@@ -43,7 +51,9 @@ NETS = {
         nets.lenet,
         [
             tq.Rule("conv1"),
-            tq.Rule("conv2|fc1", weights=tq.Uniform(4), regularizer=tq.MSQE(alpha=0.01), prune=PRUNED),
+            tq.Rule(
+                "conv2|fc1", weights=tq.Uniform(4), regularizer=tq.MSQE(alpha=0.01), prune=PRUNED
+            ),
             tq.Rule("fc2", weights=tq.Uniform(8)),
         ],
         8,
@@ -59,8 +69,16 @@ NETS = {
         ],
         4,
     ),
-    "dense blocks": (nets.dense_blocks, [tq.Rule("", weights=tq.Uniform(4, per_channel=True), prune=PRUNED)], 8),
-    "two ends": (nets.two_ends, [tq.Rule("", weights=tq.Uniform(3), regularizer=tq.MSQE(alpha=0.1))], 8),
+    "dense blocks": (
+        nets.dense_blocks,
+        [tq.Rule("", weights=tq.Uniform(4, per_channel=True), prune=PRUNED)],
+        8,
+    ),
+    "two ends": (
+        nets.two_ends,
+        [tq.Rule("", weights=tq.Uniform(3), regularizer=tq.MSQE(alpha=0.1))],
+        8,
+    ),
 }
 
 
@@ -68,7 +86,12 @@ NETS = {
 def test_trained_networks_are_exact(name, tmp_path):
     make, rules, activations = NETS[name]
     model = trained(make(), rules, activations)
-    kernels = [kernel for layer in quantized_layers(model) for kernel in layer.kernels.values() if kernel.prune]
+    kernels = [
+        kernel
+        for layer in quantized_layers(model)
+        for kernel in layer.kernels.values()
+        if kernel.prune
+    ]
     assert bool(kernels) == any(rule.prune for rule in rules)
     assert all(0.1 < np.mean(np.asarray(kernel.mask)) < 0.9 for kernel in kernels)
     x = nets.samples(model, 40, 1)
@@ -78,10 +101,10 @@ def test_trained_networks_are_exact(name, tmp_path):
         assert list(report.runtimes) == [MICRO]
         assert report.exact, str(report)
 
-    # Keras rounds the same tensors to the same grids. What differs is the bias, rounded to int32, and float32's last
-    # bits: a value next to the middle of two codes falls to the other side now and then, and what is behind it moves
-    # by that step times its weights. Measured: 1 step at most; 0.3 on average behind a softmax, which Keras leaves
-    # unrounded.
+    # Keras rounds the same tensors to the same grids. What differs is the bias, rounded to int32,
+    # and float32's last bits: a value next to the middle of two codes falls to the other side now
+    # and then, and what is behind it moves by that step times its weights. Measured: 1 step at
+    # most; 0.3 on average behind a softmax, which Keras leaves unrounded.
     for error, spread in nets.output_errors(model, graph, x):
         assert spread >= min(8, 2**activations // 4)  # not all the same
         assert error.max() <= 3
@@ -91,4 +114,6 @@ def test_trained_networks_are_exact(name, tmp_path):
 @pytest.mark.parametrize("seed", range(15))
 def test_random_networks_are_exact(seed, tmp_path):
     model = nets.random_net(seed)
-    assert_exact(model, tmp_path / "m.tflite", nets.samples(model, 6, seed + 1), float_io=seed % 3 == 0)
+    assert_exact(
+        model, tmp_path / "m.tflite", nets.samples(model, 6, seed + 1), float_io=seed % 3 == 0
+    )

@@ -18,7 +18,12 @@ from tfqreg.export.targets.vela import compile_for_npu, missing_vela
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 RESULT = {
-    **{"float_accuracy": 0.9912, "keras_accuracy": 0.99, "simulated_accuracy": 0.99, "tflite_accuracy": 0.99},
+    **{
+        "float_accuracy": 0.9912,
+        "keras_accuracy": 0.99,
+        "simulated_accuracy": 0.99,
+        "tflite_accuracy": 0.99,
+    },
     "container_bytes": 987654321,
     "mismatched_elements": 0,
     "compared_elements": 1234567,
@@ -101,7 +106,13 @@ def test_the_whole_page(full):
 def test_the_figures_on_the_page(full):
     text, _ = checked(full)
     summary = summarize(write_tflite(lower(small_model.trained()[0])))
-    for shown in ("99.12%", "1,234,567", f"{summary.container_bytes:,}", f"{summary.float_bytes:,}", "hidden/kernel"):
+    for shown in (
+        "99.12%",
+        "1,234,567",
+        f"{summary.container_bytes:,}",
+        f"{summary.float_bytes:,}",
+        "hidden/kernel",
+    ):
         assert shown in text
     assert f"{summary.float_bytes / summary.container_bytes:.1f}\N{MULTIPLICATION SIGN}" in text
     assert "<dt>seed</dt><dd>7</dd>" in text
@@ -124,7 +135,11 @@ def test_parts_without_data_are_left_out(tmp_path):
     for name, title in (("a.html", "m.tflite"), ("b.html", "tfqreg")):
         text, page = checked(tmp_path / name)
         assert f"<title>{title}</title>" in text
-        assert re.findall("<h2>(.*?)</h2>", text) == ["Layers", "Bytes per layer", "Why is it not smaller?"]
+        assert re.findall("<h2>(.*?)</h2>", text) == [
+            "Layers",
+            "Bytes per layer",
+            "Why is it not smaller?",
+        ]
         assert page.tags.count("svg") == 1
     write_report(tmp_path / "c.html")
     assert "<h2>" not in checked(tmp_path / "c.html")[0]
@@ -177,7 +192,10 @@ def test_names_are_escaped_in_text_and_pictures(tmp_path):
 
 
 def test_many_kernels_get_colours_in_order_and_no_legend(tmp_path):
-    figures = [{f"layer{i}/kernel": {"sparsity": 0.1 * i + 0.01 * epoch} for i in range(10)} for epoch in range(3)]
+    figures = [
+        {f"layer{i}/kernel": {"sparsity": 0.1 * i + 0.01 * epoch} for i in range(10)}
+        for epoch in range(3)
+    ]
     write_report(tmp_path / "r.html", figures=figures)
     text, _ = checked(tmp_path / "r.html")
     assert "10 kernels, the first dark, the last bright" in text
@@ -185,7 +203,10 @@ def test_many_kernels_get_colours_in_order_and_no_legend(tmp_path):
 
 
 def test_a_kernel_that_appears_later_leaves_a_gap(tmp_path):
-    figures = [{"a/kernel": {"sparsity": 0.1}}, {"a/kernel": {"sparsity": 0.2}, "b/kernel": {"sparsity": 0.3}}]
+    figures = [
+        {"a/kernel": {"sparsity": 0.1}},
+        {"a/kernel": {"sparsity": 0.2}, "b/kernel": {"sparsity": 0.3}},
+    ]
     write_report(tmp_path / "r.html", figures=figures)
     assert "b/kernel" in checked(tmp_path / "r.html")[0]
 
@@ -210,10 +231,16 @@ def test_the_explanation_starts_with_the_largest_item_and_its_numbers_add_up():
         Row("small", "CONV_2D", (10, 10), 100, 8, 0.0, 100, 80.0, 90),
         Row("large", "FULLY_CONNECTED", (100, 100), 10_000, 2, 0.9, 10_000, 700.0, 650),
     )
-    parts = {"kernels": 740, "biases": 5, "scales and zero points": 50, "graph and small tensors": 195}
+    parts = {
+        "kernels": 740,
+        "biases": 5,
+        "scales and zero points": 50,
+        "graph and small tensors": 195,
+    }
     summary = Summary(rows, 40_000, 10_500, 1000, parts | {"header and index": 10})
     subjects, texts = zip(*explanation(summary), strict=True)
-    # 5 and 10 bytes of 1,000 are not worth a line; below the entropy nothing is left to a perfect coder.
+    # 5 and 10 bytes of 1,000 are not worth a line; below the entropy nothing is left to a perfect
+    # coder.
     assert subjects == ("large", "Graph and small tensors", "small", "Scales and zero points")
     assert "650 bytes, 65.0% of the container" in texts[0]
     # 10,000 weights: H(0.1) = 0.469 bits each for their places
@@ -224,10 +251,14 @@ def test_the_explanation_starts_with_the_largest_item_and_its_numbers_add_up():
 
 
 def test_the_explanation_sums_up_the_rest():
-    rows = tuple(Row(f"k{i}", "CONV_2D", (10, 10), 100, 8, 0.0, 100, 80.0, 100 - i) for i in range(7))
+    rows = tuple(
+        Row(f"k{i}", "CONV_2D", (10, 10), 100, 8, 0.0, 100, 80.0, 100 - i) for i in range(7)
+    )
     parts = {"kernels": 679, **dict.fromkeys(("biases", "scales and zero points"), 0)}
     parts |= {"graph and small tensors": 300, "header and index": 21}
     found = dict(explanation(Summary(rows, 2800, 1000, 1000, parts)))
     assert found["3 smaller kernels"].startswith("285 bytes")
-    assert found["What is left"].startswith("A perfect coder of single weights would save 119 bytes")
+    assert found["What is left"].startswith(
+        "A perfect coder of single weights would save 119 bytes"
+    )
     assert explanation(Summary(rows, 2800)) == []

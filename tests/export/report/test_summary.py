@@ -32,7 +32,12 @@ def test_rows_equal_the_model(tflite):
     codes = model.get_layer("hidden").encode()["kernel"][0]
     row = rows["hidden/kernel"]
     counts = np.unique(codes, return_counts=True)[1] / codes.size
-    assert (row.shape, row.weights, row.bits, row.raw_bytes) == ((32, 288), codes.size, 3, codes.size)
+    assert (row.shape, row.weights, row.bits, row.raw_bytes) == (
+        (32, 288),
+        codes.size,
+        3,
+        codes.size,
+    )
     assert row.sparsity == pytest.approx(1 - np.count_nonzero(codes) / codes.size)
     assert row.sparsity >= 0.75
     assert row.entropy_bytes == pytest.approx(-(counts * np.log2(counts)).sum() * codes.size / 8)
@@ -48,8 +53,12 @@ def test_rows_equal_the_model(tflite):
 
 def test_every_kind_of_file_gives_one_summary(tflite):
     from_model = summarize_model(small_model.trained()[0])
-    assert from_model == summarize(tflite, bits={"conv/kernel": 5, "hidden/kernel": 3, "head/kernel": 8})
-    assert from_model == summarize(tflite, pack(tflite), {row.name: row.bits for row in from_model.rows})
+    assert from_model == summarize(
+        tflite, bits={"conv/kernel": 5, "hidden/kernel": 3, "head/kernel": 8}
+    )
+    assert from_model == summarize(
+        tflite, pack(tflite), {row.name: row.bits for row in from_model.rows}
+    )
 
 
 def test_parts_add_up(tflite):
@@ -63,12 +72,18 @@ def test_parts_add_up(tflite):
 def test_a_float_model():
     model = small_model.float_model()
     summary = summarize_model(model)
-    assert [(row.kind, row.bits) for row in summary.rows] == [("Conv2D", 32), ("Dense", 32), ("Dense", 32)]
+    assert [(row.kind, row.bits) for row in summary.rows] == [
+        ("Conv2D", 32),
+        ("Dense", 32),
+        ("Dense", 32),
+    ]
     assert summary.rows[0].raw_bytes == 4 * 72
     assert summary.container_bytes is None
     assert summary.float_bytes == 4 * model.count_params()
     text = format_summary(summary)
-    assert text.endswith(f"Not quantized: {summary.float_bytes:,} bytes of float weights, no integer file yet.")
+    assert text.endswith(
+        f"Not quantized: {summary.float_bytes:,} bytes of float weights, no integer file yet."
+    )
 
 
 def test_shared_layers_and_nested_models_count_once():
@@ -89,7 +104,17 @@ def test_text_is_aligned_and_totals_add_up():
     assert lines[2].startswith("..." + "b" * 45 + "  ")
     assert lines[1].split()[-6:] == ["1,000", "400", "425", "410", "9,000", "12,000"]
     assert lines[2].split()[-6:] == ["3,000", "2,900", "-", "-", "-", "-"]
-    assert lines[3].split() == ["total", "4,000", "12.50", "4,000", "3,300", "425", "410", "9,000", "12,000"]
+    assert lines[3].split() == [
+        "total",
+        "4,000",
+        "12.50",
+        "4,000",
+        "3,300",
+        "425",
+        "410",
+        "9,000",
+        "12,000",
+    ]
 
 
 def test_no_kernels_at_all():
@@ -100,7 +125,11 @@ def test_no_kernels_at_all():
 def test_the_ratios_are_in_the_text(tflite):
     summary = summarize(tflite)
     last = format_summary(summary).splitlines()[-1].split()
-    assert last[-3:] == [f"{summary.float_bytes:,}", f"{summary.float_bytes / summary.container_bytes:.1f}", "times"]
+    assert last[-3:] == [
+        f"{summary.float_bytes:,}",
+        f"{summary.float_bytes / summary.container_bytes:.1f}",
+        "times",
+    ]
 
 
 def test_damage_is_refused(tflite):

@@ -34,8 +34,16 @@ def load_all_rules() -> list:
 
 
 def test_the_names():
-    assert target_names() == ["ethos-u55-128", "ethos-u65-256", "ethos-u85-256", "tflite-micro", "tflite_cpu"]
-    assert all(files("tfqreg.export").joinpath(f"targets/{name}.toml").is_file() for name in target_names())
+    assert target_names() == [
+        "ethos-u55-128",
+        "ethos-u65-256",
+        "ethos-u85-256",
+        "tflite-micro",
+        "tflite_cpu",
+    ]
+    assert all(
+        files("tfqreg.export").joinpath(f"targets/{name}.toml").is_file() for name in target_names()
+    )
 
 
 def test_the_phone_takes_every_operator_that_can_be_written():
@@ -51,18 +59,26 @@ def test_a_net_within_the_rules(name):
 def test_an_operator_the_target_lacks():
     (ends, last) = target_findings(write_tflite(graphs.float_io(0)), load_target("ethos-u55-128"))
     assert (ends.path, ends.received) == ("codes1", "activation types FLOAT32, INT8")
-    assert (last.path, last.rule) == ("output", "ethos-u55-128 has no DEQUANTIZE: it runs on the CPU beside the NPU")
+    assert (last.path, last.rule) == (
+        "output",
+        "ethos-u55-128 has no DEQUANTIZE: it runs on the CPU beside the NPU",
+    )
 
 
 def test_a_version_the_target_does_not_know(monkeypatch):
     version, options = OPERATORS["SOFTMAX"]
     monkeypatch.setitem(OPERATORS, "SOFTMAX", (version + 7, options))
     (found,) = target_findings(write_tflite(graphs.residual_net(0)), load_target("tflite_cpu"))
-    assert found.rule == "tflite_cpu knows SOFTMAX up to version 3: the older runtime refuses the model"
+    assert (
+        found.rule
+        == "tflite_cpu knows SOFTMAX up to version 3: the older runtime refuses the model"
+    )
     assert (found.received, found.severity) == ("version 9", "error")
 
 
-@pytest.mark.skipif(missing("tflite-runtime-ref") is not None, reason="tflite-runtime is not installed")
+@pytest.mark.skipif(
+    missing("tflite-runtime-ref") is not None, reason="tflite-runtime is not installed"
+)
 def test_the_older_runtime_refuses_that_version(monkeypatch):
     graph = graphs.residual_net(0)
     highest = load_target("tflite_cpu").versions["SOFTMAX"]
@@ -70,7 +86,9 @@ def test_the_older_runtime_refuses_that_version(monkeypatch):
     monkeypatch.setitem(OPERATORS, "SOFTMAX", (highest, options))
     run(write_tflite(graph), graphs.codes(graph, 1), "tflite-runtime-ref")
     monkeypatch.setitem(OPERATORS, "SOFTMAX", (highest + 1, options))
-    with pytest.raises(RuntimeError, match="Didn't find op for builtin opcode 'SOFTMAX' version '4'"):
+    with pytest.raises(
+        RuntimeError, match="Didn't find op for builtin opcode 'SOFTMAX' version '4'"
+    ):
         run(write_tflite(graph), graphs.codes(graph, 1), "tflite-runtime-ref")
 
 
@@ -85,5 +103,7 @@ def test_a_relu6_that_microcontrollers_get_wrong():
 def test_files_with_mistakes(tmp_path, monkeypatch):
     monkeypatch.setattr(targets, "_FOLDER", tmp_path)
     (tmp_path / "odd.toml").write_text('description = "a"\nspeed = 3\n')
-    with pytest.raises(ValueError, match=r"targets/odd.toml: a key is one of .* Received: \['speed'\]"):
+    with pytest.raises(
+        ValueError, match=r"targets/odd.toml: a key is one of .* Received: \['speed'\]"
+    ):
         load_target("odd")

@@ -71,13 +71,17 @@ def test_weights_of_two_bits_need_less_flash(target):
     assert after.off_chip_flash_bytes < 0.8 * before.off_chip_flash_bytes
     assert min(after.sram_bytes, after.cycles, after.macs) > 0
     assert after.dram_bytes == 0
-    assert str(after).startswith(f"{target}: {len(graph.ops)} of {len(graph.ops)} operators on the NPU, ")
+    assert str(after).startswith(
+        f"{target}: {len(graph.ops)} of {len(graph.ops)} operators on the NPU, "
+    )
 
 
 def test_weights_of_four_bits_end_vela_and_break_a_rule():
     model: Any = schema.ModelT.InitFromPackedBuf(write_tflite(graphs.float_io(0)))
     kernel = next(
-        t for t in model.subgraphs[0].tensors if len(t.shape) == 2 and model.buffers[t.buffer].data is not None
+        t
+        for t in model.subgraphs[0].tensors
+        if len(t.shape) == 2 and model.buffers[t.buffer].data is not None
     )
     kernel.type = schema.TensorType.INT4
     builder = flatbuffers.Builder()
@@ -90,9 +94,13 @@ def test_weights_of_four_bits_end_vela_and_break_a_rule():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"No NPU compiler knows this target. .* Received: target='tflite-micro'"):
+    with pytest.raises(
+        ValueError, match=r"No NPU compiler knows this target. .* Received: target='tflite-micro'"
+    ):
         compile_for_npu(b"", "tflite-micro")
     with pytest.raises(ValueError, match=r"This \.tflite file is damaged. .* Received: 9 bytes"):
         compile_for_npu(b"\xff\xff\xff\x7fTFL3\xff", ETHOS[0])
-    with pytest.raises(ValueError, match=r"A target is one of ethos-u55-128, .* Received: target='tpu'"):
+    with pytest.raises(
+        ValueError, match=r"A target is one of ethos-u55-128, .* Received: target='tpu'"
+    ):
         compile_for_npu(b"", "tpu")

@@ -27,7 +27,9 @@ def assert_equal(graph: Graph, samples: dict[str, np.ndarray]) -> None:
     """Every tensor of the Keras model equals the simulator's; `samples` in the inputs' own dtypes."""
     everything = replace(graph, outputs=[op.outputs[0] for op in graph.ops])
     model = integer_model(everything, dequantized=False)
-    found = model([in_own_units(graph, name, samples[name]) for name in graph.inputs], training=False)
+    found = model(
+        [in_own_units(graph, name, samples[name]) for name in graph.inputs], training=False
+    )
     expected = simulate(graph, samples, "f32")
     wrong = {}
     for name, x in zip(everything.outputs, found, strict=True):
@@ -44,7 +46,9 @@ def in_own_units(graph: Graph, name: str, codes: np.ndarray) -> np.ndarray:
 
 
 def call_of(graph: Graph, op) -> Call:
-    return Call(op, tuple(graph.tensors[name] for name in op.inputs), graph.tensors[op.outputs[0]], "f32")
+    return Call(
+        op, tuple(graph.tensors[name] for name in op.inputs), graph.tensors[op.outputs[0]], "f32"
+    )
 
 
 def tables(seed: int) -> Graph:
@@ -60,14 +64,18 @@ def tables(seed: int) -> Graph:
             b.op(kind, list(pair), b.activation(kind.lower(), IMAGE, 0.06), activation="RELU")
     for kind, grid in (("LOGISTIC", (1 / 256, -128)), ("TANH", (1 / 128, 0)), ("HARD_SWISH", ())):
         b.op(kind, [x], b.activation(kind.lower(), IMAGE, *grid))
-    slopes = b.constant("slopes", b.rng.integers(-128, 128, (1, 1, 12)).astype(np.int8), np.float32([0.01]))
+    slopes = b.constant(
+        "slopes", b.rng.integers(-128, 128, (1, 1, 12)).astype(np.int8), np.float32([0.01])
+    )
     b.op("PRELU", [x, slopes], b.activation("prelu", IMAGE))
     b.op("LEAKY_RELU", [x], b.activation("leaky", IMAGE), alpha=0.1)
     return b.finish()
 
 
 def products(seed: int) -> Graph:
-    """Sums beyond float32, grouped and transposed convolutions, and images wide enough for other algorithms."""
+    """Sums beyond float32, grouped and transposed convolutions, and images wide enough for other
+    algorithms.
+    """
     b = graphs.Builder(seed)
     x = b.input((12, 12, 64))
     wide = graphs.conv(b, x, 64)
@@ -81,7 +89,12 @@ def products(seed: int) -> Graph:
         large = graphs.Tensor(f"large{offset}", (8,), "int32", b.graph.tensors[bias].quantization)
         data = (b.graph.tensors[bias].data + offset).astype(np.int32)
         b.graph.add(replace(large, data=data))
-        b.op("CONV_2D", [x, weights, large.name], b.activation("sums", (12, 12, 8), scale * offset / 1e6), **same)
+        b.op(
+            "CONV_2D",
+            [x, weights, large.name],
+            b.activation("sums", (12, 12, 8), scale * offset / 1e6),
+            **same,
+        )
     for padding, size in (("SAME", 24), ("VALID", 25)):
         weights, bias, scale = b.weights(x, (5, 3, 3, 64), 5, True, 0, 150)
         shape = b.constant("shape", np.array([1, size, size, 5], np.int32))
@@ -104,7 +117,10 @@ def test_only_what_has_no_fast_form_calls_numpy():
         called = {op.kind for op in graph.ops if not is_fast(call_of(graph, op))}
         assert called <= slow | {"DEPTHWISE_CONV_2D"}
         uneven = [op.attributes for op in graph.ops if op.kind in called - slow]
-        assert all(a["stride"] != (1, 1) and (a["stride"] == (1, 2) or a["dilation"] != (1, 1)) for a in uneven)
+        assert all(
+            a["stride"] != (1, 1) and (a["stride"] == (1, 2) or a["dilation"] != (1, 1))
+            for a in uneven
+        )
 
 
 @pytest.mark.parametrize("seed", [0, 5])
@@ -127,7 +143,9 @@ def test_litert(make, tmp_path):
     model = nets.calibrated(nets.roughen(make()))
     x = nets.samples(model, 20, 2)
     graph = export_tflite(model, tmp_path / "m.tflite", float_io=True)
-    expected = run((tmp_path / "m.tflite").read_bytes(), dict(zip(graph.inputs, x, strict=True)), "litert")
+    expected = run(
+        (tmp_path / "m.tflite").read_bytes(), dict(zip(graph.inputs, x, strict=True)), "litert"
+    )
     found = integer_model(model).predict(x[0] if len(x) == 1 else x, batch_size=8, verbose=0)
     for name, y in zip(graph.outputs, keras.tree.flatten(found), strict=True):
         np.testing.assert_array_equal(y, expected[name])
@@ -138,7 +156,9 @@ def test_evaluate():
     model = nets.calibrated(nets.mobile())
     x, y = nets.samples(model, 50, 3)[0], np.arange(50) % 10
     integers = integer_model(model)
-    integers.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    integers.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
     scores = integers.predict(x, verbose=0)
     evaluated = integers.evaluate(x, y, batch_size=16, verbose=0, return_dict=True)
     assert evaluated["accuracy"] == pytest.approx((scores.argmax(1) == y).mean())
@@ -148,7 +168,10 @@ def test_evaluate():
 def test_outputs_keep_names_and_nesting():
     image = keras.Input((6, 6, 2), name="image")
     x = keras.layers.Flatten()(keras.layers.Conv2D(3, 3, name="conv")(image))
-    ends = {"kind": keras.layers.Dense(4, name="kind")(x), "size": keras.layers.Dense(2, name="size")(x)}
+    ends = {
+        "kind": keras.layers.Dense(4, name="kind")(x),
+        "size": keras.layers.Dense(2, name="size")(x),
+    }
     x = {"image": np.random.default_rng(0).normal(size=(8, 6, 6, 2)).astype(np.float32)}
     model = tq.calibrate(tq.quantize(keras.Model({"image": image}, ends)), x, verbose=0)
     integers = integer_model(model)
@@ -184,5 +207,7 @@ def test_codes():
 
 def test_another_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ValueError, match=r"Set KERAS_BACKEND=tensorflow .* Received: backend='jax'"):
+    with pytest.raises(
+        ValueError, match=r"Set KERAS_BACKEND=tensorflow .* Received: backend='jax'"
+    ):
         integer_model(graphs.residual_net(0))

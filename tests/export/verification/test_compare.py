@@ -27,7 +27,9 @@ def assert_exact(graph, x, runtimes=INSTALLED) -> None:
         if tensor.mismatched_elements
     }
     assert wrong == {}
-    assert [part.compared_elements for part in report.runtimes.values()] == [elements * samples] * len(runtimes)
+    assert [part.compared_elements for part in report.runtimes.values()] == [
+        elements * samples
+    ] * len(runtimes)
     assert report.exact
 
 
@@ -55,7 +57,11 @@ def test_microcontrollers_get_one_operator_wrong():
     """RELU6 between two grids computes on the input's alone, which targets/tflite-micro.toml says."""
     graph = graphs.every_operator(0)
     report = compare(graph, write_tflite(graph), graphs.codes(graph, 5), [MICRO])
-    wrong = {name for name, tensor in report.runtimes[MICRO].tensors.items() if tensor.mismatched_elements}
+    wrong = {
+        name
+        for name, tensor in report.runtimes[MICRO].tensors.items()
+        if tensor.mismatched_elements
+    }
     assert {op.kind for op in graph.ops if op.outputs[0] in wrong} == {"RELU6"}
 
 
@@ -78,7 +84,11 @@ def test_a_runtime_that_refuses_the_model_is_named_with_its_reason():
     report = compare(graph, bytes(builder.Output()), graphs.codes(graph, 2), [MICRO])
     assert report.refused == {MICRO: "tflite-micro failed on the model: it has no operator TILE"}
     assert not report.exact
-    assert str(report) == "tflite-micro: refused the model, tflite-micro failed on the model: it has no operator TILE"
+    assert (
+        str(report)
+        == "tflite-micro: refused the model, tflite-micro failed on the model: it has no operator "
+        "TILE"
+    )
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -86,7 +96,9 @@ def test_float_ends(seed):
     graph = graphs.float_io(seed)
     codes = np.random.default_rng(seed).integers(-300, 300, (50, 20))
     # Ties: half of a step away from a code.
-    x = ((codes + 0.5) * np.float64(graph.tensors["codes1"].quantization.scale[0])).astype(np.float32)
+    x = ((codes + 0.5) * np.float64(graph.tensors["codes1"].quantization.scale[0])).astype(
+        np.float32
+    )
     assert_exact(graph, {"input": x})
 
 
@@ -103,7 +115,12 @@ def test_ties_everywhere(zero_point):
     codes = b.rng.integers(-8, 8, (5, 128)).astype(np.int8)
     w = b.constant("w", codes, np.float32([0.125]))
     bias = b.constant("b", np.arange(5, dtype=np.int32), np.float32([0.25 * 0.125]))
-    b.op("FULLY_CONNECTED", [x, w, bias], b.activation("fc", (5,), 2.0, zero_point), activation="NONE")
+    b.op(
+        "FULLY_CONNECTED",
+        [x, w, bias],
+        b.activation("fc", (5,), 2.0, zero_point),
+        activation="NONE",
+    )
     graph = b.finish()
     assert_exact(graph, graphs.codes(graph, 100))
 
@@ -135,7 +152,9 @@ def test_large_accumulators():
     b = graphs.Builder(0)
     x = b.input((1, 1, 3000), zero_point=-128)
     w = b.constant("w", b.rng.integers(60, 128, (4, 3000)).astype(np.int8), np.float32([0.01]))
-    bias = b.constant("b", np.full(4, 2**25 + 1, np.int32), b.quantization(x).scale * np.float32(0.01))
+    bias = b.constant(
+        "b", np.full(4, 2**25 + 1, np.int32), b.quantization(x).scale * np.float32(0.01)
+    )
     scale = float(b.quantization(x).scale[0]) * 0.01 * 2**20
     b.op("FULLY_CONNECTED", [x, w, bias], b.activation("fc", (4,), scale, -128), activation="NONE")
     graph = b.finish()
@@ -152,7 +171,9 @@ def test_another_models_weights_are_noticed():
     assert not report.exact
     assert part.mismatched_elements == sum(t.mismatched_elements for t in part.tensors.values()) > 0
     assert part.max_difference == max(t.max_difference for t in part.tensors.values()) >= 1
-    assert str(report).startswith(f"litert: {part.mismatched_elements} of {part.compared_elements} elements differ")
+    assert str(report).startswith(
+        f"litert: {part.mismatched_elements} of {part.compared_elements} elements differ"
+    )
     assert "(simulator f32, 5 samples)" in str(report)
 
 
@@ -178,7 +199,9 @@ def test_modes():
 def test_errors():
     graph = graphs.residual_net(0)
     x = graphs.codes(graph, 2)
-    with pytest.raises(ValueError, match=r"x0: samples must be int8 .* Received: int8 of shape \(2, 5, 10, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"x0: samples must be int8 .* Received: int8 of shape \(2, 5, 10, 3\)"
+    ):
         compare(graph, write_tflite(graph), {"x0": x["x0"][:, :5]})
     with pytest.raises(ValueError, match="Received: runtime='tvm'"):
         compare(graph, write_tflite(graph), x, ["tvm"])

@@ -1,4 +1,6 @@
-"""Damage: every changed byte and every missing one is noticed, and nothing but `ContainerError` comes out."""
+"""Damage: every changed byte and every missing one is noticed, and nothing but `ContainerError`
+comes out.
+"""
 
 import random
 import subprocess

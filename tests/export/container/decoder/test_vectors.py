@@ -1,4 +1,6 @@
-"""The committed vectors: golden pairs stay byte-identical, bad files are refused for their own reason."""
+"""The committed vectors: golden pairs stay byte-identical, bad files are refused for their own
+reason.
+"""
 
 import hashlib
 import time
@@ -43,7 +45,9 @@ def test_good_vectors_use_all_of_the_format() -> None:
     assert {entry.classes.axis for entry in entries} == set(Axis)
     assert {span.kind for layout in layouts for span in layout.spans} == set(SpanKind)
     assert {entry.width for entry in entries} >= {4, 8, 16, 32}
-    assert any(entry.classes.rows > 1 and entry.classes.axis == Axis.NEIGHBOURS for entry in entries)
+    assert any(
+        entry.classes.rows > 1 and entry.classes.axis == Axis.NEIGHBOURS for entry in entries
+    )
     assert any(sum(entry.classes.mapped(entry.shape)) >= LANES_FROM for entry in entries)
     assert any(len(entry.chunk_bytes) > 1 for entry in entries)
 
@@ -76,7 +80,9 @@ def test_what_a_decoder_must_ignore() -> None:
 @pytest.mark.parametrize("size", [1 << 31, 1 << 40, (1 << 63) - 1])
 def test_hostile_sizes_fail_fast(size: int) -> None:
     span = make_vectors.varint(size << 3 | 2) if size < 1 << 59 else make_vectors.span(2, 1 << 59)
-    header = make_vectors.header(size=make_vectors.varint(size), table=b"\x01" + make_vectors.section(0x84, span))
+    header = make_vectors.header(
+        size=make_vectors.varint(size), table=b"\x01" + make_vectors.section(0x84, span)
+    )
     began = time.perf_counter()
     with pytest.raises(ContainerError, match="the limit is 1000000"):
         unpack(make_vectors.seal(header, span), Limits(output_bytes=10**6))
@@ -92,7 +98,9 @@ def test_a_tensor_of_2_to_the_31_is_refused_before_it_is_made() -> None:
     with pytest.raises(ContainerError, match="are left"):
         unpack(data)
     constant = make_vectors.tensor(codec=1, rank=2, shape=shape)
-    data = make_vectors.container(index=constant, spans=make_vectors.span(1, 0), chunks=b"\0", size=1 << 31)
+    data = make_vectors.container(
+        index=constant, spans=make_vectors.span(1, 0), chunks=b"\0", size=1 << 31
+    )
     with pytest.raises(ContainerError, match="the limit is 1000000"):
         unpack(data, Limits(output_bytes=10**6))
     assert time.perf_counter() - began < 1
@@ -101,10 +109,16 @@ def test_a_tensor_of_2_to_the_31_is_refused_before_it_is_made() -> None:
 def test_arithmetic_past_2_gib() -> None:
     """Places, sizes and counts of a 6 GiB file, of which only the skeleton is made."""
     size = 6 << 30
-    stored = make_vectors.span(2, 5 << 30) + make_vectors.span(1, 0) + make_vectors.span(4, 1 << 29, 1 << 32)
+    stored = (
+        make_vectors.span(2, 5 << 30)
+        + make_vectors.span(1, 0)
+        + make_vectors.span(4, 1 << 29, 1 << 32)
+    )
     spans = read_spans(Reader(stored, "SKELETON"), size, [1 << 29])
     assert [span.length for span in spans] == [5 << 30, 1 << 29, 1 << 29]
     entry = Entry(Codec.TANS, (1 << 20, 5000), 8, 0)
     assert entry.output_bytes == sum(chunk_counts(entry.shape, 16)) == 5000 << 20
-    back = read_entry(Reader(write_entry(Entry(Codec.CONST, (1 << 20, 5000), 8, 7)), "INDEX"), size, [])
+    back = read_entry(
+        Reader(write_entry(Entry(Codec.CONST, (1 << 20, 5000), 8, 7)), "INDEX"), size, []
+    )
     assert back.output_bytes == 5000 << 20

@@ -28,13 +28,17 @@ from tfqreg.export.container import ContainerError, Limits, inspect, pack, unpac
     ),
     st.binary(max_size=40),
 )
-def test_round_trip(seed: int, tensors: list[tuple[str, list[int], int, float]], tail: bytes) -> None:
+def test_round_trip(
+    seed: int, tensors: list[tuple[str, list[int], int, float]], tail: bytes
+) -> None:
     random = np.random.default_rng(seed)
     arrays = []
     for number, (kind, shape, bits, sparsity) in enumerate(tensors):
         data = random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), shape)
         data = (data * (random.random(shape) >= sparsity)).astype(kind)
-        arrays.append(Array(f"t{number}", data, random.random(random.integers(1, 5)).astype(np.float32)))
+        arrays.append(
+            Array(f"t{number}", data, random.random(random.integers(1, 5)).astype(np.float32))
+        )
     model = tflite(arrays) + tail
     assert unpack(pack(model)) == model
 
@@ -119,7 +123,11 @@ def test_small_network_overhead() -> None:
     """LeNet-5's layers as dense ones: everything but the weight streams stays under 2 KB."""
     model = dense_layers(0, [800, 500, 10], 4, 0.95)
     info = inspect(pack(model))
-    scales = sum(t.coded_bytes + t.table_bytes + t.index_bytes for t in info.tensors if t.name.endswith("scale"))
+    scales = sum(
+        t.coded_bytes + t.table_bytes + t.index_bytes
+        for t in info.tensors
+        if t.name.endswith("scale")
+    )
     assert info.overhead_bytes - scales < 2048
 
 
@@ -156,7 +164,9 @@ def test_limits() -> None:
     model = dense_layers(0, [64, 16], 4, 0.5)
     container = pack(model)
     assert unpack(container, Limits(output_bytes=len(model), tensors=3)) == model
-    with pytest.raises(ContainerError, match=rf"has {len(model)} bytes, the limit is {len(model) - 1}.*Raise"):
+    with pytest.raises(
+        ContainerError, match=rf"has {len(model)} bytes, the limit is {len(model) - 1}.*Raise"
+    ):
         unpack(container, Limits(output_bytes=len(model) - 1))
     with pytest.raises(ContainerError, match=r"more than 1 tensors.*Raise"):
         unpack(container, Limits(tensors=1))
@@ -205,9 +215,13 @@ def test_a_delta_carries_what_changed() -> None:
 def test_a_delta_needs_its_base() -> None:
     before, after = dense_layers(0, [64, 16], 4, 0.5), dense_layers(1, [64, 16], 4, 0.5)
     delta = pack(after, base=before)
-    with pytest.raises(ContainerError, match=r"delta to a file of 2\d+ bytes and none was given.*SHA-256"):
+    with pytest.raises(
+        ContainerError, match=r"delta to a file of 2\d+ bytes and none was given.*SHA-256"
+    ):
         unpack(delta)
-    with pytest.raises(ContainerError, match=r"another SHA-256. Received: 2\d+ bytes, [0-9a-f]{64}"):
+    with pytest.raises(
+        ContainerError, match=r"another SHA-256. Received: 2\d+ bytes, [0-9a-f]{64}"
+    ):
         unpack(delta, base=after)
     with pytest.raises(ContainerError, match="instead of b'TFL3'"):
         pack(after, base=b"no model")

@@ -31,7 +31,11 @@ def test_invariant_11_huffman_decodes_and_is_within_a_bit_of_the_entropy(symbols
     words = canonical(lengths)
     stream = "".join(words[place] for place in places)
     assert len(stream) == 8 * huffman_bytes(symbols)
-    decoded, word, by_word = [], "", {word: value for word, value in zip(words, values, strict=True)}
+    decoded, word, by_word = (
+        [],
+        "",
+        {word: value for word, value in zip(words, values, strict=True)},
+    )
     for bit in stream:
         word += bit
         if word in by_word:

@@ -28,11 +28,18 @@ def test_parts_add_up(name: str) -> None:
 def test_tensor_statistics() -> None:
     codes = laplace_codes(0, (40, 50), 4, 0.8)
     bias = np.rint(np.random.default_rng(0).normal(size=200) * 3000).astype(np.int32)
-    arrays = [Array("kernel", codes << 4, np.linspace(0.01, 0.02, 40, dtype=np.float32)), Array("bias", bias)]
+    arrays = [
+        Array("kernel", codes << 4, np.linspace(0.01, 0.02, 40, dtype=np.float32)),
+        Array("bias", bias),
+    ]
     info = {tensor.name: tensor for tensor in inspect(pack(tflite(arrays))).tensors}
     kernel = info["kernel"]
     assert (kernel.shape, kernel.codec, kernel.bits, kernel.shift) == ((40, 50), "TANS", 4, 4)
-    assert (kernel.weights, kernel.nonzeros, kernel.raw_bytes) == (2000, np.count_nonzero(codes), 2000)
+    assert (kernel.weights, kernel.nonzeros, kernel.raw_bytes) == (
+        2000,
+        np.count_nonzero(codes),
+        2000,
+    )
     shares = np.unique(codes, return_counts=True)[1] / 2000
     assert kernel.entropy_bytes == pytest.approx(-(shares * np.log2(shares)).sum() * 2000 / 8)
     assert kernel.is_weight and not info["bias"].is_weight
