@@ -1,0 +1,32 @@
+"""Errors about one part of a model, with their parts kept apart for whoever lists them."""
+
+
+class ModelError(ValueError):
+    """Says what is wrong with one layer, tensor, rule or argument of a model.
+
+    The text reads "path: rule. Fix. Received: what"; parts that are empty are left out.
+
+    Args:
+        path: names the layer, tensor or argument, such as "block_1/conv".
+        rule: what does not hold, without a full stop at its end.
+        fix: the remedy, likewise; none by default.
+        received: what was found instead; none by default.
+
+    Example:
+        >>> print(ModelError("conv", "its kernel holds NaN", "Train with a smaller rate", "3 of 9"))
+        conv: its kernel holds NaN. Train with a smaller rate. Received: 3 of 9
+    """
+
+    def __init__(self, path: str, rule: str, fix: str = "", received: str = "") -> None:
+        super().__init__(path, rule, fix, received)
+        self.path, self.rule, self.fix, self.received = path, rule, fix, received
+
+    def __str__(self) -> str:
+        place = f"{self.path}: " if self.path else ""
+        received = [f"Received: {self.received}"] if self.received else []
+        parts = [f"{place}{self.rule}", *([self.fix] if self.fix else []), *received]
+        return ". ".join(parts) + ("" if received else ".")
+
+
+class ModelTypeError(ModelError, TypeError):
+    """Says that a model, layer or argument is of a kind that cannot be used."""
