@@ -7,6 +7,7 @@ maximum, reshaping, padding) keep their input's grid; a concatenation asks one g
 inputs.
 """
 
+from enum import StrEnum
 from typing import Any
 
 import keras
@@ -61,8 +62,6 @@ MOVES = (
     "ZeroPadding2D",
 )
 RESIZES = ("Resize", "Resizing", "UpSampling2D")
-COMPUTES = ("linear", "norm", "relu", "sum")
-HAS_WEIGHTS = ("linear", "norm", "affine", "scale")
 FUNCTIONS = {
     "HardSigmoid": "hard_sigmoid",
     "HardSilu": "hard_silu",
@@ -81,49 +80,82 @@ FIXED_GRIDS = {"sigmoid": (1 / 256, False), "softmax": (1 / 256, False), "tanh":
 AVERAGES = ("AveragePool", "AveragePooling1D", "AveragePooling2D")
 
 
-def kind(operation: Any) -> str:
+class Role(StrEnum):
+    """What an operation is to the placement of quantizers."""
+
+    WEIGHTED_SUM = "weighted_sum"  # has a kernel: dense layers and convolutions
+    NORM = "norm"  # BatchNormalization
+    AFFINE = "affine"  # `gain * x + offset` with constants
+    SCALE = "scale"  # the same with one positive gain and no offset
+    RELU = "relu"
+    HARD_SIGMOID = "hard_sigmoid"
+    SUM = "sum"
+    PRODUCT = "product"
+    MEAN = "mean"
+    AVERAGE = "average"  # computes, and stays on its input's grid
+    KEEP = "keep"  # moves values without computing, so stays on its input's grid
+    CONCAT = "concat"  # stays on the one grid of all its inputs
+    FIXED_GRID = "fixed_grid"  # its operator dictates the grid
+    OTHER = "other"
+
+
+HAS_WEIGHTS = frozenset({Role.WEIGHTED_SUM, Role.NORM, Role.AFFINE, Role.SCALE})
+ABSORBED_BY_WEIGHTS = frozenset({Role.NORM, Role.AFFINE, Role.SCALE, Role.HARD_SIGMOID})
+FUSES_RELU = HAS_WEIGHTS | {Role.SUM, Role.PRODUCT, Role.MEAN}
+POOLED_BEFORE_ROUNDING = frozenset({Role.WEIGHTED_SUM, Role.NORM, Role.RELU, Role.SUM})
+NEVER_ROUNDS = frozenset({Role.KEEP, Role.CONCAT})
+SHARES_ITS_INPUTS_GRID = frozenset({Role.KEEP, Role.AVERAGE, Role.CONCAT})
+GRID_KNOWN_FROM_INPUT = SHARES_ITS_INPUTS_GRID | {Role.SCALE}
+NEVER_NEGATIVE = frozenset({Role.RELU, Role.HARD_SIGMOID})
+SIGN_LEFT_TO_DATA = frozenset({Role.AFFINE, Role.OTHER})
+SIGN_OF_ITS_INPUTS = GRID_KNOWN_FROM_INPUT | {Role.SUM, Role.PRODUCT, Role.MEAN}
+
+ROLE_OF_FUNCTION = {
+    "linear": Role.KEEP,
+    "relu": Role.RELU,
+    "relu6": Role.RELU,
+    "hard_sigmoid": Role.HARD_SIGMOID,
+    **dict.fromkeys(FIXED_GRIDS, Role.FIXED_GRID),
+}
+ROLE_OF_CLASS = {
+    "BatchNormalization": Role.NORM,
+    "Add": Role.SUM,
+    "Subtract": Role.SUM,
+    "Multiply": Role.PRODUCT,
+    "GlobalAveragePooling1D": Role.MEAN,
+    "GlobalAveragePooling2D": Role.MEAN,
+    "Mean": Role.MEAN,
+    "Concatenate": Role.CONCAT,
+    **dict.fromkeys(INFERENCE_IDENTITY + MOVES, Role.KEEP),
+    **dict.fromkeys(AVERAGES, Role.AVERAGE),
+}
+ROLE_OF_INTERPOLATION = {"nearest": Role.KEEP, "bilinear": Role.AVERAGE}
+
+
+def role(operation: Any) -> Role:
     """Returns what an operation is to the placement of quantizers.
 
-    "linear" has a kernel; "norm", "affine" and "scale" compute `gain * x + offset`, "scale" with
-    one positive gain alone; "relu" and "hard_sigmoid" clip; "sum", "product" and "mean" combine;
-    "keep" and "average" stay on their input's grid, "concat" on that of all inputs; "fixed" has a
-    grid that its operator dictates; "other" is the rest.
+    Example:
+        >>> print(role(keras.layers.Dense(3)), role(keras.layers.Flatten()))
+        weighted_sum keep
     """
     name = type(operation).__name__
     if isinstance(operation, keras.layers.ReLU) and (
         operation.negative_slope or operation.threshold
     ):
-        return "other"
+        return Role.OTHER
     if kernel_names(operation) if isinstance(operation, keras.layers.Layer) else ():
-        return "linear"
+        return Role.WEIGHTED_SUM
     if affine_of(operation) is not None:
-        return "scale" if is_scale(operation) else "affine"
+        return Role.SCALE if is_scale(operation) else Role.AFFINE
     if name in RESIZES:
-        return {"nearest": "keep", "bilinear": "average"}.get(operation.interpolation, "other")
+        return ROLE_OF_INTERPOLATION.get(operation.interpolation, Role.OTHER)
     if name in ("Maximum", "Minimum"):
-        return "concat" if constant_operand(operation) is None else "average"
+        return Role.CONCAT if constant_operand(operation) is None else Role.AVERAGE
     function = function_name(operation)
     if function is not None:
-        by_function = {
-            "linear": "keep",
-            "relu": "relu",
-            "relu6": "relu",
-            "hard_sigmoid": "hard_sigmoid",
-        }
-        return "fixed" if function in FIXED_GRIDS else by_function.get(function, "other")
-    by_name = {
-        "BatchNormalization": "norm",
-        "Add": "sum",
-        "Subtract": "sum",
-        "Multiply": "product",
-        "GlobalAveragePooling1D": "mean",
-        "GlobalAveragePooling2D": "mean",
-        "Mean": "mean",
-        "Concatenate": "concat",
-        **dict.fromkeys(INFERENCE_IDENTITY + MOVES, "keep"),
-        **dict.fromkeys(AVERAGES, "average"),
-    }
-    return by_name.get(name, "other")
+        return ROLE_OF_FUNCTION.get(function, Role.OTHER)
+    return ROLE_OF_CLASS.get(name, Role.OTHER)
 
 
 def function_name(operation: Any) -> str | None:
@@ -167,7 +199,7 @@ def absorbs(node: Node) -> bool:
     cheaper behind.
     """
     edge = node.inputs[0]
-    computed = edge.producer is not None and kind(edge.producer.operation) in COMPUTES
+    computed = edge.producer is not None and role(edge.producer.operation) in POOLED_BEFORE_ROUNDING
     return (
         type(node.operation).__name__ in MAXIMA
         and computed
@@ -183,28 +215,28 @@ def needs_quantizer(edge: Edge, skipped: set[Node]) -> bool:
         return False
     if producer is None or producer in skipped:
         return any(node not in skipped for node in edge.consumers)
-    producer_kind = kind(producer.operation)
-    if producer_kind in ("keep", "concat"):
-        return producer_kind == "keep" and absorbs(producer)
-    if producer_kind == "scale" and is_absorbed(edge, skipped):
+    producing = role(producer.operation)
+    if producing in NEVER_ROUNDS:
+        return producing == Role.KEEP and absorbs(producer)
+    if producing == Role.SCALE and is_absorbed(edge, skipped):
         return False
     if edge.is_output:
-        return producer_kind != "fixed"
+        return producing != Role.FIXED_GRID
     if len(edge.consumers) != 1 or edge.consumers[0] in skipped:
         return True
     consumer = edge.consumers[0]
-    following = kind(consumer.operation)
-    if following == "keep":
+    following = role(consumer.operation)
+    if following == Role.KEEP:
         return not absorbs(consumer)
     if activation_name(producer.operation) != "linear":
         return True
-    if following == "relu":
-        return producer_kind not in (*HAS_WEIGHTS, "sum", "product", "mean")
-    return not (following in (*HAS_WEIGHTS[1:], "hard_sigmoid") and producer_kind in HAS_WEIGHTS)
+    if following == Role.RELU:
+        return producing not in FUSES_RELU
+    return not (following in ABSORBED_BY_WEIGHTS and producing in HAS_WEIGHTS)
 
 
 def is_absorbed(edge: Edge, skipped: set[Node]) -> bool:
-    """Returns whether the output of a "scale" needs no operator: what reads it takes the gain into
+    """Returns whether the output of a `SCALE` needs no operator: what reads it takes the gain into
     its weights.
     """
     return (
@@ -219,9 +251,9 @@ def takes_gain(node: Node) -> bool:
     values to such.
     """
     outputs = node.outputs
-    if kind(node.operation) == "keep":
+    if role(node.operation) == Role.KEEP:
         return all(not edge.is_output and all(map(takes_gain, edge.consumers)) for edge in outputs)
-    return kind(node.operation) in HAS_WEIGHTS
+    return role(node.operation) in HAS_WEIGHTS
 
 
 def _on_grid(node: Node | None, skipped: set[Node]) -> bool:
@@ -231,8 +263,9 @@ def _on_grid(node: Node | None, skipped: set[Node]) -> bool:
     edge = node.inputs[0] if node else None
     if edge is None or needs_quantizer(edge, skipped) or edge.producer is None:
         return True
-    passes = kind(edge.producer.operation) in ("keep", "concat", "average", "scale")
-    return kind(edge.producer.operation) == "fixed" or (passes and _on_grid(edge.producer, skipped))
+    producing = role(edge.producer.operation)
+    passes = producing in GRID_KNOWN_FROM_INPUT
+    return producing == Role.FIXED_GRID or (passes and _on_grid(edge.producer, skipped))
 
 
 def is_signed(edge: Edge) -> bool | None:
@@ -240,16 +273,14 @@ def is_signed(edge: Edge) -> bool | None:
     if edge.producer is None:
         return None
     operation = edge.producer.operation
-    producer_kind, function = kind(operation), function_name(operation)
+    producing, function = role(operation), function_name(operation)
     if function in FIXED_GRIDS:
         return FIXED_GRIDS[function][1]
-    if producer_kind in ("relu", "hard_sigmoid") or activation_name(operation) in ("relu", "relu6"):
+    if producing in NEVER_NEGATIVE or activation_name(operation) in ("relu", "relu6"):
         return False
-    if producer_kind in ("affine", "other") or (
-        producer_kind == "sum" and len(edge.producer.inputs) < 2
-    ):
+    if producing in SIGN_LEFT_TO_DATA or (producing == Role.SUM and len(edge.producer.inputs) < 2):
         return None
-    if producer_kind in ("sum", "product", "mean", "average", "concat", "keep", "scale"):
+    if producing in SIGN_OF_ITS_INPUTS:
         signs = {is_signed(source) for source in edge.producer.inputs}
         subtracts = type(operation).__name__ == "Subtract"
         return True if subtracts or True in signs else None if None in signs else False
@@ -284,7 +315,7 @@ def place(graph: FlatGraph, skipped: set[Node]) -> tuple[dict[int, Edge], dict[E
     for edge in edges:  # a tensor within a nested model is one edge a call, yet one quantizer
         groups.join(first.setdefault(id(edge.keras_tensor), edge), edge)
     for node in graph.nodes:
-        if node not in skipped and kind(node.operation) in ("keep", "average", "concat"):
+        if node not in skipped and role(node.operation) in SHARES_ITS_INPUTS_GRID:
             for edge in (*node.inputs, *node.outputs[1:]):
                 groups.join(node.outputs[0], edge)
     chosen = [edge for edge in edges if needs_quantizer(edge, skipped)]
