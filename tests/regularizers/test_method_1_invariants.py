@@ -22,7 +22,7 @@ def on_grid(scale, bits=4, narrow=True):
 
 
 def mean_error(w, quantizer, state):
-    return float(squared_error(w, quantizer.assign(w, state))) / w.size
+    return float(squared_error(w, quantizer.nearest(w, state))) / w.size
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -52,7 +52,7 @@ def test_invariant_2_gradient_in_the_scale():
     )
     (gradient,) = gradients(
         lambda s: squared_error(
-            W, quantizer.assign(tf.constant(W), {"log2_scale": tf.math.log(s) / np.log(2.0)})
+            W, quantizer.nearest(tf.constant(W), {"log2_scale": tf.math.log(s) / np.log(2.0)})
         ),
         np.float32([[scale]]),
     )
@@ -97,7 +97,7 @@ def equilibrium(penalty: MSQE, error: float) -> float:
 def weight_gradient(penalty: MSQE, count: int, factor: float = 1.0) -> np.ndarray:
     quantizer, state = on_grid(0.4)
     (gradient,) = gradients(
-        lambda w: penalty.cost(factor * squared_error(w, quantizer.assign(w, state)), count), W
+        lambda w: penalty.cost(factor * squared_error(w, quantizer.nearest(w, state)), count), W
     )
     return gradient
 
@@ -177,5 +177,5 @@ def test_invariant_10_near_the_grid_the_sine_of_method_2_is_the_squared_error():
     for size, tolerance in ((1e-2, 1e-3), (1e-1, 0.05)):
         w = np.float32(0.5) * (RNG.integers(-6, 7, (40, 5)) + size * errors).astype(np.float32)
         sine = float(np.sum(sine_squares(quantizer.positions(w, state))))
-        squares = float(squared_error(w, quantizer.assign(w, state)))
+        squares = float(squared_error(w, quantizer.nearest(w, state)))
         assert sine / (np.pi**2 * squares / 0.5**2) == pytest.approx(1.0, rel=tolerance)

@@ -202,7 +202,7 @@ class QuantizedKernel(keras.layers.Layer):
             if self.quantizer.has_zero or self.mask is None
             else ops.convert_to_tensor(self.mask)
         )
-        return squared_error(w, self.quantizer.assign(w, self.state), mask)
+        return squared_error(w, self.quantizer.nearest(w, self.state), mask)
 
     def penalty(self, kernel: Any) -> Any:
         """Returns this kernel's share of the regularizers' cost in its present stage."""

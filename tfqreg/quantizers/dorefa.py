@@ -94,7 +94,7 @@ class DoReFa(Quantizer):
         """Returns `c / (2^k - 1)`, half the spacing of the levels."""
         return ops.stop_gradient(ops.convert_to_tensor(state["scale"]))
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight, constant."""
         return ops.stop_gradient(self(w, state))
 

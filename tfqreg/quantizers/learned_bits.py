@@ -139,7 +139,7 @@ class LearnedBits(Quantizer):
         """
         return w / self.scale(state)
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight, constant."""
         return ops.stop_gradient(self(w, state))
 

@@ -169,14 +169,14 @@ class MultiBit(Quantizer):
         limit = ops.where(on_grid, float(LARGEST_CODE), np.inf)
         return ops.clip(sums, -limit, limit), unit
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the weights that the state holds."""
         sums, unit = self.sums(state)
         return self._kernel(sums * unit, w, state)
 
     def __call__(self, w: Any, state: State) -> Any:
         """Returns the weights that the state holds, with the gradient of `w`."""
-        return straight_through(self.assign(w, state), w)
+        return straight_through(self.nearest(w, state), w)
 
     def _kernel(self, groups: Any, w: Any, state: State) -> Any:
         # An axis of size 1 on both sides may count as one of the channels: it moves no weight.

@@ -131,7 +131,7 @@ class PowerOfTwo(Quantizer):
         """Returns alpha u."""
         return ops.convert_to_tensor(state["alpha"]) * ops.convert_to_tensor(state["unit"])
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight, constant."""
         return ops.stop_gradient(self(w, state))
 

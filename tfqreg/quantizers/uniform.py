@@ -253,7 +253,7 @@ class Uniform(Quantizer):
             return straight_through(sign_codes(w), ops.clip(w / scale, -1.0, 1.0))
         return grid_codes(w, scale, self.smallest_code, self.largest_code)
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns `s * q` with `q` held fixed; with `scale_from="task"`, `s` too."""
         scale = self.scale(state)
         levels = scale * ops.stop_gradient(self.codes(w, scale))

@@ -97,7 +97,7 @@ class WRPN(Quantizer):
         """Returns `w n / c`; the levels are the whole numbers."""
         return w / self.scale(state)
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight, constant."""
         return ops.stop_gradient(self(w, state))
 
