@@ -99,7 +99,7 @@ def test_layers_need_no_custom_objects(cls):
 )
 def test_quantized_weights_are_the_decoded_codes(cls, shape, axes):
     quantizer, w = example(cls), np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    state = quantizer.fit(w, axes)
+    state = quantizer.fit_state(w, axes)
     state = {**state, **quantizer.project(state)}
     assert {name: tuple(value.shape) for name, value in state.items()} == quantizer.state_shapes(
         shape, axes

@@ -25,7 +25,7 @@ def normal(*shape: int) -> np.ndarray:
 def kernel_state(
     quantizer: tq.MultiBit, w: np.ndarray, axes: tuple[int, ...], whole: bool = False
 ) -> dict:
-    state = quantizer.fit(w, axes)
+    state = quantizer.fit_state(w, axes)
     return {**state, **(quantizer.project(state) if whole else {})}
 
 

@@ -70,7 +70,7 @@ def test_invariant_3_neither_half_of_the_alternation_raises_the_error(bits):
         scale = np.sum(w * q) / np.sum(q * q)
         error = np.sum((w - scale * q) ** 2)
         assert error <= assigned * (1 + 1e-12)
-    fitted = Uniform(bits).fit(W, (1,))
+    fitted = Uniform(bits).fit_state(W, (1,))
     assert mean_error(W, Uniform(bits), fitted) * W.size <= error * (1 + 1e-4)
 
 
@@ -135,7 +135,7 @@ def test_invariant_6_at_equilibrium_the_penalty_is_alpha_times_the_logarithm_of_
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_invariant_7_quantization_is_idempotent_and_codes_times_scale_are_the_weights(bits):
     quantizer = Uniform(bits, per_channel=True)
-    state = quantizer.fit(W, (1,))
+    state = quantizer.fit_state(W, (1,))
     once = np.asarray(quantizer(W, state))
     np.testing.assert_array_equal(np.asarray(quantizer(once, state)), once)
     codes, params = quantizer.encode(W, state)
@@ -162,7 +162,7 @@ def test_invariant_9_a_power_of_two_has_no_penalty_and_two_snaps_equal_one():
         (gradient,) = gradients(power_of_two_squares, np.float32([[exponent]]))
         assert float(power_of_two_squares(np.float32([[exponent]]))) == 0.0 and not np.any(gradient)
     quantizer = Uniform(4, per_channel=True, power_of_two=True)
-    state = {name: keras.Variable(value) for name, value in quantizer.fit(W, (1,)).items()}
+    state = {name: keras.Variable(value) for name, value in quantizer.fit_state(W, (1,)).items()}
     scales = []
     for _ in range(2):
         quantizer.settle(state)

@@ -21,7 +21,7 @@ class Quantizer:
     the layer.
 
     A subclass declares its variables in `state_shapes`, gives them values that suit some weights in
-    `fit`, and implements `nearest`, `__call__` and `encode`. `state` maps the declared names to
+    `fit_state`, and implements `nearest`, `__call__` and `encode`. `state` maps the declared names to
     variables (or tensors).
     """
 
@@ -41,7 +41,7 @@ class Quantizer:
         """
         raise NotImplementedError
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns the state that suits the weights `w`.
 
         Args:

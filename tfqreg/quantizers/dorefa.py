@@ -69,7 +69,7 @@ class DoReFa(Quantizer):
         """Returns the shape of `scale`: one for the whole kernel."""
         return {"scale": (1,) * len(kernel_shape)}
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns `scale`, c / (2^k - 1): c is max |w| of the weights in `mask`, or 1 without
         `normalize`.
         """

@@ -82,7 +82,7 @@ class LearnedBits(Quantizer):
         """
         return dict.fromkeys(("beta_unit", "range", "frozen"), (1,) * len(kernel_shape))
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns `range` = max |w| of the weights in `mask` (1 without `normalize`), and beta at
         its largest.
         """

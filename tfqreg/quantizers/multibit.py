@@ -49,7 +49,7 @@ class MultiBit(Quantizer):
         >>> import numpy as np
         >>> w = np.float32([[0.5, 1.0], [-1.5, -1.0], [1.5, 1.0]])
         >>> quantizer = MultiBit(bases=2)
-        >>> state = quantizer.fit(w, (1,))
+        >>> state = quantizer.fit_state(w, (1,))
         >>> state["valid"].sum(-1).tolist()
         [[2], [1]]
         >>> state |= quantizer.project(state)
@@ -134,7 +134,7 @@ class MultiBit(Quantizer):
         """Returns int8 for `basis`, bool for `valid`, else float32."""
         return {"basis": "int8", "valid": "bool"}.get(name, "float32")
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns the sketch of `w`, on no grid yet: `unit` is 0."""
         groups = self.groups(tuple(w.shape), axes)
         basis, alpha, valid = sketch(

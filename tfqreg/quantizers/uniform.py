@@ -200,7 +200,7 @@ class Uniform(Quantizer):
         shapes = {"log2_scale": tuple(n if i in kept else 1 for i, n in enumerate(kernel_shape))}
         return {**shapes, "snapped": ()} if self.power_of_two else shapes
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns `log2_scale` by least squares: `s = sum(w q) / sum(q^2)`, alternated with `q`.
 
         Args:

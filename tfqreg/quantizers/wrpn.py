@@ -78,7 +78,7 @@ class WRPN(Quantizer):
         """Returns the shape of `scale`: one for the whole kernel."""
         return {"scale": (1,) * len(kernel_shape)}
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns `scale`, c / n: c is max |w| of the weights in `mask`, or 1 without `normalize`."""
         largest = largest_magnitude(w, mask)
         return {
