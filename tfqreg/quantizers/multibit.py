@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straight_through
-from tfqreg.quantizers.groups import STRUCTURES, Groups, groups_of
+from tfqreg.quantizers.groups import STRUCTURES, WeightGroups, groups_of
 from tfqreg.quantizers.integer_alpha import LARGEST_CODE, integer_units
 from tfqreg.quantizers.sketching import sketch
 
@@ -88,7 +88,7 @@ class MultiBit(Quantizer):
             bases, "MultiBit: `bases` are counted in bits", highest=8
         )
 
-    def groups(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> Groups:
+    def groups(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> WeightGroups:
         """Returns how a kernel is cut into groups."""
         return groups_of(tuple(kernel_shape), axes, self.structure, self.subchannels)
 
@@ -205,7 +205,7 @@ class MultiBit(Quantizer):
         }
 
 
-def bases_a_weight(state: State) -> float:
+def bases_per_weight(state: State) -> float:
     """Returns the number of bases that a weight of a kernel has on average; its groups are of one
     size.
     """
