@@ -101,9 +101,9 @@ class QuantizedKernel(keras.layers.Layer):
 
     def fitted(self, kernel: Any) -> dict[str, Any]:
         """Returns the quantizer's state that suits the surviving weights of `kernel` best."""
-        return self.quantizer.fit(ops.convert_to_tensor(kernel), self.axes, self.mask)
+        return self.quantizer.fit_state(ops.convert_to_tensor(kernel), self.axes, self.mask)
 
-    def fit(self, kernel: Any) -> None:
+    def fit_quantizer(self, kernel: Any) -> None:
         """Sets the quantizer's variables to what `fitted` returns."""
         for name, value in self.fitted(kernel).items():
             self.state[name].assign(value)
@@ -152,7 +152,7 @@ class QuantizedKernel(keras.layers.Layer):
         self.set_threshold(-1.0 if mask.all() else 0.0)
         kernel.assign(np.where(mask, ops.convert_to_numpy(kernel), 0.0))
         self.stage.assign(Stage.QUANTIZE)
-        self.fit(kernel)
+        self.fit_quantizer(kernel)
 
     def surviving(self, kernel: Any) -> Any:
         """Returns the kernel with its pruned weights at 0."""
@@ -202,7 +202,7 @@ class QuantizedKernel(keras.layers.Layer):
             if self.quantizer.has_zero or self.mask is None
             else ops.convert_to_tensor(self.mask)
         )
-        return squared_error(w, self.quantizer.assign(w, self.state), mask)
+        return squared_error(w, self.quantizer.nearest(w, self.state), mask)
 
     def penalty(self, kernel: Any) -> Any:
         """Returns this kernel's share of the regularizers' cost in its present stage."""

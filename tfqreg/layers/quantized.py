@@ -170,7 +170,7 @@ class Quantized(keras.layers.Wrapper):
     def fit_quantizers(self) -> None:
         """Sets every quantizer's variables to suit the weights as they are."""
         for kernel, variable in self.kernel_pairs():
-            kernel.fit(variable)
+            kernel.fit_quantizer(variable)
 
     def encode(self) -> dict[str, tuple[np.ndarray, Params]]:
         """Returns, by kernel name, the int8 codes that ship and the parameters that decode them.
