@@ -10,7 +10,8 @@ from keras import ops
 
 from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.graph.patterns import canonical
-from tfqreg.graph.placement import Role, fixed_scale, is_signed, place, role
+from tfqreg.graph.placement import fixed_scale, is_signed, place
+from tfqreg.graph.roles import Role, role
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfqreg.graph.affine import affine_of
 from tfqreg.graph.flat import Node
-from tfqreg.graph.placement import Role, role
+from tfqreg.graph.roles import Role, role
 from tfqreg.layers import Quantized
 
 from ..ir import Attribute

@@ -6,7 +6,9 @@ from keras import layers
 
 import tfqreg as tq
 from tests.tiny_nets import conv_net, quantizer_names
-from tfqreg.graph.placement import Role, role
+from tfqreg.graph import placement
+from tfqreg.graph.flat import flatten
+from tfqreg.graph.roles import Role, role
 
 
 def image():
@@ -33,6 +35,19 @@ def consumers(q, name) -> set[str]:
 def source(q, name) -> str:
     """The layer whose output a quantizer rounds."""
     return q.get_layer(name)._inbound_nodes[0].input_tensors[0]._keras_history.operation.name
+
+
+def test_every_rule_decides_on_some_tensor():
+    x = inputs = image()
+    x = layers.BatchNormalization()(conv("a")(layers.Rescaling(1 / 255)(x)))
+    x = layers.MaxPooling2D()(layers.ReLU()(x))
+    a, b = conv("b", activation="relu")(x), conv("c")(layers.Activation("softmax")(x))
+    total = layers.Add()([a, b])
+    outputs = [layers.Dense(2)(layers.Flatten()(total)), keras.ops.cast(total, "int32")]
+    graph = flatten(keras.Model(inputs, outputs))
+    found = {placement.decide(edge, set())[0] for edge in placement.edges_of(graph)}
+    assert found == set(placement.RULES)
+    assert placement.RULES[-1] is placement.is_held
 
 
 def test_residual_net():

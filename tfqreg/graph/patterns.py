@@ -17,7 +17,7 @@ from keras import ops
 
 from tfqreg.graph.affine import affine_of
 from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, rebuild, set_weights_of
-from tfqreg.graph.placement import Role, activation_name, function_name, role
+from tfqreg.graph.roles import Role, activation_name, function_name, role
 
 CHAINED = (keras.layers.Add, keras.layers.Multiply)
 
