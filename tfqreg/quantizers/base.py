@@ -61,13 +61,13 @@ class Quantizer:
         """Returns the dtype of a variable; float32 by default."""
         return "float32"
 
-    def claim(self, kernel: Any, variable: keras.Variable) -> None:
+    def claim(self, quantized_kernel: Any, weights: keras.Variable) -> None:
         """Looks at the kernel before its variables are made, and marks it where it needs an
         optimizer of its own.
 
         Args:
-            kernel: the `QuantizedKernel`.
-            variable: its float weights.
+            quantized_kernel: the `QuantizedKernel`.
+            weights: its float weights.
         """
 
     def on_grid(self, state: State) -> bool:

@@ -92,17 +92,17 @@ class MultiBit(Quantizer):
         """Returns how a kernel is cut into groups."""
         return groups_of(tuple(kernel_shape), axes, self.structure, self.subchannels)
 
-    def claim(self, kernel: Any, variable: keras.Variable) -> None:
-        """Marks a kernel's variable as one that `ALQ` alone may train."""
+    def claim(self, quantized_kernel: Any, weights: keras.Variable) -> None:
+        """Marks a kernel's weights as ones that `ALQ` alone may train."""
         try:
-            self.groups(tuple(variable.shape), kernel.axes)
+            self.groups(tuple(weights.shape), quantized_kernel.axes)
         except ValueError as error:
-            raise ValueError(f"{variable.path}: {error}") from None
-        if variable.constraint is not None:
+            raise ValueError(f"{weights.path}: {error}") from None
+        if weights.constraint is not None:
             raise ValueError(
-                f"{variable.path}: multi-bit weights take no constraint. Leave "
+                f"{weights.path}: multi-bit weights take no constraint. Leave "
                 f"`kernel_constraint` out. "
-                f"Received: {variable.constraint}"
+                f"Received: {weights.constraint}"
             )
 
         def only_alq(w: Any) -> Any:
@@ -110,14 +110,14 @@ class MultiBit(Quantizer):
             # found at its first.
             if not ALQ_AT_WORK.get():
                 raise ValueError(
-                    f"{variable.path}: only ALQ trains multi-bit weights, any other optimizer "
+                    f"{weights.path}: only ALQ trains multi-bit weights, any other optimizer "
                     f"leaves them as they are. "
                     "Compile the model with tfqreg.ALQ, or give this layer another quantizer."
                 )
             return w
 
-        variable.constraint = only_alq
-        variable.multibit = kernel
+        weights.constraint = only_alq
+        weights.multibit = quantized_kernel
 
     def state_shapes(
         self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
