@@ -10,8 +10,7 @@ import pytest
 from keras import layers
 
 import tfqreg as tq
-from tfqreg.export import export_tflite, inspect
-from tfqreg.export.verification import compare as verify
+from tfqreg.export import export_tflite, inspect, verify
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import pytest
 
 import tfqreg as tq
 from tests.export import small_model
-from tfqreg.export import pack, write_tflite
-from tfqreg.export.lowering import lower
+from tfqreg.export import lower, pack, write_tflite
 from tfqreg.export.report.html.html.explanation import explanation
 from tfqreg.export.report.html.html.html import write_report
 from tfqreg.export.report.html.html.summary import Row, Summary, summarize
