@@ -8,7 +8,7 @@ from tests.export import graphs
 from tests.export import keras_nets as nets
 from tfqreg.export import export_tflite, lower, simulate, unpack, verify, write_tflite
 from tfqreg.export.forms.int4 import holds_int4, int4_storage
-from tfqreg.export.report.html.html.summary import summarize
+from tfqreg.export.report.summary import summarize
 from tfqreg.export.verification.compare import compare
 from tfqreg.export.verification.runtimes import missing
 from tfqreg.export.verification.samples import graph_inputs

@@ -7,7 +7,7 @@ import pytest
 from tests.export import small_model
 from tfqreg.export import lower, pack, write_tflite
 from tfqreg.export.container import ContainerError, inspect
-from tfqreg.export.report.html.html.summary import (
+from tfqreg.export.report.summary import (
     Row,
     Summary,
     format_summary,
