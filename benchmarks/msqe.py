@@ -146,7 +146,7 @@ def scale_excess(kernel: Any, w: Any) -> float:
     """Returns how much larger the squared error is than with the scale of least squares."""
     error = float(kernel.grid_squares(w))
     fitted = kernel.fitted(w)
-    best = float(ops.sum(ops.square(w - kernel.quantizer.assign(w, fitted))))
+    best = float(ops.sum(ops.square(w - kernel.quantizer.nearest(w, fitted))))
     return error / best - 1.0 if best else 0.0
 
 

@@ -68,7 +68,7 @@ def calibrate(
                 f"{'NaN or infinity' if sample.size else 'no data'}. Give sound inputs "
                 f"that reach this layer. Received: {sample.size} values"
             )
-        layer.assign_grid(*layer.fit(ops.convert_to_tensor(sample[None])))
+        layer.assign_grid(*layer.fit_grid(ops.convert_to_tensor(sample[None])))
     if correction is not None:
         correction.apply()
     return model

@@ -10,7 +10,8 @@ from keras import ops
 
 from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.graph.patterns import canonical
-from tfqreg.graph.placement import fixed_scale, is_signed, kind, place
+from tfqreg.graph.placement import fixed_scale, is_signed, place
+from tfqreg.graph.roles import Role, role
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers
@@ -114,7 +115,7 @@ def quantize(
     def replace(path: str, operation: Any) -> Any:
         new, rule = clone(operation), chosen.get(path)
         replaced.append((operation, new))
-        if rule is None or rule.skip or kind(operation) != "linear":
+        if rule is None or rule.skip or role(operation) != Role.WEIGHTED_SUM:
             return new
         return Quantized(new, rule.weights, own_copy(rule.regularizer), own_copy(rule.prune))
 
@@ -144,7 +145,9 @@ def _match(graph: FlatGraph, rules: list[Rule]) -> dict[str, Rule]:
                 f"optional=True. "
                 f"Received a model with the layers: {', '.join(paths)}"
             )
-    bare = {node.path for node in graph.nodes if kind(node.operation) == "linear"} - set(chosen)
+    bare = {node.path for node in graph.nodes if role(node.operation) == Role.WEIGHTED_SUM} - set(
+        chosen
+    )
     if bare:
         raise ValueError(
             f"No rule matches {', '.join(sorted(bare))}. Add a rule for them, Rule('.*') for all "
@@ -156,7 +159,7 @@ def _match(graph: FlatGraph, rules: list[Rule]) -> dict[str, Rule]:
 
 def _check_kernels(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
     for node in graph.nodes:
-        if kind(node.operation) == "linear" and not chosen[node.path].skip:
+        if role(node.operation) == Role.WEIGHTED_SUM and not chosen[node.path].skip:
             for name in kernel_names(node.operation):
                 check_kernel(
                     ops.convert_to_numpy(getattr(node.operation, name)), f"{node.path}/{name}"

@@ -5,7 +5,7 @@ operator left open for the BatchNorm, ReLU and quantizer that follow.
 """
 
 from tfqreg.graph.flat import Node
-from tfqreg.graph.placement import INFERENCE_IDENTITY
+from tfqreg.graph.roles import INFERENCE_IDENTITY
 
 from . import activations, affine, elementwise, layout, pooling, products, resizing, slicing
 from .builder import Builder, Value, static_shape

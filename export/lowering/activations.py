@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from tfqreg.graph.flat import Node
-from tfqreg.graph.placement import FIXED_GRIDS, function_name
+from tfqreg.graph.roles import FIXED_GRIDS, function_name
 
 from ..ir import Attribute, Quantization
 from .affine import folded

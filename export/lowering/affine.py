@@ -8,7 +8,7 @@ import numpy as np
 
 from tfqreg.graph.affine import affine_of
 from tfqreg.graph.flat import Node
-from tfqreg.graph.placement import kind
+from tfqreg.graph.roles import Role, role
 from tfqreg.layers import Quantized
 
 from ..ir import Attribute
@@ -102,12 +102,12 @@ def with_gain_ahead(lowering: Lowering, builder: Builder, node: Node) -> Value |
     """
     edge = node.inputs[0] if node.inputs else None
     pending = builder.values.get(edge) if edge else None
-    weighs = isinstance(node.operation, Quantized) or kind(node.operation) == "norm"
+    weighs = isinstance(node.operation, Quantized) or role(node.operation) == Role.NORM
     if (
         edge is None
         or not isinstance(pending, Open)
         or not pending.gain
-        or not (weighs or kind(node.operation) == "keep")
+        or not (weighs or role(node.operation) == Role.KEEP)
     ):
         return lowering(builder, node)
     builder.values[edge], gain = pending.gain

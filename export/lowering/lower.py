@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from tfqreg.graph.flat import Edge, FlatGraph, Node, flatten
-from tfqreg.graph.placement import INFERENCE_IDENTITY
+from tfqreg.graph.roles import INFERENCE_IDENTITY
 from tfqreg.layers import Quantized, QuantizedActivation
 from tfqreg.layers.quantized import kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers

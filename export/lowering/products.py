@@ -6,7 +6,7 @@ from dataclasses import replace
 import keras
 
 from tfqreg.graph.flat import Node
-from tfqreg.graph.placement import activation_name
+from tfqreg.graph.roles import activation_name
 from tfqreg.layers import Quantized
 
 from ..ir import Attribute

@@ -83,7 +83,7 @@ def test_the_freeze_zeroes_masks_and_fits():
     for w, (kernel, variable) in zip(weights, kernels(q), strict=True):
         np.testing.assert_array_equal(kernel.mask, np.abs(w) > threshold)
         np.testing.assert_array_equal(variable, np.where(np.abs(w) > threshold, w, 0))
-        expected = tq.Uniform(4).fit(w, kernel.axes, np.abs(w) > threshold)["log2_scale"]
+        expected = tq.Uniform(4).fit_state(w, kernel.axes, np.abs(w) > threshold)["log2_scale"]
         np.testing.assert_allclose(kernel.state["log2_scale"], expected, atol=1e-5)
 
 

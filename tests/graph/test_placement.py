@@ -6,7 +6,9 @@ from keras import layers
 
 import tfqreg as tq
 from tests.tiny_nets import conv_net, quantizer_names
-from tfqreg.graph.placement import kind
+from tfqreg.graph import placement
+from tfqreg.graph.flat import flatten
+from tfqreg.graph.roles import Role, role
 
 
 def image():
@@ -33,6 +35,19 @@ def consumers(q, name) -> set[str]:
 def source(q, name) -> str:
     """The layer whose output a quantizer rounds."""
     return q.get_layer(name)._inbound_nodes[0].input_tensors[0]._keras_history.operation.name
+
+
+def test_every_rule_decides_on_some_tensor():
+    x = inputs = image()
+    x = layers.BatchNormalization()(conv("a")(layers.Rescaling(1 / 255)(x)))
+    x = layers.MaxPooling2D()(layers.ReLU()(x))
+    a, b = conv("b", activation="relu")(x), conv("c")(layers.Activation("softmax")(x))
+    total = layers.Add()([a, b])
+    outputs = [layers.Dense(2)(layers.Flatten()(total)), keras.ops.cast(total, "int32")]
+    graph = flatten(keras.Model(inputs, outputs))
+    found = {placement.decide(edge, set())[0] for edge in placement.edges_of(graph)}
+    assert found == set(placement.RULES)
+    assert placement.RULES[-1] is placement.is_held
 
 
 def test_residual_net():
@@ -242,28 +257,28 @@ def test_a_shared_grid_takes_the_fewest_bits():
     assert q.get_layer("a_quantizer").bits == 4
 
 
-def test_kinds():
-    assert kind(layers.Dense(3)) == kind(layers.SeparableConv2D(3, 2)) == "linear"
-    assert kind(layers.Activation("linear")) == "keep"
-    assert kind(layers.Activation("softmax")) == kind(layers.Activation("tanh")) == "fixed"
-    assert kind(layers.Rescaling(0.5)) == "scale"
+def test_roles():
+    assert role(layers.Dense(3)) == role(layers.SeparableConv2D(3, 2)) == Role.WEIGHTED_SUM
+    assert role(layers.Activation("linear")) == Role.KEEP
+    assert role(layers.Activation("softmax")) == role(layers.Activation("tanh")) == Role.FIXED_GRID
+    assert role(layers.Rescaling(0.5)) == Role.SCALE
     assert (
-        kind(layers.Rescaling(0.5, 1))
-        == kind(layers.Rescaling(-0.5))
-        == kind(layers.Rescaling([1, 2]))
-        == "affine"
+        role(layers.Rescaling(0.5, 1))
+        == role(layers.Rescaling(-0.5))
+        == role(layers.Rescaling([1, 2]))
+        == Role.AFFINE
     )
-    assert kind(layers.ReLU(threshold=1.0)) == kind(layers.LSTM(3)) == "other"
+    assert role(layers.ReLU(threshold=1.0)) == role(layers.LSTM(3)) == Role.OTHER
 
 
-def test_kinds_of_what_resizes():
+def test_roles_of_what_resizes():
     resize = {
-        name: kind(layers.UpSampling2D(interpolation=name))
+        name: role(layers.UpSampling2D(interpolation=name))
         for name in ("nearest", "bilinear", "bicubic")
     }
-    assert resize == {"nearest": "keep", "bilinear": "average", "bicubic": "other"}
+    assert resize == {"nearest": Role.KEEP, "bilinear": Role.AVERAGE, "bicubic": Role.OTHER}
     x = keras.Input((4, 4, 2))
-    assert kind(keras.ops.image.resize(x, (8, 8))._keras_history.operation) == "average"
+    assert role(keras.ops.image.resize(x, (8, 8))._keras_history.operation) == Role.AVERAGE
 
 
 def test_all_parts_of_a_split_share_its_grid():

@@ -66,9 +66,11 @@ def test_a_fit_is_least_squares_and_never_raises_the_error():
 def test_first_levels_are_better_than_as_many_even_ones():
     x = some()
     tensor = keras.ops.convert_to_tensor(x[None])
-    scale, low = (float(value) for value in tq.QuantizedActivation(2, signed=False).fit(tensor))
+    scale, low = (
+        float(value) for value in tq.QuantizedActivation(2, signed=False).fit_grid(tensor)
+    )
     even = np.square(scale * np.clip(np.round(x / scale), low, low + 3) - x).mean()
-    levels = levels_of(*map(np.asarray, MultiBitActivation(2).fit(tensor)))
+    levels = levels_of(*map(np.asarray, MultiBitActivation(2).fit_grid(tensor)))
     assert np.square(levels - x[:, None]).min(1).mean() < even
 
 
@@ -76,7 +78,7 @@ def test_levels_start_from_the_first_batch_and_follow_by_running_averages():
     layer, x, later = MultiBitActivation(2), some()[None], some(seed=1)[None] + 1.0
     np.testing.assert_array_equal(layer(x), x)
     layer(x, training=True)
-    first = [np.asarray(v) for v in layer.fit(keras.ops.convert_to_tensor(x))]
+    first = [np.asarray(v) for v in layer.fit_grid(keras.ops.convert_to_tensor(x))]
     for value, variable in zip(first, (layer.reference, layer.coordinates), strict=True):
         np.testing.assert_allclose(variable, value, rtol=1e-6)
     layer(later, training=True)

@@ -211,7 +211,7 @@ def test_in_a_model_of_unknown_shape_the_quantizer_fits_the_weights_it_gets():
     model.compile(keras.optimizers.SGD(0.0), "mse")
     model.fit(x, regression()[1], verbose=0)
     for kernel, variable in kernels(model):
-        expected = kernel.quantizer.fit(variable, kernel.axes)["log2_scale"]
+        expected = kernel.quantizer.fit_state(variable, kernel.axes)["log2_scale"]
         np.testing.assert_allclose(kernel.state["log2_scale"], expected, atol=1e-6)
 
 

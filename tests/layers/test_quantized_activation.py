@@ -77,7 +77,7 @@ def test_calibration_gives_negative_values_the_share_of_levels_they_need(share):
     """A swish lies in [-0.28, large]: half of a symmetric grid would be lost."""
     layer = tq.QuantizedActivation(bits=8)
     x = np.random.default_rng(0).uniform(-share, 1 - share, (64, 50)).astype(np.float32)
-    scale, low = (float(np.asarray(value)) for value in layer.fit(x))
+    scale, low = (float(np.asarray(value)) for value in layer.fit_grid(x))
     assert low == -256 * share
     assert scale == pytest.approx(1 / 255, rel=0.03)
 
@@ -221,7 +221,7 @@ def test_a_fixed_scale_stays():
             layer(x, training=training), np.float32([[-1, -1, 1 / 128, 38 / 128, 127 / 128]])
         )
     assert layer.losses == []
-    assert tuple(float(value) for value in layer.fit(keras.ops.convert_to_tensor(x))) == (
+    assert tuple(float(value) for value in layer.fit_grid(keras.ops.convert_to_tensor(x))) == (
         1 / 128,
         -128.0,
     )

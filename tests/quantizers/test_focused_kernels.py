@@ -94,19 +94,19 @@ def test_invariant_5_below_the_separation_powers_of_two_serve():
     assert mixture is not None
     for separation, recentred in ((0.99, True), (1.01, False)):
         quantizer = tq.Focused(separation=separation * mixture.separation)
-        assert quantizer.is_recentred(quantizer.fit(w, (1,))) == recentred
+        assert quantizer.is_recentred(quantizer.fit_state(w, (1,))) == recentred
 
 
 def test_invariant_9_no_survivor_is_lost_but_where_a_mean_and_a_power_cancel():
     w = humps((200, 50), mean=0.4, deviation=0.3)
     quantizer = tq.Focused(separation=0.0)
-    state = quantizer.fit(w, (1,))
+    state = quantizer.fit_state(w, (1,))
     assert quantizer.is_recentred(state)
     codes, _ = quantizer.encode(w, state)
     residuals = codes - np.asarray(state["centre"])
     np.testing.assert_array_equal(codes == 0, residuals == -np.asarray(state["centre"]))
     assert np.all(np.isin(np.abs(residuals), [0, 1, 2, 4, 8]))
-    far = quantizer.fit(humps((200, 50), mean=0.5, deviation=0.05), (1,))
+    far = quantizer.fit_state(humps((200, 50), mean=0.5, deviation=0.05), (1,))
     assert np.all(np.abs(far["centre"]) > 8) and np.all(quantizer.encode(w, far)[0] != 0)
 
 

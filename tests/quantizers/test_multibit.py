@@ -25,7 +25,7 @@ def normal(*shape: int) -> np.ndarray:
 def kernel_state(
     quantizer: tq.MultiBit, w: np.ndarray, axes: tuple[int, ...], whole: bool = False
 ) -> dict:
-    state = quantizer.fit(w, axes)
+    state = quantizer.fit_state(w, axes)
     return {**state, **(quantizer.project(state) if whole else {})}
 
 
@@ -99,7 +99,7 @@ def test_weights_are_bases_times_coordinates(shape, axes):
     state = kernel_state(quantizer, w, axes)
     groups = quantizer.groups(shape, axes)
     expected = np.einsum("cpi,cpin->cpn", state["alpha"], state["basis"])
-    np.testing.assert_allclose(quantizer.assign(w, state), groups.join(expected), atol=1e-6)
+    np.testing.assert_allclose(quantizer.nearest(w, state), groups.join(expected), atol=1e-6)
     np.testing.assert_array_equal(gradients(lambda w: quantizer(w, state), w)[0], np.ones(shape))
 
 
@@ -108,7 +108,7 @@ def test_invariant_9_groups_of_one_base_have_two_values_and_of_none_are_zero(sha
     quantizer = tq.MultiBit("channelwise", bases=1)
     state = kernel_state(quantizer, normal(*shape), axes)
     state["valid"][0], state["basis"][0], state["alpha"][0] = False, 0, 0.0
-    values = np.asarray(quantizer.assign(normal(*shape), state)).reshape(-1, shape[-1])
+    values = np.asarray(quantizer.nearest(normal(*shape), state)).reshape(-1, shape[-1])
     assert not values[:, 0].any()
     for channel in range(1, shape[-1]):
         high = state["alpha"][channel, 0, 0]

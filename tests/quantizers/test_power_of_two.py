@@ -107,12 +107,15 @@ def test_invariant_6_components_are_drawn_by_their_weights():
         .astype(np.float32)
         .reshape(-1, 4)
     )
-    state = Focused().fit(w, (1,))
+    state = Focused().fit_state(w, (1,))
     assert np.mean(state["centre"] > 0) == pytest.approx(0.75, abs=0.01)
-    np.testing.assert_array_equal(Focused().fit(w, (1,))["centre"], state["centre"])  # repeatable
+    np.testing.assert_array_equal(
+        Focused().fit_state(w, (1,))["centre"], state["centre"]
+    )  # repeatable
     flat = RNG.normal(size=(100, 20)).astype(np.float32)
     drawn, likelier = (
-        Focused(separation=0, sample=sample).fit(flat, (1,))["centre"] for sample in (True, False)
+        Focused(separation=0, sample=sample).fit_state(flat, (1,))["centre"]
+        for sample in (True, False)
     )
     assert np.any(drawn != likelier)
 
@@ -145,7 +148,7 @@ def test_invariant_8_pruned_weights_stay_zero():
 def test_invariant_10_gradients():
     w, upstream = two_humps((30, 4)), RNG.normal(size=(30, 4)).astype(np.float32)
     quantizer = Focused()
-    state = quantizer.fit(w, (1,))
+    state = quantizer.fit_state(w, (1,))
     assert quantizer.is_recentred(state)
 
     def value(w, alpha):
@@ -177,7 +180,7 @@ def test_invariant_12_the_strict_rule_of_overflow():
 def test_exact_codes_fit_their_integer(bits, largest, mean):
     for w in (two_humps(mean=mean, deviation=mean / 30), two_humps(mean=mean, deviation=mean / 3)):
         quantizer = Focused(bits)
-        state = quantizer.fit(w, (1,))
+        state = quantizer.fit_state(w, (1,))
         codes, params = quantizer.encode(w, state)
         assert quantizer.is_recentred(state) and codes.dtype == np.int8
         assert np.abs(codes.astype(int)).max() <= largest
@@ -190,7 +193,7 @@ def test_exact_codes_fit_their_integer(bits, largest, mean):
 def test_paper_mode_has_all_exponents():
     w = np.float32(2.0 ** np.arange(-7, 1)).reshape(1, -1)
     assert PowerOfTwo(5).exponents == 7 and PowerOfTwo(5, mode="paper").exponents == 8
-    codes, _ = PowerOfTwo(7, mode="paper").encode(w, PowerOfTwo(7, mode="paper").fit(w, (1,)))
+    codes, _ = PowerOfTwo(7, mode="paper").encode(w, PowerOfTwo(7, mode="paper").fit_state(w, (1,)))
     assert codes.dtype == np.int64 and codes.max() > 127
 
 
@@ -206,7 +209,7 @@ def test_paper_mode_has_all_exponents():
 )
 def test_kernels_without_two_components_are_shift_quantized(w):
     quantizer = Focused()
-    state = quantizer.fit(w, (1,))
+    state = quantizer.fit_state(w, (1,))
     assert not quantizer.is_recentred(state) and float(state["exponent_count"].item()) == 7
     np.testing.assert_array_equal(
         quantizer(tf.constant(w), state), PowerOfTwo().__call__(tf.constant(w), state)

@@ -190,7 +190,7 @@ def test_error_gradient_of_the_scale(bits):
     expected = finite_difference(lambda s: np.sum((W - s * q) ** 2), scale) * scale * np.log(2)
     (gradient,) = gradients(
         lambda log2: tf.reduce_sum(
-            (W - quantizer.assign(tf.constant(W), {"log2_scale": log2})) ** 2
+            (W - quantizer.nearest(tf.constant(W), {"log2_scale": log2})) ** 2
         ),
         np.log2(scale),
     )
@@ -200,7 +200,7 @@ def test_error_gradient_of_the_scale(bits):
 def test_assigned_levels_are_constant_in_w_and_in_a_scale_of_the_loss():
     for quantizer in (Uniform(3), Uniform(3, scale_from="task")):
         in_w, in_scale = gradients(
-            lambda w, s, q=quantizer: tf.reduce_sum(q.assign(w, {"log2_scale": s})),
+            lambda w, s, q=quantizer: tf.reduce_sum(q.nearest(w, {"log2_scale": s})),
             W,
             np.float32([[-2.0]]),
         )
@@ -286,7 +286,7 @@ def test_fit_beats_the_largest_magnitude(bits, per_channel):
         [0.1, 1, 3, 0.5]
     )
     quantizer = Uniform(bits, per_channel=per_channel)
-    scale = np.exp2(np.asarray(quantizer.fit(w, (1,))["log2_scale"]))
+    scale = np.exp2(np.asarray(quantizer.fit_state(w, (1,))["log2_scale"]))
     n = quantizer.largest_code
     naive = np.abs(w).max(0 if per_channel else None, keepdims=True) / n
     axis = 0 if per_channel else None
@@ -298,7 +298,9 @@ def test_fit_finds_a_grid_that_fits():
     scale = np.float32([[0.01, 0.5, 40.0]])
     fitted = np.exp2(
         np.asarray(
-            Uniform(4, per_channel=True).fit((codes * scale).astype(np.float32), (1,))["log2_scale"]
+            Uniform(4, per_channel=True).fit_state((codes * scale).astype(np.float32), (1,))[
+                "log2_scale"
+            ]
         )
     )
     np.testing.assert_allclose(fitted, scale, rtol=1e-5)
@@ -307,11 +309,11 @@ def test_fit_finds_a_grid_that_fits():
 def test_fit_of_one_bit_is_the_mean_magnitude():
     w = np.float32([[1, -2], [3, 4], [-5, 0]])
     np.testing.assert_allclose(
-        Uniform(1).fit(w, (1,))["log2_scale"], np.log2([[15 / 6]]), rtol=1e-6
+        Uniform(1).fit_state(w, (1,))["log2_scale"], np.log2([[15 / 6]]), rtol=1e-6
     )
     mask = np.array([[True, True], [False, True], [True, False]])
     np.testing.assert_allclose(
-        Uniform(1, per_channel=True).fit(w, (1,), mask)["log2_scale"],
+        Uniform(1, per_channel=True).fit_state(w, (1,), mask)["log2_scale"],
         np.log2([[3.0, 3.0]]),
         rtol=1e-6,
     )
@@ -322,10 +324,10 @@ def test_masked_weights_do_not_count(bits):
     rng = np.random.default_rng(0)
     w = rng.normal(size=(64,)).astype(np.float32)
     mask = rng.random(64) < 0.5
-    expected = Uniform(bits).fit(w[mask], ())["log2_scale"]
+    expected = Uniform(bits).fit_state(w[mask], ())["log2_scale"]
     spoiled = np.where(mask, w, 100.0).astype(np.float32)
     np.testing.assert_allclose(
-        Uniform(bits).fit(spoiled, (), mask)["log2_scale"], expected, atol=1e-5
+        Uniform(bits).fit_state(spoiled, (), mask)["log2_scale"], expected, atol=1e-5
     )
 
 
@@ -333,14 +335,14 @@ def test_masked_weights_do_not_count(bits):
 def test_a_channel_of_zeros_gets_scale_1(bits):
     w = np.float32([[0, 1], [0, -1]])
     np.testing.assert_allclose(
-        Uniform(bits, per_channel=True).fit(w, (1,))["log2_scale"][0, 0], 0.0
+        Uniform(bits, per_channel=True).fit_state(w, (1,))["log2_scale"][0, 0], 0.0
     )
 
 
 def test_a_channel_below_the_normal_floats_is_finite():
     w = np.float32([[1, 1e-40], [0.5, -3e-41]])
     quantizer = Uniform(4, per_channel=True)
-    state = quantizer.fit(w, (1,))
+    state = quantizer.fit_state(w, (1,))
     assert np.isfinite(state["log2_scale"]).all()
     assert np.isfinite(quantizer(w, state)).all()
 

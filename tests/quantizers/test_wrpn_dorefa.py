@@ -47,7 +47,7 @@ def test_dorefa_by_its_equation():
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_wrpn_three_faces(bits):
     quantizer = WRPN(bits)
-    state = quantizer.fit(W, (1,))
+    state = quantizer.fit_state(W, (1,))
     assert state["scale"].numpy().item() == np.abs(W).max() / np.float32(quantizer.largest_code)
     q = quantizer(tf.constant(W), state)
     np.testing.assert_array_equal(q, quantizer.decode(*quantizer.encode(W, state)))
@@ -59,19 +59,19 @@ def test_wrpn_three_faces(bits):
 @pytest.mark.parametrize("bits", range(1, 8))
 def test_dorefa_three_faces(bits):
     quantizer = DoReFa(bits)
-    state = quantizer.fit(W, (1,))
+    state = quantizer.fit_state(W, (1,))
     q = quantizer(tf.constant(W), state)
     assert np.abs(q).max() == pytest.approx(np.abs(W).max(), rel=1e-6)
     np.testing.assert_array_equal(q, quantizer.decode(*quantizer.encode(W, state)))
     compiled = tf.function(lambda w, scale: quantizer(w, {"scale": scale}))
     np.testing.assert_array_equal(compiled(W, state["scale"]), q)
-    assert DoReFa(bits, normalize=False).fit(W, (1,))["scale"].numpy() == odd(bits)["scale"]
+    assert DoReFa(bits, normalize=False).fit_state(W, (1,))["scale"].numpy() == odd(bits)["scale"]
 
 
 def test_wrpn_range_leaves_masked_weights_out():
     w, mask = np.float32([[9.0, -7.0]]), np.array([[False, True]])
-    assert WRPN(4).fit(w, (1,), mask)["scale"].numpy().item() == 1.0
-    assert WRPN(2, normalize=False).fit(W, (1,))["scale"].numpy().item() == 1.0
+    assert WRPN(4).fit_state(w, (1,), mask)["scale"].numpy().item() == 1.0
+    assert WRPN(2, normalize=False).fit_state(W, (1,))["scale"].numpy().item() == 1.0
 
 
 def test_wrpn_gradient_stops_outside_its_range():
@@ -96,7 +96,7 @@ def test_dorefa_gradient_is_that_of_the_tanh_and_its_maximum():
 
 @pytest.mark.parametrize("quantizer", [WRPN(3), WRPN(8), DoReFa(1), DoReFa(4)], ids=repr)
 def test_levels_are_the_whole_positions(quantizer):
-    state = quantizer.fit(W, (1,))
+    state = quantizer.fit_state(W, (1,))
     positions = np.asarray(quantizer.positions(tf.constant(W), state), np.float64)
     codes, _ = quantizer.encode(W, state)
     step = 2 if isinstance(quantizer, DoReFa) else 1

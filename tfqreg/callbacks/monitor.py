@@ -9,7 +9,7 @@ from keras import ops
 from tfqreg.callbacks.progress import sync
 from tfqreg.layers.queries import quantized_layers
 from tfqreg.quantizers import LearnedBits, MultiBit
-from tfqreg.quantizers.multibit import bases_a_weight
+from tfqreg.quantizers.multibit import bases_per_weight
 
 
 def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:
@@ -47,7 +47,7 @@ def kernel_figures(model: keras.Model) -> dict[str, dict[str, float]]:
                     ops.convert_to_numpy(ops.sum(kernel.quantizer.beta(kernel.state)))
                 )
             if isinstance(kernel.quantizer, MultiBit):
-                row["average_bits"] = bases_a_weight(kernel.state)
+                row["average_bits"] = bases_per_weight(kernel.state)
             for name, penalty in (
                 ("coefficient", kernel.regularizer),
                 ("prune_coefficient", kernel.prune),

@@ -151,7 +151,7 @@ class SizeBudget(Progress):
                         max(int(ops.convert_to_numpy(kernel.stage)), Stage.QUANTIZE)
                     )
                     if refit:
-                        kernel.fit(kernel.surviving(w))
+                        kernel.fit_quantizer(kernel.surviving(w))
             yield {kernel: kernel.encode(w)[0] for kernel, w in self.pairs}
         finally:
             for variable, value in zip(changed, before, strict=True):

@@ -1,3 +1,1 @@
-"""The graph of a Keras model: flat, rewritten where an integer form asks for it, and where
-quantizers go.
-"""
+"""The graph of a Keras model: flat, rewritten for integers, and with places for quantizers."""

@@ -17,7 +17,7 @@ from keras import ops
 
 from tfqreg.graph.affine import affine_of
 from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, rebuild, set_weights_of
-from tfqreg.graph.placement import activation_name, function_name, kind
+from tfqreg.graph.roles import Role, activation_name, function_name, role
 
 CHAINED = (keras.layers.Add, keras.layers.Multiply)
 
@@ -159,7 +159,7 @@ def canonical(model: keras.Model) -> keras.Model:
             return rewritten
         new = clone(operation)
         copies.append((operation, new))
-        return _split_activation(new) if kind(operation) == "linear" else new
+        return _split_activation(new) if role(operation) == Role.WEIGHTED_SUM else new
 
     canonical = rebuild(model, replace)
     set_weights_of(copies)

@@ -1,212 +1,188 @@
-"""Where activation quantizers go: one for every tensor that an integer runtime will hold, shared
-where scales must be.
+"""Which tensors of a model are quantized, and which of them share one grid.
 
-A tensor that the next operation absorbs gets none: a convolution's output before its BatchNorm or
-ReLU exists only inside the accumulator. Operations that move values without computing (pooling by
-maximum, reshaping, padding) keep their input's grid; a concatenation asks one grid of all its
-inputs.
+An integer runtime holds every tensor between its operators as codes on a grid, so each such tensor
+needs an activation quantizer. A tensor that the next operation absorbs needs none: a convolution's
+output before its BatchNormalization or ReLU exists only inside the accumulator.
+
+`RULES` decides for one tensor (an edge of the graph) at a time. The rules are asked in this order,
+and the first that has an answer decides:
+
+| rule | the tensor is | quantized |
+|---|---|---|
+| `is_not_float` | integers or booleans | no |
+| `enters_the_integers` | an input, or made in float | if an integer layer reads it |
+| `stays_on_its_grid` | moved or concatenated | no; after a maximum of unrounded values, yes |
+| `is_a_gain_for_weights_ahead` | `gain * x`, and readers fold the gain in | no |
+| `leaves_the_model` | an output | yes; if its operator dictates the grid, no |
+| `is_held_for_readers` | read by several layers, or by one left in float | yes |
+| `is_moved_next` | read by what moves it | yes; if that is a maximum that takes it unrounded, no |
+| `has_its_own_activation` | made by a layer with an activation | yes |
+| `meets_a_relu` | read by a ReLU | if the operator that makes it cannot fuse the ReLU |
+| `meets_absorbing_weights` | made by weights, read by what folds into them | no |
+| `is_held` | none of these | yes |
+
+For example, convolution, BatchNormalization, ReLU and a pool by maximum before a dense layer:
+
+    >>> from tfqreg.graph.flat import flatten
+    >>> x = image = keras.Input((8, 8, 3), name="image")
+    >>> x = keras.layers.Conv2D(4, 3, name="conv")(x)
+    >>> x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(name="norm")(x))
+    >>> x = keras.layers.Flatten(name="flatten")(keras.layers.MaxPooling2D(name="pool")(x))
+    >>> graph = flatten(keras.Model(image, keras.layers.Dense(2, name="head")(x)))
+    >>> for edge in edges_of(graph):
+    ...     rule, quantized = decide(edge, skipped=set())
+    ...     print(edge.producer.path if edge.producer else "image", rule.__name__, quantized)
+    image enters_the_integers True
+    conv meets_absorbing_weights False
+    norm meets_a_relu False
+    relu is_moved_next False
+    pool stays_on_its_grid True
+    flatten stays_on_its_grid False
+    head leaves_the_model True
+
+So three tensors are quantized: the image, what the pool gives (rounding commutes with a maximum,
+and is cheaper after it), and the output. `flatten` is on the grid of `pool`: `place` joins what
+moves, averages and concatenations have on both sides.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import keras
 
-from tfqreg.graph.affine import affine_of, constant_operand, is_scale
 from tfqreg.graph.flat import Edge, FlatGraph, Node
-from tfqreg.layers.quantized import kernel_names
+from tfqreg.graph.roles import FIXED_GRIDS, MAXIMA, Role, activation_name, function_name, role
 
-INFERENCE_IDENTITY = (
-    "ActivityRegularization",
-    "AlphaDropout",
-    "Dropout",
-    "GaussianDropout",
-    "GaussianNoise",
-    "Identity",
-    "RandomBrightness",
-    "RandomContrast",
-    "RandomFlip",
-    "RandomRotation",
-    "RandomTranslation",
-    "RandomZoom",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
+HAS_WEIGHTS = frozenset({Role.WEIGHTED_SUM, Role.NORM, Role.AFFINE, Role.SCALE})
+ABSORBED_BY_WEIGHTS = frozenset({Role.NORM, Role.AFFINE, Role.SCALE, Role.HARD_SIGMOID})
+FUSES_RELU = HAS_WEIGHTS | {Role.SUM, Role.PRODUCT, Role.MEAN}
+POOLED_BEFORE_ROUNDING = frozenset({Role.WEIGHTED_SUM, Role.NORM, Role.RELU, Role.SUM})
+STAYS_ON_ITS_GRID = frozenset({Role.KEEP, Role.CONCAT})
+SHARES_ITS_INPUTS_GRID = STAYS_ON_ITS_GRID | {Role.AVERAGE}
+GRID_FOLLOWS_FROM_INPUT = SHARES_ITS_INPUTS_GRID | {Role.SCALE}
+NEVER_NEGATIVE = frozenset({Role.RELU, Role.HARD_SIGMOID})
+SIGN_LEFT_TO_DATA = frozenset({Role.AFFINE, Role.OTHER})
+SIGN_OF_ITS_INPUTS = GRID_FOLLOWS_FROM_INPUT | {Role.SUM, Role.PRODUCT, Role.MEAN}
+
+# Whether a tensor is quantized, or None: the next rule decides. `skipped` stays in float.
+Rule = Callable[[Edge, set[Node]], bool | None]
+
+
+def is_not_float(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Never quantizes integers and booleans."""
+    return None if keras.backend.is_float_dtype(edge.keras_tensor.dtype) else False
+
+
+def enters_the_integers(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Quantizes what comes from outside if an integer layer reads it."""
+    if edge.producer is None or edge.producer in skipped:
+        return any(node not in skipped for node in edge.consumers)
+    return None
+
+
+def stays_on_its_grid(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Leaves alone what an operation only moves: its input is rounded, or was not to be."""
+    producer = edge.producer
+    if producer is None or role(producer.operation) not in STAYS_ON_ITS_GRID:
+        return None
+    return role(producer.operation) == Role.KEEP and takes_input_unrounded(producer)
+
+
+def is_a_gain_for_weights_ahead(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Leaves alone `gain * x` if every reader takes the gain into its weights."""
+    return False if _producing(edge) == Role.SCALE and is_absorbed(edge, skipped) else None
+
+
+def leaves_the_model(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Quantizes an output, unless its operator dictates the grid."""
+    return _producing(edge) != Role.FIXED_GRID if edge.is_output else None
+
+
+def is_held_for_readers(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Quantizes what has more readers than one, or one in float: nothing can absorb it."""
+    return True if len(edge.consumers) != 1 or edge.consumers[0] in skipped else None
+
+
+def is_moved_next(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Quantizes before an operation that moves, unless that is a maximum to be rounded after."""
+    reader = edge.consumers[0]
+    return not takes_input_unrounded(reader) if role(reader.operation) == Role.KEEP else None
+
+
+def has_its_own_activation(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Quantizes after an activation that is part of the layer: nothing else follows inside."""
+    producer = edge.producer
+    own = producer is not None and activation_name(producer.operation) != "linear"
+    return True if own else None
+
+
+def meets_a_relu(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Quantizes before a ReLU that the operator in front of it cannot fuse."""
+    if role(edge.consumers[0].operation) == Role.RELU:
+        return _producing(edge) not in FUSES_RELU
+    return None
+
+
+def meets_absorbing_weights(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Leaves alone what folds into the weights that made it, or clips what they give."""
+    following = role(edge.consumers[0].operation)
+    folds = following in ABSORBED_BY_WEIGHTS and _producing(edge) in HAS_WEIGHTS
+    return False if folds else None
+
+
+def is_held(edge: Edge, skipped: set[Node]) -> bool | None:
+    """Quantizes what the runtime keeps between two operators: all that no other rule decides."""
+    return True
+
+
+# Each rule relies on those before it: from `stays_on_its_grid` on there is a producer in integers,
+# from `is_moved_next` on there is exactly one reader.
+RULES: tuple[Rule, ...] = (
+    is_not_float,
+    enters_the_integers,
+    stays_on_its_grid,
+    is_a_gain_for_weights_ahead,
+    leaves_the_model,
+    is_held_for_readers,
+    is_moved_next,
+    has_its_own_activation,
+    meets_a_relu,
+    meets_absorbing_weights,
+    is_held,
 )
-MAXIMA = (
-    "GlobalMaxPooling1D",
-    "GlobalMaxPooling2D",
-    "Max",
-    "MaxPool",
-    "MaxPooling1D",
-    "MaxPooling2D",
-)
-MOVES = (
-    *MAXIMA,
-    "Cropping1D",
-    "Cropping2D",
-    "DepthToSpace",
-    "ExpandDims",
-    "Flatten",
-    "GetItem",
-    "Moveaxis",
-    "Pad",
-    "Permute",
-    "Reshape",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Swapaxes",
-    "Transpose",
-    "UpSampling1D",
-    "ZeroPadding1D",
-    "ZeroPadding2D",
-)
-RESIZES = ("Resize", "Resizing", "UpSampling2D")
-COMPUTES = ("linear", "norm", "relu", "sum")
-HAS_WEIGHTS = ("linear", "norm", "affine", "scale")
-FUNCTIONS = {
-    "HardSigmoid": "hard_sigmoid",
-    "HardSilu": "hard_silu",
-    "LeakyReLU": "leaky_relu",
-    "LeakyRelu": "leaky_relu",
-    "ReLU": "relu",
-    "Relu": "relu",
-    "Relu6": "relu6",
-    "Sigmoid": "sigmoid",
-    "Silu": "silu",
-    "Softmax": "softmax",
-    "Tanh": "tanh",
-}
-# Their operators dictate the output's grid: scale, and whether it is signed.
-FIXED_GRIDS = {"sigmoid": (1 / 256, False), "softmax": (1 / 256, False), "tanh": (1 / 128, True)}
-AVERAGES = ("AveragePool", "AveragePooling1D", "AveragePooling2D")
 
 
-def kind(operation: Any) -> str:
-    """Returns what an operation is to the placement of quantizers.
-
-    "linear" has a kernel; "norm", "affine" and "scale" compute `gain * x + offset`, "scale" with
-    one positive gain alone; "relu" and "hard_sigmoid" clip; "sum", "product" and "mean" combine;
-    "keep" and "average" stay on their input's grid, "concat" on that of all inputs; "fixed" has a
-    grid that its operator dictates; "other" is the rest.
-    """
-    name = type(operation).__name__
-    if isinstance(operation, keras.layers.ReLU) and (
-        operation.negative_slope or operation.threshold
-    ):
-        return "other"
-    if kernel_names(operation) if isinstance(operation, keras.layers.Layer) else ():
-        return "linear"
-    if affine_of(operation) is not None:
-        return "scale" if is_scale(operation) else "affine"
-    if name in RESIZES:
-        return {"nearest": "keep", "bilinear": "average"}.get(operation.interpolation, "other")
-    if name in ("Maximum", "Minimum"):
-        return "concat" if constant_operand(operation) is None else "average"
-    function = function_name(operation)
-    if function is not None:
-        by_function = {
-            "linear": "keep",
-            "relu": "relu",
-            "relu6": "relu",
-            "hard_sigmoid": "hard_sigmoid",
-        }
-        return "fixed" if function in FIXED_GRIDS else by_function.get(function, "other")
-    by_name = {
-        "BatchNormalization": "norm",
-        "Add": "sum",
-        "Subtract": "sum",
-        "Multiply": "product",
-        "GlobalAveragePooling1D": "mean",
-        "GlobalAveragePooling2D": "mean",
-        "Mean": "mean",
-        "Concatenate": "concat",
-        **dict.fromkeys(INFERENCE_IDENTITY + MOVES, "keep"),
-        **dict.fromkeys(AVERAGES, "average"),
-    }
-    return by_name.get(name, "other")
+def decide(edge: Edge, skipped: set[Node]) -> tuple[Rule, bool]:
+    """Returns the rule that decides on a tensor, and whether the tensor is quantized."""
+    answers = ((rule, rule(edge, skipped)) for rule in RULES)
+    return next((rule, answer) for rule, answer in answers if answer is not None)
 
 
-def function_name(operation: Any) -> str | None:
-    """Returns the name of the function that an activation layer or operation computes; None for any
-    other.
-    """
-    if isinstance(operation, keras.layers.Activation):
-        return activation_name(operation)
-    return FUNCTIONS.get(type(operation).__name__)
+def needs_quantizer(edge: Edge, skipped: set[Node]) -> bool:
+    """Returns whether a tensor's values have to be rounded where they arise."""
+    return decide(edge, skipped)[1]
 
 
-def activation_name(layer: Any) -> str:
-    """Returns the name of a layer's activation function, "linear" where it has none."""
-    activation = getattr(layer, "activation", None)
-    return (
-        "linear"
-        if activation is None
-        else getattr(activation, "__name__", type(activation).__name__)
-    )
+def _producing(edge: Edge) -> Role | None:
+    """Returns the role of what makes a tensor, None for an input of the model."""
+    return role(edge.producer.operation) if edge.producer else None
 
 
-class Groups:
-    """Union-find over edges: what is joined shares one grid."""
+def takes_input_unrounded(node: Node) -> bool:
+    """Returns whether an operation is a maximum of what was computed for it alone.
 
-    def __init__(self) -> None:
-        self.parent: dict[Edge, Edge] = {}
-
-    def find(self, edge: Edge) -> Edge:
-        """Returns the representative of an edge's group."""
-        while (above := self.parent.get(edge, edge)) is not edge:
-            edge = above
-        return edge
-
-    def join(self, first: Edge, second: Edge) -> None:
-        """Puts two edges on one grid."""
-        self.parent[self.find(second)] = self.find(first)
-
-
-def absorbs(node: Node) -> bool:
-    """Returns whether a maximum pool takes its input unrounded: rounding commutes with it, and is
-    cheaper behind.
+    Rounding commutes with it, and is cheaper after it.
     """
     edge = node.inputs[0]
-    computed = edge.producer is not None and kind(edge.producer.operation) in COMPUTES
     return (
         type(node.operation).__name__ in MAXIMA
-        and computed
+        and _producing(edge) in POOLED_BEFORE_ROUNDING
         and len(edge.consumers) == 1
         and not edge.is_output
     )
 
 
-def needs_quantizer(edge: Edge, skipped: set[Node]) -> bool:
-    """Returns whether an edge's values have to be rounded where they arise."""
-    producer = edge.producer
-    if not keras.backend.is_float_dtype(edge.keras_tensor.dtype):
-        return False
-    if producer is None or producer in skipped:
-        return any(node not in skipped for node in edge.consumers)
-    producer_kind = kind(producer.operation)
-    if producer_kind in ("keep", "concat"):
-        return producer_kind == "keep" and absorbs(producer)
-    if producer_kind == "scale" and is_absorbed(edge, skipped):
-        return False
-    if edge.is_output:
-        return producer_kind != "fixed"
-    if len(edge.consumers) != 1 or edge.consumers[0] in skipped:
-        return True
-    consumer = edge.consumers[0]
-    following = kind(consumer.operation)
-    if following == "keep":
-        return not absorbs(consumer)
-    if activation_name(producer.operation) != "linear":
-        return True
-    if following == "relu":
-        return producer_kind not in (*HAS_WEIGHTS, "sum", "product", "mean")
-    return not (following in (*HAS_WEIGHTS[1:], "hard_sigmoid") and producer_kind in HAS_WEIGHTS)
-
-
 def is_absorbed(edge: Edge, skipped: set[Node]) -> bool:
-    """Returns whether the output of a "scale" needs no operator: what reads it takes the gain into
-    its weights.
-    """
+    """Returns whether `gain * x` needs no operator: its readers take the gain into weights."""
     return (
         not edge.is_output
         and _on_grid(edge.producer, skipped)
@@ -215,51 +191,50 @@ def is_absorbed(edge: Edge, skipped: set[Node]) -> bool:
 
 
 def takes_gain(node: Node) -> bool:
-    """Returns whether an operation has weights that its input's gain folds into, or only moves
-    values to such.
-    """
-    outputs = node.outputs
-    if kind(node.operation) == "keep":
-        return all(not edge.is_output and all(map(takes_gain, edge.consumers)) for edge in outputs)
-    return kind(node.operation) in HAS_WEIGHTS
+    """Returns whether an input's gain folds into weights, here or where the values move to."""
+    if role(node.operation) == Role.KEEP:
+        return all(
+            not edge.is_output and all(map(takes_gain, edge.consumers)) for edge in node.outputs
+        )
+    return role(node.operation) in HAS_WEIGHTS
 
 
 def _on_grid(node: Node | None, skipped: set[Node]) -> bool:
-    """Returns whether a node's input is rounded, by itself or as the input of a node that keeps the
-    grid.
-    """
+    """Returns whether a node's input is rounded, itself or as what it was moved or scaled from."""
     edge = node.inputs[0] if node else None
     if edge is None or needs_quantizer(edge, skipped) or edge.producer is None:
         return True
-    passes = kind(edge.producer.operation) in ("keep", "concat", "average", "scale")
-    return kind(edge.producer.operation) == "fixed" or (passes and _on_grid(edge.producer, skipped))
+    follows = _producing(edge) in GRID_FOLLOWS_FROM_INPUT
+    return _producing(edge) == Role.FIXED_GRID or (follows and _on_grid(edge.producer, skipped))
 
 
 def is_signed(edge: Edge) -> bool | None:
-    """Returns whether an edge can be negative; None where only data tells."""
+    """Returns whether a tensor can be negative, None if only data says."""
     if edge.producer is None:
         return None
-    operation = edge.producer.operation
-    producer_kind, function = kind(operation), function_name(operation)
+    operation, producing = edge.producer.operation, _producing(edge)
+    function = function_name(operation)
     if function in FIXED_GRIDS:
         return FIXED_GRIDS[function][1]
-    if producer_kind in ("relu", "hard_sigmoid") or activation_name(operation) in ("relu", "relu6"):
+    if producing in NEVER_NEGATIVE or activation_name(operation) in ("relu", "relu6"):
         return False
-    if producer_kind in ("affine", "other") or (
-        producer_kind == "sum" and len(edge.producer.inputs) < 2
-    ):
+    adds_a_constant = producing == Role.SUM and len(edge.producer.inputs) < 2
+    if producing in SIGN_LEFT_TO_DATA or adds_a_constant:
         return None
-    if producer_kind in ("sum", "product", "mean", "average", "concat", "keep", "scale"):
-        signs = {is_signed(source) for source in edge.producer.inputs}
+    if producing in SIGN_OF_ITS_INPUTS:
         subtracts = type(operation).__name__ == "Subtract"
-        return True if subtracts or True in signs else None if None in signs else False
+        return True if subtracts else any_signed(map(is_signed, edge.producer.inputs))
     return True
 
 
+def any_signed(signs: Iterable[bool | None]) -> bool | None:
+    """Returns whether one of several tensors can be negative, None if only data says."""
+    found = set(signs)
+    return True if True in found else None if None in found else False
+
+
 def fixed_scale(edges: list[Edge]) -> float | None:
-    """Returns the scale that the operators dictate behind which all of the edges stand; None where
-    they do not.
-    """
+    """Returns the one scale that the operators before these tensors dictate, or None."""
     functions = [
         function_name(edge.producer.operation) if edge.producer else None for edge in edges
     ]
@@ -267,8 +242,30 @@ def fixed_scale(edges: list[Edge]) -> float | None:
     return scales.pop() if len(scales) == 1 else None
 
 
+class GridGroups:
+    """Union-find over tensors: what is joined shares one grid."""
+
+    def __init__(self) -> None:
+        self.parent: dict[Edge, Edge] = {}
+
+    def find(self, edge: Edge) -> Edge:
+        """Returns the representative of a tensor's group."""
+        while (above := self.parent.get(edge, edge)) is not edge:
+            edge = above
+        return edge
+
+    def join(self, first: Edge, second: Edge) -> None:
+        """Puts two tensors on one grid."""
+        self.parent[self.find(second)] = self.find(first)
+
+
+def edges_of(graph: FlatGraph) -> list[Edge]:
+    """Returns every tensor of a graph, inputs first, then in the order in which they arise."""
+    return [*graph.inputs, *(edge for node in graph.nodes for edge in node.outputs)]
+
+
 def place(graph: FlatGraph, skipped: set[Node]) -> tuple[dict[int, Edge], dict[Edge, list[Edge]]]:
-    """Decides which tensors are quantized, and which share a quantizer.
+    """Returns which tensors are quantized, and which share a quantizer.
 
     Args:
         graph: the flat graph of a float model.
@@ -278,13 +275,12 @@ def place(graph: FlatGraph, skipped: set[Node]) -> tuple[dict[int, Edge], dict[E
         The representative edge for the id of every Keras tensor to quantize, and the edges each one
         stands for.
     """
-    groups = Groups()
-    edges = [*graph.inputs, *(edge for node in graph.nodes for edge in node.outputs)]
+    groups, edges = GridGroups(), edges_of(graph)
     first: dict[int, Edge] = {}
-    for edge in edges:  # a tensor within a nested model is one edge a call, yet one quantizer
+    for edge in edges:  # a tensor within a nested model is one edge per call, yet one quantizer
         groups.join(first.setdefault(id(edge.keras_tensor), edge), edge)
     for node in graph.nodes:
-        if node not in skipped and kind(node.operation) in ("keep", "average", "concat"):
+        if node not in skipped and role(node.operation) in SHARES_ITS_INPUTS_GRID:
             for edge in (*node.inputs, *node.outputs[1:]):
                 groups.join(node.outputs[0], edge)
     chosen = [edge for edge in edges if needs_quantizer(edge, skipped)]

@@ -175,7 +175,7 @@ class QuantizedActivation(keras.layers.Layer):
         """The highest code."""
         return ops.convert_to_tensor(self.low) + (2.0**self.bits - 1.0)
 
-    def fit(self, x: Any, centred: bool = False) -> tuple[Any, Any]:
+    def fit_grid(self, x: Any, centred: bool = False) -> tuple[Any, Any]:
         """Returns the scale and the lowest code of least squared error on a sample of `x`, or the
         fixed ones.
 
@@ -219,7 +219,7 @@ class QuantizedActivation(keras.layers.Layer):
         base_scale, low = ops.cond(
             self.base_scale > 0,
             lambda: (ops.convert_to_tensor(self.base_scale), ops.convert_to_tensor(self.low)),
-            lambda: self.fit(ops.stop_gradient(inputs), centred=True),
+            lambda: self.fit_grid(ops.stop_gradient(inputs), centred=True),
         )
         self.base_scale.assign(base_scale)
         self.low.assign(low)

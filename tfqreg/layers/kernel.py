@@ -36,7 +36,7 @@ class QuantizedKernel(keras.layers.Layer):
 
     def __init__(
         self,
-        kernel: keras.Variable,
+        weights: keras.Variable,
         axes: tuple[int, ...],
         quantizer: Quantizer,
         regularizer: Penalty | None,
@@ -46,7 +46,7 @@ class QuantizedKernel(keras.layers.Layer):
         super().__init__(**kwargs)
         self.quantizer, self.regularizer, self.prune = quantizer, regularizer, prune
         self.axes = axes
-        self.count = int(np.prod(kernel.shape))
+        self.count = int(np.prod(weights.shape))
         late = quantizer.float_forward or (
             regularizer is not None and regularizer.forward == "float"
         )
@@ -67,7 +67,7 @@ class QuantizedKernel(keras.layers.Layer):
                 )
             prune.register(self)
             self.mask = self.add_weight(
-                shape=kernel.shape, dtype="bool", initializer="ones", trainable=False, name="mask"
+                shape=weights.shape, dtype="bool", initializer="ones", trainable=False, name="mask"
             )
             self.threshold = self.add_weight(
                 shape=(), initializer="zeros", trainable=False, name="threshold"
@@ -80,18 +80,18 @@ class QuantizedKernel(keras.layers.Layer):
             if quantizer.incremental
             else None
         )
-        quantizer.claim(self, kernel)
+        quantizer.claim(self, weights)
         self.state = {
             name: self.add_weight(
                 shape=shape,
                 dtype=quantizer.state_dtype(name),
                 # Called when the variable gets its value, so that the kernel has its own by then.
-                initializer=lambda shape, dtype, name=name: self.fitted(kernel)[name],
+                initializer=lambda shape, dtype, name=name: self.fitted(weights)[name],
                 trainable=name in quantizer.trainable,
                 constraint=quantizer.constraint(name),
                 name=name,
             )
-            for name, shape in quantizer.state_shapes(tuple(kernel.shape), axes).items()
+            for name, shape in quantizer.state_shapes(tuple(weights.shape), axes).items()
         }
         for variable in self.state.values():  # those of a frozen layer are frozen with it
             variable.trainable = variable.trainable and self.trainable
@@ -99,24 +99,24 @@ class QuantizedKernel(keras.layers.Layer):
             regularizer.register(self)
         self.built = True
 
-    def fitted(self, kernel: Any) -> dict[str, Any]:
-        """Returns the quantizer's state that suits the surviving weights of `kernel` best."""
-        return self.quantizer.fit(ops.convert_to_tensor(kernel), self.axes, self.mask)
+    def fitted(self, weights: Any) -> dict[str, Any]:
+        """Returns the quantizer's state that suits the surviving `weights` best."""
+        return self.quantizer.fit_state(ops.convert_to_tensor(weights), self.axes, self.mask)
 
-    def fit(self, kernel: Any) -> None:
+    def fit_quantizer(self, weights: Any) -> None:
         """Sets the quantizer's variables to what `fitted` returns."""
-        for name, value in self.fitted(kernel).items():
+        for name, value in self.fitted(weights).items():
             self.state[name].assign(value)
-        self._warn(kernel)
+        self._warn(weights)
 
-    def _warn(self, kernel: Any) -> None:
+    def _warn(self, weights: Any) -> None:
         """Says what the user should know of the quantizer and these weights, once the mask is
         final.
         """
         pruning = self.prune is not None and not self.frozen
-        note = "" if pruning else self.quantizer.note(kernel, self.mask)
+        note = "" if pruning else self.quantizer.note(weights, self.mask)
         if note:
-            warnings.warn(f"{getattr(kernel, 'path', self.name)}: {note}.", stacklevel=3)
+            warnings.warn(f"{getattr(weights, 'path', self.name)}: {note}.", stacklevel=3)
 
     def set_threshold(self, threshold: float) -> None:
         """Sets the magnitude at and below which the pruning penalty acts."""
@@ -136,92 +136,96 @@ class QuantizedKernel(keras.layers.Layer):
         """Enters the stage in which weights are float and the pruned share grows."""
         self.stage.assign(Stage.PRUNE)
 
-    def refit(self, kernel: Any) -> None:
+    def refit(self, weights: Any) -> None:
         """Sets the quantizer's variables that no gradient moves to suit the weights as they are
         now.
         """
-        for name, value in self.fitted(kernel).items():
+        for name, value in self.fitted(weights).items():
             if name not in self.quantizer.trainable:
                 self.state[name].assign(value)
-        self._warn(kernel)
+        self._warn(weights)
 
-    def freeze(self, kernel: keras.Variable, mask: np.ndarray) -> None:
+    def freeze(self, weights: keras.Variable, mask: np.ndarray) -> None:
         """Zeroes and masks weights for good, fits the quantizer to the rest, ends the stage."""
         if self.mask is not None:
             self.mask.assign(mask)
         self.set_threshold(-1.0 if mask.all() else 0.0)
-        kernel.assign(np.where(mask, ops.convert_to_numpy(kernel), 0.0))
+        weights.assign(np.where(mask, ops.convert_to_numpy(weights), 0.0))
         self.stage.assign(Stage.QUANTIZE)
-        self.fit(kernel)
+        self.fit_quantizer(weights)
 
-    def surviving(self, kernel: Any) -> Any:
+    def surviving(self, weights: Any) -> Any:
         """Returns the kernel with its pruned weights at 0."""
-        kernel = ops.convert_to_tensor(kernel)
+        weights = ops.convert_to_tensor(weights)
         return (
-            kernel
+            weights
             if self.mask is None
-            else ops.where(ops.convert_to_tensor(self.mask), kernel, 0.0)
+            else ops.where(ops.convert_to_tensor(self.mask), weights, 0.0)
         )
 
-    def quantized(self, kernel: Any) -> Any:
+    def quantized(self, weights: Any) -> Any:
         """Returns the quantized weights, pruned ones exactly 0, whatever the stage."""
-        w = self.quantizer(self.surviving(kernel), self.state)
+        w = self.quantizer(self.surviving(weights), self.state)
         if self.quantizer.has_zero or self.mask is None:
             return w
         return ops.where(ops.convert_to_tensor(self.mask), w, 0.0)
 
-    def weights_in_use(self, kernel: Any) -> Any:
+    def weights_in_use(self, weights: Any) -> Any:
         """Returns the weights the forward pass computes with: float at first, then quantized, in
         parts or at once.
         """
         in_use = self.stage >= self.quantized_from
-        return ops.cond(in_use, lambda: self._partly_quantized(kernel), lambda: self._float(kernel))
+        return ops.cond(
+            in_use, lambda: self._partly_quantized(weights), lambda: self._float(weights)
+        )
 
-    def _float(self, kernel: Any) -> Any:
-        w = self.surviving(kernel)
+    def _float(self, weights: Any) -> Any:
+        w = self.surviving(weights)
         if self.prune is None or not self.prune.revives:
             return w
         # A pruned weight goes on learning while the mask may still give it back.
         learns = ops.cast((self.stage == Stage.PRUNE) & ~ops.convert_to_tensor(self.mask), w.dtype)
-        kernel = ops.convert_to_tensor(kernel)
-        return w + learns * (kernel - ops.stop_gradient(kernel))
+        weights = ops.convert_to_tensor(weights)
+        return w + learns * (weights - ops.stop_gradient(weights))
 
-    def _partly_quantized(self, kernel: Any) -> Any:
-        q = self.quantized(kernel)
+    def _partly_quantized(self, weights: Any) -> Any:
+        q = self.quantized(weights)
         if self.float_below is None:
             return q
-        w = self.surviving(kernel)
+        w = self.surviving(weights)
         return ops.where(ops.abs(w) >= self.float_below, q, w)
 
-    def grid_squares(self, kernel: Any) -> Any:
+    def grid_squares(self, weights: Any) -> Any:
         """Returns the sum of squared distances of the surviving weights to their levels."""
-        w = self.surviving(kernel)
+        w = self.surviving(weights)
         # Where 0 is a level, pruned weights stand on it and add nothing.
         mask = (
             None
             if self.quantizer.has_zero or self.mask is None
             else ops.convert_to_tensor(self.mask)
         )
-        return squared_error(w, self.quantizer.assign(w, self.state), mask)
+        return squared_error(w, self.quantizer.nearest(w, self.state), mask)
 
-    def penalty(self, kernel: Any) -> Any:
+    def penalty(self, weights: Any) -> Any:
         """Returns this kernel's share of the regularizers' cost in its present stage."""
         return ops.cond(
             self.stage == Stage.PRUNE,
-            lambda: self._prune_cost(kernel),
-            lambda: self._grid_cost(kernel),
+            lambda: self._prune_cost(weights),
+            lambda: self._grid_cost(weights),
         )
 
-    def _prune_cost(self, kernel: Any) -> Any:
-        return ops.zeros(()) if self.prune is None else self.prune.grid_cost(self, kernel)
+    def _prune_cost(self, weights: Any) -> Any:
+        return ops.zeros(()) if self.prune is None else self.prune.grid_cost(self, weights)
 
-    def _grid_cost(self, kernel: Any) -> Any:
+    def _grid_cost(self, weights: Any) -> Any:
         cost = (
-            ops.zeros(()) if self.regularizer is None else self.regularizer.grid_cost(self, kernel)
+            ops.zeros(()) if self.regularizer is None else self.regularizer.grid_cost(self, weights)
         )
         if self.quantizer.fits_error and not (self.regularizer and self.regularizer.trains_scale):
             # Weights are left alone here: the scale follows them.
-            cost += self.grid_squares(ops.stop_gradient(ops.convert_to_tensor(kernel))) / self.count
+            cost += (
+                self.grid_squares(ops.stop_gradient(ops.convert_to_tensor(weights))) / self.count
+            )
         return cost
 
     def settle(self) -> None:
@@ -233,7 +237,7 @@ class QuantizedKernel(keras.layers.Layer):
             self.float_below.assign(0.0)
         self.quantizer.settle(self.state)
 
-    def encode(self, kernel: Any) -> tuple[np.ndarray, Params]:
+    def encode(self, weights: Any) -> tuple[np.ndarray, Params]:
         """Returns the int8 codes of the kernel, pruned ones 0, and the parameters that decode them."""
-        codes, params = self.quantizer.encode(self.surviving(kernel), self.state)
+        codes, params = self.quantizer.encode(self.surviving(weights), self.state)
         return (codes if self.mask is None else codes * ops.convert_to_numpy(self.mask)), params

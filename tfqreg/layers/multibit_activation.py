@@ -85,14 +85,14 @@ class MultiBitActivation(QuantizedActivation):
             shape=(bits,), initializer="zeros", trainable=False, name="coordinates"
         )
 
-    def fit(self, x: Any, centred: bool = False) -> tuple[Any, Any]:
+    def fit_grid(self, x: Any, centred: bool = False) -> tuple[Any, Any]:
         """Returns x_ref and gamma of a sample of `x`; `centred` changes nothing here.
 
         Fits in turns never raise the error, so from the best even levels on they end no worse than
         those.
         """
         x = first_samples(x)
-        scale, _ = super().fit(x)
+        scale, _ = super().fit_grid(x)
         reference = scale * (2.0**self.bits - 1.0) / 2.0
         coordinates = scale * ops.power(2.0, ops.arange(self.bits, dtype="float32") - 1.0)
         for _ in range(FIRST_FITS):
@@ -122,7 +122,7 @@ class MultiBitActivation(QuantizedActivation):
                 MOMENTUM * old + (1.0 - MOMENTUM) * new for old, new in zip(now, found, strict=True)
             )  # type: ignore[return-value]
 
-        self.assign_grid(*ops.cond(self.base_scale > 0, average, lambda: self.fit(x)))
+        self.assign_grid(*ops.cond(self.base_scale > 0, average, lambda: self.fit_grid(x)))
 
     def _quantize(self, x: Any) -> Any:
         reference, coordinates = (

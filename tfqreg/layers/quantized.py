@@ -125,7 +125,7 @@ class Quantized(keras.layers.Wrapper):
             )
         for name in names:
             variable = getattr(self.layer, name)
-            kernel = QuantizedKernel(
+            quantized_kernel = QuantizedKernel(
                 variable,
                 output_axes(self.layer, name),
                 copy.copy(self.quantizer),
@@ -135,13 +135,15 @@ class Quantized(keras.layers.Wrapper):
                 dtype=variable.dtype,
                 trainable=variable.trainable,
             )
-            self.kernels[name] = kernel
-            variable.regularizer = _sum_of(variable.regularizer, kernel)
+            self.kernels[name] = quantized_kernel
+            variable.regularizer = _sum_of(variable.regularizer, quantized_kernel)
         self.built = True
 
     def call(self, inputs: Any, **kwargs: Any) -> Any:
         """Calls the inner layer with each kernel replaced by its weights in use."""
-        replaced = {id(variable): kernel for kernel, variable in self.kernel_pairs()}
+        replaced = {
+            id(weights): quantized_kernel for quantized_kernel, weights in self.kernel_pairs()
+        }
         # All variables of the layer are mapped: an inner scope hides the values of the one around
         # it.
         mapping = [
@@ -165,12 +167,15 @@ class Quantized(keras.layers.Wrapper):
 
     def kernel_pairs(self) -> list[tuple[QuantizedKernel, keras.Variable]]:
         """Returns what is kept for each kernel, with the float kernel itself."""
-        return [(kernel, getattr(self.layer, name)) for name, kernel in self.kernels.items()]
+        return [
+            (quantized_kernel, getattr(self.layer, name))
+            for name, quantized_kernel in self.kernels.items()
+        ]
 
     def fit_quantizers(self) -> None:
         """Sets every quantizer's variables to suit the weights as they are."""
-        for kernel, variable in self.kernel_pairs():
-            kernel.fit(variable)
+        for quantized_kernel, weights in self.kernel_pairs():
+            quantized_kernel.fit_quantizer(weights)
 
     def encode(self) -> dict[str, tuple[np.ndarray, Params]]:
         """Returns, by kernel name, the int8 codes that ship and the parameters that decode them.
@@ -180,22 +185,22 @@ class Quantized(keras.layers.Wrapper):
                 on no integer grid.
         """
         encoded = {}
-        for kernel, variable in self.kernel_pairs():
-            check_kernel(ops.convert_to_numpy(variable), f"{self.name}/{kernel.name}")
-            if not kernel.quantizer.on_grid(kernel.state):
+        for quantized_kernel, weights in self.kernel_pairs():
+            check_kernel(ops.convert_to_numpy(weights), f"{self.name}/{quantized_kernel.name}")
+            if not quantized_kernel.quantizer.on_grid(quantized_kernel.state):
                 raise ValueError(
-                    f"{self.name}/{kernel.name}: its levels lie on no integer grid yet. Call "
+                    f"{self.name}/{quantized_kernel.name}: its levels lie on no integer grid yet. Call "
                     f"tfqreg.project(model), or "
-                    f"let training end with its callback. Received: {kernel.quantizer!r}"
+                    f"let training end with its callback. Received: {quantized_kernel.quantizer!r}"
                 )
-            codes, params = kernel.encode(variable)
+            codes, params = quantized_kernel.encode(weights)
             if not codes.any():
                 raise ValueError(
-                    f"{self.name}/{kernel.name}: every code is 0, the layer computes nothing. "
+                    f"{self.name}/{quantized_kernel.name}: every code is 0, the layer computes nothing. "
                     f"Lower the sparsity of "
                     f"its rule, add bits, or take the layer out. Received: bits={params['bits']}"
                 )
-            encoded[kernel.name] = codes, params
+            encoded[quantized_kernel.name] = codes, params
         return encoded
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
@@ -255,7 +260,11 @@ def _serialize_shared(penalty: Penalty | None) -> dict[str, Any] | None:
 
 
 def _sum_of(
-    regularizer: Callable[[Any], Any] | None, kernel: QuantizedKernel
+    regularizer: Callable[[Any], Any] | None, quantized_kernel: QuantizedKernel
 ) -> Callable[[Any], Any]:
     # Keras evaluates a variable's regularizer once a step, however often its layer is called.
-    return kernel.penalty if regularizer is None else lambda w: regularizer(w) + kernel.penalty(w)
+    return (
+        quantized_kernel.penalty
+        if regularizer is None
+        else lambda w: regularizer(w) + quantized_kernel.penalty(w)
+    )

@@ -130,9 +130,9 @@ class ALQ(keras.optimizers.Adam):
         super().build(var_list)
         self.kernels = kernels
         if self.loss_aware:  # steps start from the weights in use, from float ones otherwise
-            for variable, kernel in zip(var_list, kernels, strict=True):
-                if kernel is not None:
-                    variable.assign(kernel.quantized(variable))
+            for variable, quantized_kernel in zip(var_list, kernels, strict=True):
+                if quantized_kernel is not None:
+                    variable.assign(quantized_kernel.quantized(variable))
         self.mode = self.add_variable((), dtype="int32", name="mode")
         self.refused_solves = self.add_variable((), dtype="int32", name="refused_solves")
         # Where pruning is to end, and where it should stand by now: kept for `ALQRounds`.
@@ -140,18 +140,18 @@ class ALQ(keras.optimizers.Adam):
             self.add_variable((), name=name) for name in ("bits_goal", "bits_planned")
         )
         self._hats: list[Any] = [
-            self.add_variable_from_reference(variable, "velocity_hat") if kernel else None
-            for variable, kernel in zip(var_list, kernels, strict=True)
+            self.add_variable_from_reference(variable, "velocity_hat") if quantized_kernel else None
+            for variable, quantized_kernel in zip(var_list, kernels, strict=True)
         ]
         # Adam's own moments serve the weights' domain, these the coordinates'.
         self._coordinate_moments = [
             [
-                self.add_variable_from_reference(kernel.state["alpha"], name)
+                self.add_variable_from_reference(quantized_kernel.state["alpha"], name)
                 for name in ("momentum", "velocity", "velocity_hat")
             ]
-            if kernel
+            if quantized_kernel
             else []
-            for kernel in kernels
+            for quantized_kernel in kernels
         ]
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
@@ -181,15 +181,15 @@ class ALQ(keras.optimizers.Adam):
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Takes a step of one variable."""
         index = self._get_variable_index(variable)
-        kernel = self.kernels[index]
-        if kernel is None:
+        quantized_kernel = self.kernels[index]
+        if quantized_kernel is None:
             super().update_step(gradient, variable, learning_rate)
             return
         rate = ops.cast(learning_rate, "float32")
-        groups = kernel.quantizer.groups(tuple(variable.shape), kernel.axes)
+        groups = quantized_kernel.quantizer.groups(tuple(variable.shape), quantized_kernel.axes)
         model = self._quadratic_model(index, groups.split(gradient), rate)
-        now = self._state(index, kernel, groups.split(ops.convert_to_tensor(variable)))
-        valid = ops.convert_to_tensor(kernel.state["valid"])
+        now = self._state(index, quantized_kernel, groups.split(ops.convert_to_tensor(variable)))
+        valid = ops.convert_to_tensor(quantized_kernel.state["valid"])
         mode = ops.convert_to_tensor(self.mode)
         around_float = (mode == Mode.STE) | (not self.loss_aware)
         branches = [
@@ -200,7 +200,7 @@ class ALQ(keras.optimizers.Adam):
         new = _Kernel(*ops.switch(ops.where(mode == Mode.STE, int(Mode.BASIS), mode), branches))
         self.assign(variable, groups.join(new.weights))
         for name in ("basis", "alpha", "unit"):
-            self.assign(kernel.state[name], getattr(new, name))
+            self.assign(quantized_kernel.state[name], getattr(new, name))
         for moment, value in zip(self._coordinate_moments[index], new[4:7], strict=True):
             self.assign(moment, value)
         self.assign_add(self.refused_solves, new.refused)
@@ -234,9 +234,10 @@ class ALQ(keras.optimizers.Adam):
             1.0 - ops.power(self.beta_2, step)
         )
 
-    def _state(self, index: int, kernel: Any, weights: Any) -> _Kernel:
+    def _state(self, index: int, quantized_kernel: Any, weights: Any) -> _Kernel:
         basis, alpha, unit = (
-            ops.convert_to_tensor(kernel.state[name]) for name in ("basis", "alpha", "unit")
+            ops.convert_to_tensor(quantized_kernel.state[name])
+            for name in ("basis", "alpha", "unit")
         )
         momentum, velocity, velocity_hat = map(
             ops.convert_to_tensor, self._coordinate_moments[index]

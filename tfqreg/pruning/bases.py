@@ -11,7 +11,7 @@ from keras import ops
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.layers.queries import quantized_layers
 from tfqreg.quantizers import MultiBit
-from tfqreg.quantizers.multibit import bases_a_weight
+from tfqreg.quantizers.multibit import bases_per_weight
 
 Pair = tuple[QuantizedKernel, keras.Variable]
 
@@ -56,7 +56,7 @@ def average_bits(model: keras.Model) -> dict[str, float]:
         {'head/kernel': 1.0, 'total': 1.0}
     """
     kernels = multibit_kernels(model)
-    bits = {name: bases_a_weight(kernel.state) for name, (kernel, _) in kernels.items()}
+    bits = {name: bases_per_weight(kernel.state) for name, (kernel, _) in kernels.items()}
     weights = {name: kernel.count for name, (kernel, _) in kernels.items()}
     total = sum(bits[name] * weights[name] for name in kernels) / sum(weights.values())
     return {**bits, "total": total}

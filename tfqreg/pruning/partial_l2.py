@@ -69,11 +69,14 @@ class PartialL2(LearnedPenalty, Pruning):
             )
         self.sparsity = float(sparsity)
 
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
+    def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns one kernel's share of the cost: `exp(psi)` times its squares under the threshold,
         over N.
         """
-        return self.cost(partial_squares(ops.convert_to_tensor(w), kernel.threshold), kernel.count)
+        return self.cost(
+            partial_squares(ops.convert_to_tensor(w), quantized_kernel.threshold),
+            quantized_kernel.count,
+        )
 
     def update(self, pairs: list[tuple[Any, Any]], share: float | None) -> None:
         """Sets the threshold of all kernels to the quantile `share` of all their weights."""

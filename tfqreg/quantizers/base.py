@@ -21,7 +21,7 @@ class Quantizer:
     the layer.
 
     A subclass declares its variables in `state_shapes`, gives them values that suit some weights in
-    `fit`, and implements `assign`, `__call__` and `encode`. `state` maps the declared names to
+    `fit_state`, and implements `nearest`, `__call__` and `encode`. `state` maps the declared names to
     variables (or tensors).
     """
 
@@ -41,7 +41,7 @@ class Quantizer:
         """
         raise NotImplementedError
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns the state that suits the weights `w`.
 
         Args:
@@ -61,13 +61,13 @@ class Quantizer:
         """Returns the dtype of a variable; float32 by default."""
         return "float32"
 
-    def claim(self, kernel: Any, variable: keras.Variable) -> None:
+    def claim(self, quantized_kernel: Any, weights: keras.Variable) -> None:
         """Looks at the kernel before its variables are made, and marks it where it needs an
         optimizer of its own.
 
         Args:
-            kernel: the `QuantizedKernel`.
-            variable: its float weights.
+            quantized_kernel: the `QuantizedKernel`.
+            weights: its float weights.
         """
 
     def on_grid(self, state: State) -> bool:
@@ -88,7 +88,7 @@ class Quantizer:
     def settle(self, state: State) -> None:
         """Freezes what is to stand still at the end of training."""
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight; constant in `w`; its scale trains where
         `fits_error`.
         """

@@ -69,7 +69,7 @@ class DoReFa(Quantizer):
         """Returns the shape of `scale`: one for the whole kernel."""
         return {"scale": (1,) * len(kernel_shape)}
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns `scale`, c / (2^k - 1): c is max |w| of the weights in `mask`, or 1 without
         `normalize`.
         """
@@ -94,7 +94,7 @@ class DoReFa(Quantizer):
         """Returns `c / (2^k - 1)`, half the spacing of the levels."""
         return ops.stop_gradient(ops.convert_to_tensor(state["scale"]))
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight, constant."""
         return ops.stop_gradient(self(w, state))
 

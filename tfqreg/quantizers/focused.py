@@ -49,7 +49,7 @@ class Focused(PowerOfTwo):
         >>> rng = np.random.default_rng(0)
         >>> w = rng.choice([-1, 1], (200, 10)) * rng.normal(0.5, 0.1, (200, 10))
         >>> quantizer = Focused()
-        >>> state = quantizer.fit(w.astype(np.float32), (1,))
+        >>> state = quantizer.fit_state(w.astype(np.float32), (1,))
         >>> quantizer.is_recentred(state)
         True
 
@@ -83,14 +83,14 @@ class Focused(PowerOfTwo):
         """The number of exponents around a mean: 2^(bits-3)."""
         return 2 ** (self.bits - 3)
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns the state that suits the weights in `mask`: recentred where they fall into two
         components.
         """
         w = ops.convert_to_numpy(w)
         mixture = fit_mixture(w[kept(w, mask)])
         if mixture is None or mixture.separation < self.separation:
-            shift = super().fit(w, axes, mask)
+            shift = super().fit_state(w, axes, mask)
             count = np.full_like(shift["unit"], self.exponents)
             return {**shift, "exponent_count": count, "centre": np.zeros_like(w)}
         return self._recentred(w, mask, mixture)

@@ -12,7 +12,7 @@ LARGEST_PART = 512
 
 
 @dataclass(frozen=True)
-class Groups:
+class WeightGroups:
     """A kernel as an array (channels, parts, size): `parts` groups of `size` weights in each output
     channel.
 
@@ -42,7 +42,7 @@ def groups_of(
     axes: tuple[int, ...],
     structure: str = "auto",
     subchannels: int | None = None,
-) -> Groups:
+) -> WeightGroups:
     """Returns how a kernel is cut.
 
     | structure | a group is | weights in a group |
@@ -100,7 +100,7 @@ def groups_of(
             f"structure={structure!r}, kernel shape={shape}"
         )
     channels = math.prod(shape[axis] for axis in axes)
-    return Groups(tuple(shape), (*axes, *rest), channels, parts, weights // parts)
+    return WeightGroups(tuple(shape), (*axes, *rest), channels, parts, weights // parts)
 
 
 def _best_structure(positions: int, depth: int) -> str:

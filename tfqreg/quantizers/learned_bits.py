@@ -82,7 +82,7 @@ class LearnedBits(Quantizer):
         """
         return dict.fromkeys(("beta_unit", "range", "frozen"), (1,) * len(kernel_shape))
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns `range` = max |w| of the weights in `mask` (1 without `normalize`), and beta at
         its largest.
         """
@@ -139,7 +139,7 @@ class LearnedBits(Quantizer):
         """
         return w / self.scale(state)
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight, constant."""
         return ops.stop_gradient(self(w, state))
 

@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straight_through
-from tfqreg.quantizers.groups import STRUCTURES, Groups, groups_of
+from tfqreg.quantizers.groups import STRUCTURES, WeightGroups, groups_of
 from tfqreg.quantizers.integer_alpha import LARGEST_CODE, integer_units
 from tfqreg.quantizers.sketching import sketch
 
@@ -49,7 +49,7 @@ class MultiBit(Quantizer):
         >>> import numpy as np
         >>> w = np.float32([[0.5, 1.0], [-1.5, -1.0], [1.5, 1.0]])
         >>> quantizer = MultiBit(bases=2)
-        >>> state = quantizer.fit(w, (1,))
+        >>> state = quantizer.fit_state(w, (1,))
         >>> state["valid"].sum(-1).tolist()
         [[2], [1]]
         >>> state |= quantizer.project(state)
@@ -88,21 +88,21 @@ class MultiBit(Quantizer):
             bases, "MultiBit: `bases` are counted in bits", highest=8
         )
 
-    def groups(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> Groups:
+    def groups(self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]) -> WeightGroups:
         """Returns how a kernel is cut into groups."""
         return groups_of(tuple(kernel_shape), axes, self.structure, self.subchannels)
 
-    def claim(self, kernel: Any, variable: keras.Variable) -> None:
-        """Marks a kernel's variable as one that `ALQ` alone may train."""
+    def claim(self, quantized_kernel: Any, weights: keras.Variable) -> None:
+        """Marks a kernel's weights as ones that `ALQ` alone may train."""
         try:
-            self.groups(tuple(variable.shape), kernel.axes)
+            self.groups(tuple(weights.shape), quantized_kernel.axes)
         except ValueError as error:
-            raise ValueError(f"{variable.path}: {error}") from None
-        if variable.constraint is not None:
+            raise ValueError(f"{weights.path}: {error}") from None
+        if weights.constraint is not None:
             raise ValueError(
-                f"{variable.path}: multi-bit weights take no constraint. Leave "
+                f"{weights.path}: multi-bit weights take no constraint. Leave "
                 f"`kernel_constraint` out. "
-                f"Received: {variable.constraint}"
+                f"Received: {weights.constraint}"
             )
 
         def only_alq(w: Any) -> Any:
@@ -110,14 +110,14 @@ class MultiBit(Quantizer):
             # found at its first.
             if not ALQ_AT_WORK.get():
                 raise ValueError(
-                    f"{variable.path}: only ALQ trains multi-bit weights, any other optimizer "
+                    f"{weights.path}: only ALQ trains multi-bit weights, any other optimizer "
                     f"leaves them as they are. "
                     "Compile the model with tfqreg.ALQ, or give this layer another quantizer."
                 )
             return w
 
-        variable.constraint = only_alq
-        variable.multibit = kernel
+        weights.constraint = only_alq
+        weights.multibit = quantized_kernel
 
     def state_shapes(
         self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
@@ -134,7 +134,7 @@ class MultiBit(Quantizer):
         """Returns int8 for `basis`, bool for `valid`, else float32."""
         return {"basis": "int8", "valid": "bool"}.get(name, "float32")
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns the sketch of `w`, on no grid yet: `unit` is 0."""
         groups = self.groups(tuple(w.shape), axes)
         basis, alpha, valid = sketch(
@@ -169,14 +169,14 @@ class MultiBit(Quantizer):
         limit = ops.where(on_grid, float(LARGEST_CODE), np.inf)
         return ops.clip(sums, -limit, limit), unit
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the weights that the state holds."""
         sums, unit = self.sums(state)
         return self._kernel(sums * unit, w, state)
 
     def __call__(self, w: Any, state: State) -> Any:
         """Returns the weights that the state holds, with the gradient of `w`."""
-        return straight_through(self.assign(w, state), w)
+        return straight_through(self.nearest(w, state), w)
 
     def _kernel(self, groups: Any, w: Any, state: State) -> Any:
         # An axis of size 1 on both sides may count as one of the channels: it moves no weight.
@@ -205,7 +205,7 @@ class MultiBit(Quantizer):
         }
 
 
-def bases_a_weight(state: State) -> float:
+def bases_per_weight(state: State) -> float:
     """Returns the number of bases that a weight of a kernel has on average; its groups are of one
     size.
     """

@@ -81,7 +81,7 @@ class PowerOfTwo(Quantizer):
 
     Example:
         >>> quantizer = PowerOfTwo(bits=4)
-        >>> state = quantizer.fit(np.float32([[0.5, -0.2, 0.01]]), (1,))
+        >>> state = quantizer.fit_state(np.float32([[0.5, -0.2, 0.01]]), (1,))
         >>> quantizer.encode(np.float32([[0.5, -0.2, 0.01]]), state)[0]
         array([[ 4, -2,  0]], dtype=int8)
 
@@ -112,7 +112,7 @@ class PowerOfTwo(Quantizer):
         """Returns the shapes of `unit` and `alpha`, one of each for the whole kernel."""
         return dict.fromkeys(("unit", "alpha"), (1,) * len(kernel_shape))
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns the unit that suits the weights in `mask`, and alpha at 1."""
         w = ops.convert_to_numpy(w)
         ones = np.ones((1,) * w.ndim, np.float32)
@@ -131,7 +131,7 @@ class PowerOfTwo(Quantizer):
         """Returns alpha u."""
         return ops.convert_to_tensor(state["alpha"]) * ops.convert_to_tensor(state["unit"])
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight, constant."""
         return ops.stop_gradient(self(w, state))
 

@@ -200,7 +200,7 @@ class Uniform(Quantizer):
         shapes = {"log2_scale": tuple(n if i in kept else 1 for i, n in enumerate(kernel_shape))}
         return {**shapes, "snapped": ()} if self.power_of_two else shapes
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns `log2_scale` by least squares: `s = sum(w q) / sum(q^2)`, alternated with `q`.
 
         Args:
@@ -253,7 +253,7 @@ class Uniform(Quantizer):
             return straight_through(sign_codes(w), ops.clip(w / scale, -1.0, 1.0))
         return grid_codes(w, scale, self.smallest_code, self.largest_code)
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns `s * q` with `q` held fixed; with `scale_from="task"`, `s` too."""
         scale = self.scale(state)
         levels = scale * ops.stop_gradient(self.codes(w, scale))

@@ -78,7 +78,7 @@ class WRPN(Quantizer):
         """Returns the shape of `scale`: one for the whole kernel."""
         return {"scale": (1,) * len(kernel_shape)}
 
-    def fit(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
+    def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
         """Returns `scale`, c / n: c is max |w| of the weights in `mask`, or 1 without `normalize`."""
         largest = largest_magnitude(w, mask)
         return {
@@ -97,7 +97,7 @@ class WRPN(Quantizer):
         """Returns `w n / c`; the levels are the whole numbers."""
         return w / self.scale(state)
 
-    def assign(self, w: Any, state: State) -> Any:
+    def nearest(self, w: Any, state: State) -> Any:
         """Returns the level nearest to each weight, constant."""
         return ops.stop_gradient(self(w, state))
 

@@ -105,9 +105,9 @@ class LearnedPenalty(Penalty):
         """exp(omega)."""
         return ops.exp(self.omega)
 
-    def register(self, kernel: Any) -> None:
+    def register(self, quantized_kernel: Any) -> None:
         """Adds the weights of a kernel to N, the number of weights this penalty averages over."""
-        self.count += kernel.count
+        self.count += quantized_kernel.count
 
     def cost(self, squares: Any, count: int) -> Any:
         """Returns `exp(omega) * squares / N`, one layer's share, with the gradient of the cost
@@ -151,7 +151,10 @@ class LearnedPenalty(Penalty):
     def start(self, pairs: list[tuple[Any, Any]]) -> None:
         """Starts a learned omega from the squared error to the grid."""
         self.start_from(
-            sum(float(ops.convert_to_numpy(kernel.grid_squares(w))) for kernel, w in pairs)
+            sum(
+                float(ops.convert_to_numpy(quantized_kernel.grid_squares(w)))
+                for quantized_kernel, w in pairs
+            )
             / self.count
         )
 

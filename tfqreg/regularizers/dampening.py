@@ -41,13 +41,18 @@ class Dampening(ScheduledPenalty):
     def __init__(self, strength: float = 0.1, **kwargs: Any) -> None:
         super().__init__(strength, **kwargs)
 
-    def measure(self, kernel: Any, w: Any) -> Any:
+    def measure(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns D of one kernel."""
-        w, scale = kernel.surviving(w), ops.stop_gradient(kernel.quantizer.scale(kernel.state))
-        inside = ops.clip(
-            w, scale * kernel.quantizer.smallest_code, scale * kernel.quantizer.largest_code
+        w, scale = (
+            quantized_kernel.surviving(w),
+            ops.stop_gradient(quantized_kernel.quantizer.scale(quantized_kernel.state)),
         )
-        error = inside - ops.stop_gradient(kernel.quantized(w))
+        inside = ops.clip(
+            w,
+            scale * quantized_kernel.quantizer.smallest_code,
+            scale * quantized_kernel.quantizer.largest_code,
+        )
+        error = inside - ops.stop_gradient(quantized_kernel.quantized(w))
         return ops.sum(ops.square(error))
 
     def share(self, progress: float) -> float:

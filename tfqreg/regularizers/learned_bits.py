@@ -36,11 +36,13 @@ class LearnedBeta(NamedTuple):
     largest: int
 
     @classmethod
-    def of(cls, kernel: Any) -> "LearnedBeta":
+    def of(cls, quantized_kernel: Any) -> "LearnedBeta":
         """Returns where those of a `QuantizedKernel` stand."""
-        path = kernel.state["beta_unit"].path.rpartition("/")[0]
-        beta = round(_number(kernel.quantizer.beta(kernel.state)), 4)
-        return cls(path, beta, kernel.quantizer.smallest, kernel.quantizer.largest)
+        path = quantized_kernel.state["beta_unit"].path.rpartition("/")[0]
+        beta = round(_number(quantized_kernel.quantizer.beta(quantized_kernel.state)), 4)
+        return cls(
+            path, beta, quantized_kernel.quantizer.smallest, quantized_kernel.quantizer.largest
+        )
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
@@ -115,20 +117,24 @@ class SinAReQ(SinReQ):
         self._kernels: list[Callable[[], Any]] = []
         self._told = False
 
-    def register(self, kernel: Any) -> None:
+    def register(self, quantized_kernel: Any) -> None:
         """Takes note of the kernel's beta."""
-        if not hasattr(kernel.quantizer, "beta"):
+        if not hasattr(quantized_kernel.quantizer, "beta"):
             raise ValueError(
-                f"{kernel.name}: SinAReQ learns the bits of a LearnedBits quantizer; SinReQ takes "
+                f"{quantized_kernel.name}: SinAReQ learns the bits of a LearnedBits quantizer; SinReQ takes "
                 f"bits as they are. "
-                f"Received: {kernel.quantizer!r}"
+                f"Received: {quantized_kernel.quantizer!r}"
             )
-        self._kernels.append(lambda: kernel)
+        self._kernels.append(lambda: quantized_kernel)
 
     def average_bits(self) -> float:
         """Returns the mean beta over all weights, without sign."""
-        betas = [LearnedBeta.of(kernel()).beta for kernel in self._kernels]
-        return float(np.average(betas, weights=[kernel().count for kernel in self._kernels]))
+        betas = [LearnedBeta.of(quantized_kernel()).beta for quantized_kernel in self._kernels]
+        return float(
+            np.average(
+                betas, weights=[quantized_kernel().count for quantized_kernel in self._kernels]
+            )
+        )
 
     def check_schedule(self, total_steps: int, begin: int, end: int) -> None:
         """Raises ValueError where the bits have too few steps to learn in, or freeze before they
@@ -154,7 +160,7 @@ class SinAReQ(SinReQ):
 
     def settle(self) -> None:
         """Tells, once, of bits that came to rest at a bound."""
-        betas = [LearnedBeta.of(kernel()) for kernel in self._kernels]
+        betas = [LearnedBeta.of(quantized_kernel()) for quantized_kernel in self._kernels]
         bound = [beta for beta in betas if not beta.smallest < beta.beta < beta.largest]
         if bound and not self._told:
             words = ", ".join(f"{beta.path} at {beta.beta:g}" for beta in bound)
@@ -167,18 +173,23 @@ class SinAReQ(SinReQ):
             )
         self._told = True
 
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
+    def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns `lambda_w R_p + lambda_beta beta` of one kernel, beta times its relative size
         where that counts.
         """
         counts = [other().count for other in self._kernels]
-        size = kernel.count * len(counts) / sum(counts) if self.count == "weights" else 1.0
-        bits = size * ops.sum(kernel.quantizer.beta(kernel.state))
+        size = (
+            quantized_kernel.count * len(counts) / sum(counts) if self.count == "weights" else 1.0
+        )
+        bits = size * ops.sum(quantized_kernel.quantizer.beta(quantized_kernel.state))
         if (
             self.target_bits is not None
         ):  # what steers is a force, and no part of the loss to look at
             bits -= ops.stop_gradient(bits)
-        return super().grid_cost(kernel, w) + ops.convert_to_tensor(self.beta_strength) * bits
+        return (
+            super().grid_cost(quantized_kernel, w)
+            + ops.convert_to_tensor(self.beta_strength) * bits
+        )
 
     def at_step(self, step: int, total_steps: int) -> None:
         """Sets lambda_w and lambda_beta for a training step; with `target_bits`, steers by the bits
@@ -195,8 +206,8 @@ class SinAReQ(SinReQ):
             gain = 1.0 + integral + PROPORTIONAL * min(max(error, -1.0), 1.0)
         self.beta_strength.assign(self.bits_strength * gain * max(bell, 0.0))
         if progress >= self.fall:  # without lambda_beta, R_p alone would let beta creep up
-            for kernel in self._kernels:
-                kernel().quantizer.settle(kernel().state)
+            for quantized_kernel in self._kernels:
+                quantized_kernel().quantizer.settle(quantized_kernel().state)
 
     def _expected_bits(self, step: int) -> float:
         """Returns the average that the bits reached are on their way to, LAG steps ahead, and takes

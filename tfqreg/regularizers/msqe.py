@@ -77,17 +77,19 @@ class MSQE(LearnedPenalty):
             None if scale_alpha is None else PowerOfTwoScale(scale_alpha, name="scale_penalty")
         )
 
-    def register(self, kernel: Any) -> None:
+    def register(self, quantized_kernel: Any) -> None:
         """Adds the weights, and the scales, of a kernel to what the penalties average over."""
-        super().register(kernel)
+        super().register(quantized_kernel)
         if self.scale_penalty is not None:
-            self.scale_penalty.register(kernel)
+            self.scale_penalty.register(quantized_kernel)
 
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
+    def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns `exp(omega)` times one kernel's share of R, with the gradient of the cost above."""
-        cost = self.cost(kernel.grid_squares(w), kernel.count)
+        cost = self.cost(quantized_kernel.grid_squares(w), quantized_kernel.count)
         return (
-            cost if self.scale_penalty is None else cost + self.scale_penalty.grid_cost(kernel, w)
+            cost
+            if self.scale_penalty is None
+            else cost + self.scale_penalty.grid_cost(quantized_kernel, w)
         )
 
     def start(self, pairs: list[tuple[Any, Any]]) -> None:

@@ -23,16 +23,16 @@ class Penalty(keras.layers.Layer):
     trains_scale = False
     started = True
 
-    def register(self, kernel: Any) -> None:
+    def register(self, quantized_kernel: Any) -> None:
         """Takes note of a `QuantizedKernel` that the penalty acts on; raises ValueError where they
         do not suit.
         """
 
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
+    def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns one kernel's share of the cost.
 
         Args:
-            kernel: the `QuantizedKernel`.
+            quantized_kernel: the `QuantizedKernel`.
             w: its float weights.
         """
         raise NotImplementedError
@@ -85,7 +85,7 @@ class ScheduledPenalty(Penalty):
     def _strength(self, name: str) -> keras.Variable:
         return self.add_weight(shape=(), initializer="zeros", trainable=False, name=name)
 
-    def measure(self, kernel: Any, w: Any) -> Any:
+    def measure(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns what lambda multiplies, for one kernel and its float weights."""
         raise NotImplementedError
 
@@ -100,17 +100,17 @@ class ScheduledPenalty(Penalty):
         """lambda."""
         return ops.convert_to_tensor(self.weight_strength)
 
-    def register(self, kernel: Any) -> None:
+    def register(self, quantized_kernel: Any) -> None:
         """Checks that the quantizer of a kernel tells its range."""
-        if not hasattr(kernel.quantizer, "smallest_code"):
+        if not hasattr(quantized_kernel.quantizer, "smallest_code"):
             raise ValueError(
-                f"{kernel.name}: {type(self).__name__} needs the quantizer Uniform. Received: "
-                f"{kernel.quantizer!r}"
+                f"{quantized_kernel.name}: {type(self).__name__} needs the quantizer Uniform. Received: "
+                f"{quantized_kernel.quantizer!r}"
             )
 
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
+    def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns lambda times one kernel's measure."""
-        return self.strength_now * self.measure(kernel, w)
+        return self.strength_now * self.measure(quantized_kernel, w)
 
     def at_step(self, step: int, total_steps: int) -> None:
         """Sets lambda for a training step."""
@@ -131,7 +131,7 @@ class Pruning(Penalty):
     sparsity: float
     revives = False
 
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
+    def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns 0: where nothing else is said, the mask does the work."""
         return ops.zeros(())
 
@@ -143,11 +143,13 @@ class Pruning(Penalty):
                 variable.
             share: the share of pruned weights to stand at now; None leaves it where it is.
         """
-        for kernel, _ in pairs:
-            kernel.start_pruning()
+        for quantized_kernel, _ in pairs:
+            quantized_kernel.start_pruning()
         if share is not None:
-            for (kernel, _), mask in zip(pairs, self.final_masks(pairs, share), strict=True):
-                kernel.mask.assign(mask)
+            for (quantized_kernel, _), mask in zip(
+                pairs, self.final_masks(pairs, share), strict=True
+            ):
+                quantized_kernel.mask.assign(mask)
 
     def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[Any]:
         """Returns, for each kernel, the boolean array of the weights that stay."""

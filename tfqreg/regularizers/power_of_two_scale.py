@@ -41,28 +41,31 @@ class PowerOfTwoScale(LearnedPenalty):
         alpha: pull on the learned coefficient, in units of the loss.
     """
 
-    def register(self, kernel: Any) -> None:
+    def register(self, quantized_kernel: Any) -> None:
         """Adds a kernel's scales to L; raises ValueError where they are not to be powers of two."""
-        if not getattr(kernel.quantizer, "power_of_two", False):
+        if not getattr(quantized_kernel.quantizer, "power_of_two", False):
             raise ValueError(
-                f"{kernel.name}: `scale_alpha` needs scales that are to be powers of two, "
+                f"{quantized_kernel.name}: `scale_alpha` needs scales that are to be powers of two, "
                 f"Uniform(power_of_two=True). "
-                f"Received: {kernel.quantizer!r}"
+                f"Received: {quantized_kernel.quantizer!r}"
             )
-        self.count += self._scales(kernel)
+        self.count += self._scales(quantized_kernel)
 
     @staticmethod
-    def _scales(kernel: Any) -> int:
-        return math.prod(kernel.state["log2_scale"].shape)
+    def _scales(quantized_kernel: Any) -> int:
+        return math.prod(quantized_kernel.state["log2_scale"].shape)
 
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
+    def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns `exp(zeta)` times one kernel's share of P, with the gradient of the cost above."""
-        return self.cost(power_of_two_squares(kernel.state["log2_scale"]), self._scales(kernel))
+        return self.cost(
+            power_of_two_squares(quantized_kernel.state["log2_scale"]),
+            self._scales(quantized_kernel),
+        )
 
     def start(self, pairs: list[tuple[Any, Any]]) -> None:
         """Starts zeta from the distances as they are."""
         squares = [
-            ops.convert_to_numpy(power_of_two_squares(kernel.state["log2_scale"]))
-            for kernel, _ in pairs
+            ops.convert_to_numpy(power_of_two_squares(quantized_kernel.state["log2_scale"]))
+            for quantized_kernel, _ in pairs
         ]
         self.start_from(float(sum(squares)) / self.count)

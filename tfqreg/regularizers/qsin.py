@@ -63,17 +63,19 @@ class QSin(ScheduledPenalty):
     def __init__(self, strength: float = 100.0, **kwargs: Any) -> None:
         super().__init__(strength, **kwargs)
 
-    def measure(self, kernel: Any, w: Any) -> Any:
+    def measure(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns R of one kernel."""
-        quantizer, binary = kernel.quantizer, kernel.quantizer.bits == 1
+        quantizer, binary = quantized_kernel.quantizer, quantized_kernel.quantizer.bits == 1
         low, high = (
             (0.0, 1.0)
             if binary
             else (float(quantizer.smallest_code), float(quantizer.largest_code))
         )
-        step = (2.0 if binary else 1.0) * ops.stop_gradient(quantizer.scale(kernel.state))
-        squares = qsin_squares(quantizer.positions(kernel.surviving(w), kernel.state), low, high)
-        return ops.sum(ops.square(step) * squares) / kernel.count
+        step = (2.0 if binary else 1.0) * ops.stop_gradient(quantizer.scale(quantized_kernel.state))
+        squares = qsin_squares(
+            quantizer.positions(quantized_kernel.surviving(w), quantized_kernel.state), low, high
+        )
+        return ops.sum(ops.square(step) * squares) / quantized_kernel.count
 
     def share(self, progress: float) -> float:
         """Returns 0.01, 0.1 and 1 in the three thirds."""

@@ -76,24 +76,27 @@ class Rate(MSQE):
             )
         self.price = float(price)
 
-    def register(self, kernel: Any) -> None:
+    def register(self, quantized_kernel: Any) -> None:
         """Takes note of a kernel, as MSQE; raises ValueError where its levels are not those of
         `Uniform`.
         """
-        if not isinstance(kernel.quantizer, Uniform) or kernel.quantizer.bits == 1:
+        if (
+            not isinstance(quantized_kernel.quantizer, Uniform)
+            or quantized_kernel.quantizer.bits == 1
+        ):
             raise ValueError(
-                f"Rate: the bits of {kernel.name} are counted for Uniform of 2 bits and more. Use "
+                f"Rate: the bits of {quantized_kernel.name} are counted for Uniform of 2 bits and more. Use "
                 f"MSQE for this layer. "
-                f"Received: {kernel.quantizer}"
+                f"Received: {quantized_kernel.quantizer}"
             )
-        super().register(kernel)
+        super().register(quantized_kernel)
 
-    def grid_cost(self, kernel: Any, w: Any) -> Any:
+    def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns one kernel's share of MSQE's cost, and the price of its bytes."""
-        quantizer = kernel.quantizer
-        positions = quantizer.positions(kernel.surviving(w), kernel.state)
+        quantizer = quantized_kernel.quantizer
+        positions = quantizer.positions(quantized_kernel.surviving(w), quantized_kernel.state)
         bits = soft_bits(positions, quantizer.smallest_code, quantizer.largest_code)
-        return super().grid_cost(kernel, w) + self.price * bits / 8.0
+        return super().grid_cost(quantized_kernel, w) + self.price * bits / 8.0
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""

@@ -94,21 +94,28 @@ class SinReQ(ScheduledPenalty):
         self.power, self.reduction, self.rise = power, reduction, float(rise)
         self.width = check_positive(width, type(self).__name__, "width")
 
-    def register(self, kernel: Any) -> None:
+    def register(self, quantized_kernel: Any) -> None:
         """Checks that the quantizer of a kernel has one uniform grid."""
-        if not hasattr(kernel.quantizer, "positions"):
+        if not hasattr(quantized_kernel.quantizer, "positions"):
             raise ValueError(
-                f"{kernel.name}: {type(self).__name__} needs a quantizer on one uniform grid, "
+                f"{quantized_kernel.name}: {type(self).__name__} needs a quantizer on one uniform grid, "
                 f"such as WRPN, DoReFa, "
-                f"Uniform or LearnedBits. Received: {kernel.quantizer!r}"
+                f"Uniform or LearnedBits. Received: {quantized_kernel.quantizer!r}"
             )
 
-    def measure(self, kernel: Any, w: Any) -> Any:
+    def measure(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns R_p of one kernel."""
-        squares = sine_squares(kernel.quantizer.positions(kernel.surviving(w), kernel.state))
+        squares = sine_squares(
+            quantized_kernel.quantizer.positions(
+                quantized_kernel.surviving(w), quantized_kernel.state
+            )
+        )
         total = ops.sum(squares) if self.reduction == "sum" else ops.mean(squares)
         return total / ops.sum(
-            ops.power(kernel.quantizer.resolution(kernel.state) + 1.0, float(self.power))
+            ops.power(
+                quantized_kernel.quantizer.resolution(quantized_kernel.state) + 1.0,
+                float(self.power),
+            )
         )
 
     def check_schedule(self, total_steps: int, begin: int, end: int) -> None:
