@@ -66,7 +66,7 @@ def _code(
     plans: Sequence[TensorPlan], total: int, progress: Progress | None
 ) -> tuple[bytes, list[Entry], bytes]:
     """Returns the pool, the finished index entries and the coded bytes of all tensors."""
-    coded = [(tensor.subject, tensor.fitted) for tensor in plans if tensor.subject]
+    coded = [(one.subject, one.fitted) for one in plans if one.subject and one.fitted]
     codings = iter(pool_tables([subject for subject, _ in coded], [fitted for _, fitted in coded]))
     numbers: dict[Table, int] = {}
     plain: list[PlainChunk] = []

@@ -109,16 +109,6 @@ def test_any_classes_come_back(
     assert decode_tensors(read_layout(container_of(entry, codes, cells, maps))) == [data]
 
 
-def test_neighbours_by_hand() -> None:
-    """Two places side by side, two above each other: the lower right one sees the upper and the
-    left one.
-    """
-    codes = np.array([[[[5] * 8, [0] * 8], [[-1] * 8, [2] * 8]]])
-    found = categories(1, 8, 0)[codes.ravel() & 255]
-    contexts = neighbour_contexts(found, codes.shape).reshape(codes.shape)[0, :, :, 0]
-    assert contexts.tolist() == [[0, 2], [10, 5 * 0 + 3]]
-
-
 @pytest.mark.parametrize(
     ("name", "classes"),
     [

@@ -12,8 +12,6 @@ from tfqreg.export.container.encoder.table_fit import fit_table
 from tfqreg.export.container.encoder.tans import PlainChunk, encode_chunks
 from tfqreg.export.container.format.cursor import Reader
 from tfqreg.export.container.format.errors import ContainerError
-from tfqreg.export.container.format.index import chunk_counts
-from tfqreg.export.container.format.states import automaton
 from tfqreg.export.container.format.table import Table, read_table, write_table
 
 
@@ -71,56 +69,11 @@ def test_size_is_near_the_entropy(draw: str, bits: int, sparsity: float) -> None
     assert tensor.coded_bytes + tensor.table_bytes <= 1.002 * tensor.entropy_bytes + allowed
 
 
-def test_table_of_a_sparse_layer_takes_about_ten_bytes() -> None:
-    codes = laplace_codes(0, (400_000,), 4, 0.98)
-    table = fit_table(codes.astype(np.int64)).table
-    assert len(table.frequencies) >= 9
-    assert len(write_table(table)) <= 12
-
-
-def test_rare_codes_share_a_bin() -> None:
-    codes = np.zeros(100_000, np.int64)
-    codes[:40] = np.arange(-20, 20)
-    table = fit_table(codes).table
-    assert max(table.extras) >= 2
-    assert len(write_table(table)) + len(coded([codes], table)[0]) < 160
-
-
-def test_automaton_covers_every_state_of_every_symbol() -> None:
-    table = Table(0, (0, 0, 0), (3, 2000, 45), 1, bits=11)
-    machine = automaton(table)
-    assert np.bincount(machine.symbols).tolist() == [3, 2000, 45]
-    for symbol in range(3):
-        mine = machine.symbols == symbol
-        reached = sorted(
-            int(base) + bits
-            for base, length in zip(machine.bases[mine], machine.lengths[mine], strict=True)
-            for bits in range(1 << length)
-        )
-        assert reached == list(range(2048))
-
-
-def test_automaton_by_hand() -> None:
-    # f = 3: x = 3, 4, 5 read 11 - 1, 11 - 2, 11 - 2 bits, and go to (x << bits) - 2048.
-    machine = automaton(Table(0, (0, 0), (3, 2045), 1, bits=11))
-    mine = machine.symbols == 0
-    assert machine.lengths[mine].tolist() == [10, 9, 9]
-    assert machine.bases[mine].tolist() == [1024, 0, 512]
-    # Symbol 0 is spread first, from state 0 in steps of 1024 + 256 + 3.
-    assert np.flatnonzero(mine).tolist() == sorted(k * 1283 % 2048 for k in range(3))
-
-
 def test_chunk_layout_by_hand() -> None:
     # One lane, one symbol of 2 extra bits: state 0 in 12 bits, then 3, 1, 2, least significant bit
     # first.
     table = Table(5, (2,), (4096,), 0)
     assert coded([np.array([8, 6, 7])], table) == [(0b10_01_11 << 12).to_bytes(3, "little")]
-
-
-def test_chunks_are_whole_rows_where_possible() -> None:
-    assert chunk_counts((500, 800), 16) == [64800] * 6 + [11200]
-    assert chunk_counts((2, 70000), 16) == [65536, 65536, 8928]
-    assert chunk_counts((7,), 16) == [7]
 
 
 @pytest.mark.parametrize("count", [1, 7, 2047, 2048, 2049, 4099])
