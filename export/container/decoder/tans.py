@@ -11,7 +11,7 @@ symbol 1 has 4. In the byte 22 = 0b01_0110 stand two symbols:
 **Lock-step.** Symbol by symbol this is slow in Python. So symbol j of a long chunk belongs to lane
 j mod 8, each lane has a state of its own, and one step takes a symbol of every lane of every chunk:
 a few numpy operations on arrays (chunks, lanes). The lanes of a chunk read one stream in turns, so
-lane k reads behind lanes 0 to k - 1, which a running sum over the lanes finds:
+lane k reads after lanes 0 to k - 1, which a running sum over the lanes finds:
 
     states of two lanes      6    0   of a chunk that has read up to bit 100
     bits they read           2    1

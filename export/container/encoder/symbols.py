@@ -1,6 +1,6 @@
 """A common alphabet in which the codes of all tensors are compared, whatever their width.
 
-Codes up to 16 in magnitude are symbols of their own; above, four symbols share each doubling.
+Codes up to 16 in magnitude are symbols of their own; above, there are four symbols per doubling.
 Tables are cut from the codes themselves: the symbols only decide which weights are alike.
 """
 

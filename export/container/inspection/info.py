@@ -26,8 +26,8 @@ class TensorInfo:
     `bits` is the width of its codes once the common shift is taken out, and `entropy_bytes` their
     zero-order entropy, the least that a coder without contexts can reach; `huffman_bytes` is a
     static Huffman code of them, without its table. `coded_bytes` include the `map_bytes`.
-    `table_bytes` count each table where it is used first; `tables` is how many it uses. `classes`
-    says by what its weights are told apart: "", "rows", "rows x columns", "neighbours" ...
+    `table_bytes` count each table for the tensor that uses it first; `tables` is how many it uses.
+    `classes` says by what its weights are told apart: "", "rows", "rows x columns", "neighbours" ...
     """
 
     index: int

@@ -1,6 +1,4 @@
-"""Classes of weights: every kind decodes to what was coded, whatever the shape, and pays on weights
-that have it.
-"""
+"""Classes of weights: every kind decodes to what was coded, and pays on weights that have it."""
 
 import math
 import zlib

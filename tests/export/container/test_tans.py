@@ -64,7 +64,7 @@ def test_size_is_near_the_entropy(draw: str, bits: int, sparsity: float) -> None
     codes = np.clip(np.rint(noise * top), -top, top).astype(np.int8)
     codes[random.random(len(codes)) < sparsity] = 0
     tensor = inspect(pack(tflite([Array("w", codes.reshape(-1, 100))]))).tensors[0]
-    # The table of a sparse 8-bit tensor alone is some 30 bytes, and its rare codes share bins.
+    # The table of a sparse 8-bit tensor alone is about 30 bytes, and its rare codes share bins.
     allowed = 60 if bits == 8 else 40
     assert tensor.coded_bytes + tensor.table_bytes <= 1.002 * tensor.entropy_bytes + allowed
 

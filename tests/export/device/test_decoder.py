@@ -1,6 +1,4 @@
-"""The C decoder on the vectors, on damage and on random containers: the same verdict and bytes as
-numpy's.
-"""
+"""The C decoder on vectors, damage and random containers: the verdict and bytes of numpy's."""
 
 import hashlib
 import re
@@ -107,8 +105,8 @@ class _Anything:
         return ""
 
 
-def test_damage_behind_the_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both decoders without their checksums: the same damaged files decode, and to the same bytes."""
+def test_damage_past_the_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both decoders without their checksums decode the same damaged files to the same bytes."""
     blind = checker("-O2", "-DTQW_IGNORE_CHECKSUMS")
     mutants: dict[Path, bytes] = {}
     base = tmp_path / "base"

@@ -1,6 +1,4 @@
-"""`unpack` with the C decoder and with numpy: the same bytes and the same errors; and installing
-without a compiler.
-"""
+"""`unpack` in C and in numpy: the same bytes and errors; and installing without a compiler."""
 
 import importlib.util
 import os

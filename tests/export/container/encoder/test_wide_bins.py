@@ -20,9 +20,7 @@ def test_every_code_is_in_its_bin(codes: list[int]) -> None:
 
 
 def test_outliers_cost_only_themselves() -> None:
-    """1,152 biases of about 14 bits, three of them of 30 bits: log2(8000 sqrt(2 pi e)) = 15.0 bits
-    each.
-    """
+    """1,152 biases, three of them of 30 bits; the others log2(8000 sqrt(2 pi e)) = 15.0 bits."""
     codes = np.rint(np.random.default_rng(0).normal(size=1152) * 8000).astype(np.int64)
     codes[::400] = -796_336_690
     found = fit_table(codes)
