@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..container import ContainerError
-from ..container.encoder.locate import IDENTIFIER
+from ..container.tflite.locate import IDENTIFIER
 from ..container.files import write_atomically
 from ..container.format.sections import MAGIC
 

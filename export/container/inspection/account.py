@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from .info import ContainerInfo, TensorInfo
 
+# Columns of the table of tensors.
 HEADER = (
     "tensor",
     "shape",
@@ -20,13 +21,14 @@ HEADER = (
     "table",
     "index",
 )
+# Keeps rows short. A longer name loses its beginning, which says less than its end.
 LONGEST_NAME = 40
 
 
 def format_account(info: ContainerInfo) -> str:
     """Returns what `info` holds as three aligned tables: tensors, spans, sections; sizes in bytes.
 
-    `coded` includes `map`; a shared table counts where it is used first; `H0` is the zero-order
+    `coded` includes `map`; a table that several use counts for the first; `H0` is the zero-order
     entropy of the codes, below which only classes get; `Huffman` is a static code of them, without
     its table.
 

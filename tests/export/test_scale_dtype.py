@@ -1,6 +1,4 @@
-"""Scales of weights in bfloat16: simulator and file stay equal, and a channel's scale costs a byte
-and a half.
-"""
+"""Scales of weights in bfloat16: simulator and file stay equal, 1.5 bytes per channel's scale."""
 
 from pathlib import Path
 
