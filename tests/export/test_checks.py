@@ -8,9 +8,9 @@ import tfqreg as tq
 from tests.export import keras_nets as nets
 from tests.export.keras_nets import conv, grid, norm
 from tests.export.lowering.test_lower_errors import ERRORS
-from tfqreg.export import checks as check
+from tfqreg.export import check
 from tfqreg.export.finding import Finding
-from tfqreg.export.lowering import lower
+from tfqreg.export.lowering.lower import lower
 from tfqreg.layers.queries import activation_layers
 
 
