@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 Attribute = int | float | str | bool | tuple[int, ...]
 
 
@@ -82,6 +84,6 @@ class Graph:
     def add(self, tensor: Tensor) -> str:
         """Adds a tensor under its name; raises ValueError when the name is taken."""
         if tensor.name in self.tensors:
-            raise ValueError(f"Two tensors share one name. Received: name={tensor.name!r}")
+            raise ModelError("", "Two tensors share one name", received=f"name={tensor.name!r}")
         self.tensors[tensor.name] = tensor
         return tensor.name

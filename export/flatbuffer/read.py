@@ -5,13 +5,17 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from tfqreg.errors import ModelError
+
 
 def read_tflite(path: str | Path) -> bytes:
     """Returns the bytes of a `.tflite`; raises ValueError for a file that is none."""
     data = Path(path).read_bytes()
     if data[4:8] != b"TFL3":
-        raise ValueError(
-            f"{path}: this is no .tflite file. Received: {len(data)} bytes, starting {data[:8]!r}"
+        raise ModelError(
+            str(path),
+            "this is no .tflite file",
+            received=f"{len(data)} bytes, starting {data[:8]!r}",
         )
     return data
 
@@ -33,6 +37,6 @@ def ends_of_file(tflite: bytes, path: str | Path) -> list[list[tuple[str, str]]]
     except (
         Exception
     ) as error:  # FlatBuffers' Python reader checks nothing: damage ends in whatever it trips over.
-        raise ValueError(
-            f"{path}: this .tflite file is damaged. Received: {len(tflite)} bytes"
+        raise ModelError(
+            str(path), "this .tflite file is damaged", received=f"{len(tflite)} bytes"
         ) from error

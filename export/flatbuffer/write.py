@@ -15,6 +15,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfqreg.errors import ModelError
+
 from ..container.format.elements import pack_elements, to_elements
 from ..ir import Graph, Op, Quantization, Tensor
 from ..kernels.windows import stride_remainder
@@ -148,17 +150,19 @@ def _pack(model: schema.ModelT) -> bytes:
 
 def _check_op(op: Op, index: dict[str, int]) -> None:
     if op.kind not in OPERATORS:
-        raise ValueError(
-            f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(OPERATORS)}"
+        raise ModelError(
+            op.outputs[0],
+            f"no operator {op.kind!r} can be stored",
+            f"Known: {', '.join(OPERATORS)}",
         )
     for name in (*op.inputs, *op.outputs):
         if name not in index:
-            raise ValueError(
-                f"{op.kind} {op.outputs}: add tensor {name!r} to the graph before its operator."
+            raise ModelError(
+                f"{op.kind} {op.outputs}", f"add tensor {name!r} to the graph before its operator"
             )
     if op.kind in _NEEDS_BIAS and len(op.inputs) < 3:
-        raise ValueError(
-            f"{op.kind} {op.outputs}: the int8 kernels refuse it without a bias; give it zeros."
+        raise ModelError(
+            f"{op.kind} {op.outputs}", "the int8 kernels refuse it without a bias; give it zeros"
         )
 
 
@@ -173,11 +177,10 @@ def _check_same(op: Op, graph: Graph) -> None:
     steps = zip(sizes, window, a["stride"], a.get("dilation", (1, 1)), strict=True)
     for size, k, stride, dilation in steps:
         if window != (1, 1) and stride_remainder(size, (k - 1) * dilation + 1, stride) > 0:
-            raise ValueError(
-                f"{op.kind} {op.outputs}: TensorFlow pads SAME wrongly where the stride passes "
-                f"the window; "
-                f"use PAD and VALID. Received: size={size}, window={k}, stride={stride}, "
-                f"dilation={dilation}"
+            raise ModelError(
+                f"{op.kind} {op.outputs}",
+                "TensorFlow pads SAME wrongly where the stride passes the window; use PAD and VALID",
+                received=f"size={size}, window={k}, stride={stride}, dilation={dilation}",
             )
 
 
@@ -207,16 +210,17 @@ def _options(op: Op) -> Any:
     try:
         return build and build(op.attributes)
     except KeyError as error:
-        raise ValueError(
-            f"{op.kind} {op.outputs}: give it the attribute {error}, or a value TFLite has. "
-            f"Received: {op.attributes}"
+        raise ModelError(
+            f"{op.kind} {op.outputs}",
+            f"give it the attribute {error}, or a value TFLite has",
+            received=str(op.attributes),
         ) from None
 
 
 def _tensor(tensor: Tensor, buffers: list[schema.BufferT], open_batch: bool) -> schema.TensorT:
     if tensor.dtype not in _TYPE or (tensor.dtype == "int4" and tensor.data is None):
-        raise ValueError(
-            f"{tensor.name}: dtype is one of {', '.join(_TYPE)}. Received: dtype={tensor.dtype!r}"
+        raise ModelError(
+            tensor.name, f"dtype is one of {', '.join(_TYPE)}", received=f"dtype={tensor.dtype!r}"
         )
     is_open = open_batch and tensor.data is None
     packed = schema.TensorT(
@@ -231,9 +235,10 @@ def _tensor(tensor: Tensor, buffers: list[schema.BufferT], open_batch: bool) -> 
     if tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype.replace(
         "int4", "int8"
     ):
-        raise ValueError(
-            f"{tensor.name}: the data must match the tensor, {tensor.dtype} {tensor.shape}. "
-            f"Received: {tensor.data.dtype} {tensor.data.shape}"
+        raise ModelError(
+            tensor.name,
+            f"the data must match the tensor, {tensor.dtype} {tensor.shape}",
+            received=f"{tensor.data.dtype} {tensor.data.shape}",
         )
     packed.buffer = len(buffers)
     buffers.append(

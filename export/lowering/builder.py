@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Edge
 from tfqreg.layers import QuantizedActivation
 
@@ -115,9 +116,10 @@ class Builder:
         """Returns the int8 tensor of an edge; raises ValueError where it is still open."""
         value = self.values[edge]
         if isinstance(value, Open):
-            raise ValueError(
-                f"{value.name}: its output is not quantized, and {needed_by} needs integers. Put a "
-                "tfqreg.QuantizedActivation behind it; tfqreg.quantize(model) places them all."
+            raise ModelError(
+                value.name,
+                f"its output is not quantized, and {needed_by} needs integers",
+                "Put a tfqreg.QuantizedActivation behind it; tfqreg.quantize(model) places them all",
             )
         return value
 
@@ -314,9 +316,11 @@ def _within_int32(kind: str, grid: Quantization) -> str:
 def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
     """Returns an edge's shape with a batch of 1; raises ValueError where another dimension is open."""
     if None in edge.shape[1:]:
-        raise ValueError(
-            f"{path}: only the batch dimension may be open. Give keras.Input a full shape. "
-            f"Received: {edge.shape}"
+        raise ModelError(
+            path,
+            "only the batch dimension may be open",
+            "Give keras.Input a full shape",
+            str(edge.shape),
         )
     return (1, *(int(n) for n in edge.shape[1:] if n is not None))
 

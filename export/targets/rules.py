@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfqreg.errors import ModelError
+
 from ..finding import Finding
 from ..kernels.windows import stride_remainder
 
@@ -85,8 +87,8 @@ def load_target(name: str) -> Target:
         'warning'
     """
     if name not in target_names():
-        raise ValueError(
-            f"A target is one of {', '.join(target_names())}. Received: target={name!r}"
+        raise ModelError(
+            "", f"A target is one of {', '.join(target_names())}", received=f"target={name!r}"
         )
     table = _read(name)
     table["operators"] = frozenset(table.get("operators", ())) | set(table.get("versions", ()))
@@ -96,8 +98,10 @@ def load_target(name: str) -> Target:
 def _read(name: str) -> dict[str, Any]:
     table = tomllib.loads((_FOLDER / f"{name}.toml").read_text("utf-8"))
     if unknown := set(table) - _KEYS:
-        raise ValueError(
-            f"targets/{name}.toml: a key is one of {sorted(_KEYS)}. Received: {sorted(unknown)}"
+        raise ModelError(
+            f"targets/{name}.toml",
+            f"a key is one of {sorted(_KEYS)}",
+            received=str(sorted(unknown)),
         )
     if (base := table.pop("rules_of", None)) is None:
         return table
@@ -136,8 +140,8 @@ def read_operators(tflite: bytes) -> list[Operator]:
     except (
         Exception
     ) as error:  # FlatBuffers' Python reader checks nothing: damage ends in whatever it trips over.
-        raise ValueError(
-            f"This .tflite file is damaged. Export it again. Received: {len(tflite)} bytes"
+        raise ModelError(
+            "", "This .tflite file is damaged", "Export it again", f"{len(tflite)} bytes"
         ) from error
     kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     codes = [

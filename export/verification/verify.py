@@ -9,6 +9,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 from ..container.encoder.locate import locate
 from ..flatbuffer.read import ends_of_file, read_tflite
 from ..flatbuffer.write import write_tflite
@@ -53,9 +55,11 @@ def verify(
     found = ends_of_file(tflite, path)
     graph = _lowered_like(model, any(dtype == "float32" for _, dtype in found[0]), tflite)
     if found != _ends(graph):
-        raise ValueError(
-            f"{path}: this file is another model's. Its inputs and outputs must be "
-            f"{_ends(graph)}. Received: {found}"
+        raise ModelError(
+            str(path),
+            "this file is another model's",
+            f"Its inputs and outputs must be {_ends(graph)}",
+            str(found),
         )
     inexact = _EXACT_WITH_INT4 if holds_int4(graph) else {}
     compared = dict.fromkeys(inexact.get(name, name) for name in runtimes)
