@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..container import format_account, inspect, pack, unpack
-from ..container.encoder.locate import locate
+from ..container.tflite.locate import locate
 from ..verification.runtimes import DEFAULT_RUNTIMES, RUNTIMES
 from .check import run_check
 from .files import (

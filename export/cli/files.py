@@ -14,9 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ..container import ContainerError
-from ..container.encoder.locate import IDENTIFIER
 from ..container.files import write_atomically
 from ..container.format.sections import MAGIC
+from ..container.tflite.locate import IDENTIFIER
 
 _BEGINNINGS = {"keras": (0, b"PK\x03\x04"), "tflite": (4, IDENTIFIER), "tqw": (0, MAGIC)}
 _HISTORY_KEYS = ("float", "quantized", "figures", "result")

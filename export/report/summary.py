@@ -10,9 +10,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ..container import ContainerInfo, inspect, pack
-from ..container.encoder.locate import ELEMENT_TYPES
 from ..container.format.elements import common_shift, to_codes
 from ..container.inspection.huffman import huffman_bytes
+from ..container.tflite.locate import ELEMENT_TYPES
 from .shifts import shift_additions, uses
 
 _T = schema.TensorType

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfqreg.errors import ModelError
 
-from ..container.encoder.locate import locate
+from ..container.tflite.locate import locate
 from ..flatbuffer.read import ends_of_file, read_tflite
 from ..flatbuffer.write import write_tflite
 from ..forms.int4 import holds_int4, int4_storage

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from .info import ContainerInfo, TensorInfo
 
+# Columns of the table of tensors.
 HEADER = (
     "tensor",
     "shape",
@@ -20,6 +21,7 @@ HEADER = (
     "table",
     "index",
 )
+# Keeps rows short. A longer name loses its beginning, which says less than its end.
 LONGEST_NAME = 40
 
 

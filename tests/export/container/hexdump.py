@@ -3,7 +3,7 @@ writes it in there.
 """
 
 from tests.export.container.make_vectors import VECTORS
-from tfqreg.export.container.decoder.unpack import Layout, read_layout
+from tfqreg.export.container.decoder.layout import Layout, read_layout
 from tfqreg.export.container.format.cursor import Reader, unzigzag
 from tfqreg.export.container.format.dictionary import DICTIONARY
 from tfqreg.export.container.format.index import Codec

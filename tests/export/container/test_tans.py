@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.export.container.tflite_models import Array, laplace_codes, tflite
 from tfqreg.export.container import inspect, pack
 from tfqreg.export.container.decoder.tans import CodedChunk, decode_chunks
-from tfqreg.export.container.encoder.table_fit import fit
+from tfqreg.export.container.encoder.table_fit import fit_table
 from tfqreg.export.container.encoder.tans import PlainChunk, encode_chunks
 from tfqreg.export.container.format.cursor import Reader
 from tfqreg.export.container.format.errors import ContainerError
@@ -45,7 +45,7 @@ def test_round_trip(seed: int, counts: list[int], bits: int, sparsity: float, ki
         "powers": lambda: (1 << random.integers(0, bits, total)) * random.choice([-1, 1], total),
     }[kind]()
     codes[random.random(total) < sparsity] = 0
-    table = fit(codes).table
+    table = fit_table(codes).table
     reader = Reader(write_table(table), "table")
     assert read_table(reader) == table and reader.at_end
     assert sum(table.frequencies) == 1 << table.bits
@@ -73,7 +73,7 @@ def test_size_is_near_the_entropy(draw: str, bits: int, sparsity: float) -> None
 
 def test_table_of_a_sparse_layer_takes_about_ten_bytes() -> None:
     codes = laplace_codes(0, (400_000,), 4, 0.98)
-    table = fit(codes.astype(np.int64)).table
+    table = fit_table(codes.astype(np.int64)).table
     assert len(table.frequencies) >= 9
     assert len(write_table(table)) <= 12
 
@@ -81,7 +81,7 @@ def test_table_of_a_sparse_layer_takes_about_ten_bytes() -> None:
 def test_rare_codes_share_a_bin() -> None:
     codes = np.zeros(100_000, np.int64)
     codes[:40] = np.arange(-20, 20)
-    table = fit(codes).table
+    table = fit_table(codes).table
     assert max(table.extras) >= 2
     assert len(write_table(table)) + len(coded([codes], table)[0]) < 160
 
@@ -126,7 +126,7 @@ def test_chunks_are_whole_rows_where_possible() -> None:
 @pytest.mark.parametrize("count", [1, 7, 2047, 2048, 2049, 4099])
 def test_every_truncation_of_a_chunk_is_refused(count: int) -> None:
     codes = laplace_codes(1, (count,), 4, 0.3).astype(np.int64)
-    table = fit(codes).table
+    table = fit_table(codes).table
     data = coded([codes], table)[0]
     for length in {0, 1, 11, 12, 13, len(data) // 2, len(data) - 1} & set(range(len(data))):
         with pytest.raises(ContainerError, match="chunk"):

@@ -12,7 +12,7 @@ import pytest
 from tests.export.device.builds import DEVICE, SANITIZE, bad, checker, decode, good, run
 from tests.export.device.synthetic import Synthetic
 from tfqreg.export.container import ContainerError, unpack
-from tfqreg.export.container.decoder.unpack import read_layout
+from tfqreg.export.container.decoder.layout import read_layout
 
 HEADER = (DEVICE / "tqw.h").read_text()
 ERRORS = re.findall(r"TQW_\w+", HEADER.split("typedef enum {")[1].split("}")[0])

@@ -10,7 +10,7 @@ import pytest
 
 from tests.export.container import make_vectors
 from tfqreg.export.container import ContainerError, Limits, pack, unpack
-from tfqreg.export.container.decoder.unpack import read_layout
+from tfqreg.export.container.decoder.layout import read_layout
 from tfqreg.export.container.format.cells import Axis
 from tfqreg.export.container.format.cursor import Reader
 from tfqreg.export.container.format.index import Codec, Entry, chunk_counts, read_entry, write_entry

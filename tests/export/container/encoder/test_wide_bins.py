@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfqreg.export.container.encoder.table_fit import fit
+from tfqreg.export.container.encoder.table_fit import fit_table
 from tfqreg.export.container.encoder.wide_bins import halve
 from tfqreg.export.container.format.table import write_table
 
@@ -25,5 +25,5 @@ def test_outliers_cost_only_themselves() -> None:
     """
     codes = np.rint(np.random.default_rng(0).normal(size=1152) * 8000).astype(np.int64)
     codes[::400] = -796_336_690
-    found = fit(codes)
+    found = fit_table(codes)
     assert (found.data_bits + 8 * len(write_table(found.table))) / len(codes) < 15.5
