@@ -80,6 +80,8 @@ class Graph:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     exponents: dict[str, list[int]] = field(default_factory=dict)
+    form: str = "int8"
+    scale_dtype: str = "float32"
 
     def add(self, tensor: Tensor) -> str:
         """Adds a tensor under its name; raises ValueError when the name is taken."""

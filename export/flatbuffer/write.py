@@ -1,6 +1,7 @@
-"""Stores an integer graph as a `.tflite` flatbuffer, with nothing in it that no runtime reads but
-for the exponents of kernels whose scales were trained to be powers of two: the entry
-"tfqreg.exponents" of the metadata, JSON.
+"""Stores an integer graph as a `.tflite` flatbuffer.
+
+Nothing is in it that no runtime reads, but for two entries of the metadata, JSON: the exponents of
+kernels whose scales were trained to be powers of two, and the form of a graph that is not int8.
 
 The schema's object API does the packing. Added to it: constant data starts on a 16-byte boundary,
 which microcontrollers rely on (`force_align` in the schema; the generated Python leaves it out);
@@ -18,13 +19,13 @@ from ai_edge_litert import schema_py_generated as schema
 from tfqreg.errors import ModelError
 
 from ..container.format.elements import pack_elements, to_elements
+from ..container.tflite.locate import IDENTIFIER
 from ..ir import Graph, Op, Quantization, Tensor
 from ..kernels.windows import stride_remainder
 from .operators import OPERATORS
+from .read import DEFAULT_FORM, EXPONENTS_ENTRY, FORM_ENTRY, parse
 
-_FILE_IDENTIFIER = b"TFL3"
-_ALIGNMENT = 16
-EXPONENTS = "tfqreg.exponents"
+_ALIGNMENT = 16  # bytes; `force_align` of a buffer's data in the schema
 _TYPE = {
     "int8": schema.TensorType.INT8,
     "int32": schema.TensorType.INT32,
@@ -84,7 +85,7 @@ def write_tflite(graph: Graph) -> bytes:
         operators=operators,
     )
     codes = [_operator_code(kind) for kind in kinds]
-    metadata = _exponents(graph, buffers)
+    metadata = _metadata(graph, buffers)
     return _pack(
         schema.ModelT(
             version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=buffers, metadata=metadata
@@ -92,40 +93,19 @@ def write_tflite(graph: Graph) -> bytes:
     )
 
 
-def kernel_exponents(tflite: bytes) -> dict[str, list[int]]:
-    """Returns the exponents of the kernels whose trained scales are powers of two, by the path of
-    their layer.
-
-    One exponent, or one an output channel: `w = 2^exponent code`, with codes as they were trained:
-    those of the file may all be shifted by some bits, and BatchNorm folds into their scales and
-    signs. Interpreters do not read the exponents; a back end that shifts instead of multiplying
-    may.
-
-    Args:
-        tflite: a model that `write_tflite` stored.
-
-    Example:
-        >>> import keras, numpy as np, tfqreg as tq
-        >>> from tfqreg.export import lower
-        >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2, name="head")])
-        >>> model = tq.quantize(model, [tq.Rule(".*", tq.Uniform(4, power_of_two=True))])
-        >>> model = tq.calibrate(model, np.eye(4, dtype="float32"), verbose=0)
-        >>> kernel, variable = model.get_layer("head").kernel_pairs()[0]
-        >>> _ = kernel.state["log2_scale"].assign([[-3.0]])
-        >>> kernel_exponents(write_tflite(lower(model)))
-        {'head': [-3]}
-    """
-    model = schema.ModelT.InitFromPackedBuf(tflite)
-    found = [entry.buffer for entry in model.metadata or [] if entry.name == EXPONENTS.encode()]
-    return json.loads(bytes(model.buffers[found[0]].data)) if found else {}  # type: ignore[index]
-
-
-def _exponents(graph: Graph, buffers: list[schema.BufferT]) -> list[schema.MetadataT] | None:
-    if not graph.exponents:
-        return None
-    text = json.dumps(graph.exponents, separators=(",", ":")).encode()
-    buffers.append(schema.BufferT(np.frombuffer(text, np.uint8)))
-    return [schema.MetadataT(name=EXPONENTS, buffer=len(buffers) - 1)]
+def _metadata(graph: Graph, buffers: list[schema.BufferT]) -> list[schema.MetadataT] | None:
+    """Returns the entries that are worth their bytes: none for most models."""
+    entries: dict[str, Any] = {}
+    if graph.exponents:
+        entries[EXPONENTS_ENTRY] = graph.exponents
+    if graph.form != DEFAULT_FORM:
+        entries[FORM_ENTRY] = {"form": graph.form, "scale_dtype": graph.scale_dtype}
+    stored = []
+    for name, value in entries.items():
+        text = json.dumps(value, separators=(",", ":")).encode()
+        buffers.append(schema.BufferT(np.frombuffer(text, np.uint8)))
+        stored.append(schema.MetadataT(name=name, buffer=len(buffers) - 1))
+    return stored or None
 
 
 def debug_copy(tflite: bytes) -> bytes:
@@ -133,8 +113,8 @@ def debug_copy(tflite: bytes) -> bytes:
 
     A delegate may skip or fuse tensors that nobody can see; here it has to compute each of them.
     """
-    model = schema.ModelT.InitFromPackedBuf(tflite)
-    for subgraph in model.subgraphs or []:
+    model = parse(tflite)
+    for subgraph in model.subgraphs:
         # Arrays, of which `or` would take the one that holds tensor 0 alone for an empty one.
         subgraph.outputs = [
             t for op in subgraph.operators or [] if op.outputs is not None for t in op.outputs
@@ -144,7 +124,7 @@ def debug_copy(tflite: bytes) -> bytes:
 
 def _pack(model: schema.ModelT) -> bytes:
     builder = _Builder()
-    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 
 
@@ -179,7 +159,7 @@ def _check_same(op: Op, graph: Graph) -> None:
         if window != (1, 1) and stride_remainder(size, (k - 1) * dilation + 1, stride) > 0:
             raise ModelError(
                 f"{op.kind} {op.outputs}",
-                "TensorFlow pads SAME wrongly where the stride passes the window; use PAD and VALID",
+                "TensorFlow pads SAME wrongly if the stride passes the window; use PAD and VALID",
                 received=f"size={size}, window={k}, stride={stride}, dilation={dilation}",
             )
 

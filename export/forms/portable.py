@@ -44,9 +44,7 @@ def portable(graph: Graph) -> Graph:
             names the operator.
     """
     grids = portable_grids(graph)
-    result = Graph(
-        inputs=list(graph.inputs), outputs=list(graph.outputs), exponents=graph.exponents
-    )
+    result = replace(graph, tensors={}, ops=[], form="portable")
     for name, grid in grids.items():
         result.add(replace(graph.tensors[name], quantization=grid))
     for op in graph.ops:

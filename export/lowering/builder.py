@@ -66,7 +66,7 @@ class Builder:
     """
 
     def __init__(self, scale_dtype: str = "float32") -> None:
-        self.graph = Graph()
+        self.graph = Graph(scale_dtype=scale_dtype)
         self.scale_dtype = scale_dtype
         self.values: dict[Edge, Value] = {}
         self.lowest: dict[str, int] = {}
@@ -346,7 +346,7 @@ def used(graph: Graph) -> Graph:
     tensors = {
         name: tensor for name, tensor in graph.tensors.items() if name in needed | set(graph.inputs)
     }
-    return Graph(tensors, ops[::-1], graph.inputs, graph.outputs, graph.exponents)
+    return replace(graph, tensors=tensors, ops=ops[::-1])
 
 
 def grid_of(layer: QuantizedActivation) -> Quantization:

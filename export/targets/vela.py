@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tfqreg.errors import ModelError
 
-from .rules import load_target, read_operators
+from ..flatbuffer.read import read_operators
+from .rules import load_target
 
 _KIB = 1024
 _LONGEST_REASON = 2000
