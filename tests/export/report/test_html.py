@@ -9,7 +9,8 @@ import pytest
 
 import tfqreg as tq
 from tests.export import small_model
-from tfqreg.export import lower, pack, write_tflite
+from tfqreg.export import pack, write_tflite
+from tfqreg.export.lowering.lower import lower
 from tfqreg.export.report.explanation import explanation
 from tfqreg.export.report.html import write_report
 from tfqreg.export.report.summary import Row, Summary, summarize

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from tests.export import small_model
-from tfqreg.export import lower, pack, write_tflite
+from tfqreg.export import pack, write_tflite
 from tfqreg.export.container import ContainerError, inspect
+from tfqreg.export.lowering.lower import lower
 from tfqreg.export.report.summary import (
     Row,
     Summary,
