@@ -28,9 +28,9 @@ from tqdm import tqdm
 
 from tfqreg.export.container import pack, unpack
 from tfqreg.export.container.decoder import native
-from tfqreg.export.container.decoder.unpack import read_layout
-from tfqreg.export.container.encoder.locate import locate
+from tfqreg.export.container.decoder.layout import read_layout
 from tfqreg.export.container.format.sections import SectionType
+from tfqreg.export.container.tflite.locate import locate
 
 from .codecs import Codes, Measured, codecs, measure
 from .helpers.efficientnet_lite0 import efficientnet_lite0

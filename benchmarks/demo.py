@@ -17,12 +17,10 @@ import keras
 import numpy as np
 
 import tfqreg as tq
-from tfqreg.export import export_tflite, inspect
-from tfqreg.export import simulator as simulate
+from tfqreg.export import export_tflite, inspect, simulate, verify
 from tfqreg.export.ir import Graph
-from tfqreg.export.report.html.html.html import write_report
-from tfqreg.export.report.html.html.summary import format_summary, summarize
-from tfqreg.export.verification import compare as verify
+from tfqreg.export.report.html import write_report
+from tfqreg.export.report.summary import format_summary, summarize
 from tfqreg.export.verification.runtimes import run
 from tfqreg.export.verification.samples import graph_inputs
 

@@ -20,9 +20,8 @@ import keras
 import numpy as np
 
 import tfqreg as tq
-from tfqreg.export import export_tflite, inspect
+from tfqreg.export import export_tflite, inspect, verify
 from tfqreg.export.container.inspection.huffman import huffman_bytes
-from tfqreg.export.verification import compare as verify
 from tfqreg.export.verification.runtimes import run
 from tfqreg.export.verification.samples import graph_inputs
 from tfqreg.layers.queries import quantized_layers

@@ -17,8 +17,7 @@ import keras
 import numpy as np
 
 import tfqreg as tq
-from tfqreg.export import container_size, export_tflite
-from tfqreg.export.verification import compare as verify
+from tfqreg.export import container_size, export_tflite, verify
 from tfqreg.layers.queries import quantized_layers
 
 from .demo import accuracies, sizes

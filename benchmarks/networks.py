@@ -25,9 +25,8 @@ from ai_edge_litert.interpreter import Interpreter
 from tqdm import tqdm
 
 import tfqreg as tq
-from tfqreg.export import export_tflite
+from tfqreg.export import export_tflite, verify
 from tfqreg.export.targets.vela import compile_for_npu
-from tfqreg.export.verification import compare as verify
 
 from .helpers.catalogue import NETWORKS, Network
 from .helpers.converter import full_integer

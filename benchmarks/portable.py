@@ -16,12 +16,10 @@ import keras
 import numpy as np
 
 import tfqreg as tq
-from tfqreg.export import simulator as simulate
-from tfqreg.export import write_tflite
+from tfqreg.export import integer_model, simulate, write_tflite
 from tfqreg.export.export import exported_graph
 from tfqreg.export.flatbuffer.write import debug_copy
 from tfqreg.export.ir import Graph
-from tfqreg.export.tf_simulator import model as integer_model
 from tfqreg.export.verification.compare import simulator_mode
 from tfqreg.export.verification.runtimes import NOT_SIMULATED, RUNTIMES, missing, run
 from tfqreg.export.verification.samples import graph_inputs

@@ -17,9 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 import tfqreg as tq
-from tfqreg.export import simulator as simulate
-from tfqreg.export.lowering import lower
-from tfqreg.export.tf_simulator import model as integer_model
+from tfqreg.export import integer_model, lower, simulate
 
 from .helpers.record import write_result
 

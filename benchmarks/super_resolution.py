@@ -18,9 +18,7 @@ import numpy as np
 from PIL import Image
 
 import tfqreg as tq
-from tfqreg.export import export_tflite
-from tfqreg.export.tf_simulator import model as integer_model
-from tfqreg.export.verification import compare as verify
+from tfqreg.export import export_tflite, integer_model, verify
 
 from .helpers import photos
 from .helpers.agreement import integer_logits

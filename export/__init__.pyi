@@ -8,7 +8,7 @@ from .container import unpack_file as unpack_file
 from .export import container_size as container_size
 from .export import export_tflite as export_tflite
 from .finding import Finding as Finding
-from .flatbuffer.write import kernel_exponents as kernel_exponents
+from .flatbuffer.read import kernel_exponents as kernel_exponents
 from .flatbuffer.write import write_tflite as write_tflite
 from .lowering.lower import lower as lower
 from .simulator import simulate as simulate

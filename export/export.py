@@ -4,6 +4,8 @@ from pathlib import Path
 
 import keras
 
+from tfqreg.errors import ModelError
+
 from .container import pack
 from .container.files import write_atomically
 from .flatbuffer.write import write_tflite
@@ -70,15 +72,18 @@ def exported_graph(
     it does.
     """
     if storage not in STORAGES:
-        raise ValueError(
-            f"`storage` is one of {', '.join(STORAGES)}. Received: storage={storage!r}"
+        raise ModelError(
+            "", f"`storage` is one of {', '.join(STORAGES)}", received=f"storage={storage!r}"
         )
     if portable and storage == "int4":
-        raise ValueError('Portable weights take 6 bits. Leave out `portable`, or `storage="int4"`.')
+        raise ModelError(
+            "", "Portable weights take 6 bits", 'Leave out `portable`, or `storage="int4"`'
+        )
     if scale_dtype not in SCALE_DTYPES:
-        raise ValueError(
-            f"`scale_dtype` is one of {', '.join(SCALE_DTYPES)}. Received: "
-            f"scale_dtype={scale_dtype!r}"
+        raise ModelError(
+            "",
+            f"`scale_dtype` is one of {', '.join(SCALE_DTYPES)}",
+            received=f"scale_dtype={scale_dtype!r}",
         )
     graph = lower(model, float_io, scale_dtype)
     if portable:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 Attribute = int | float | str | bool | tuple[int, ...]
 
 
@@ -78,10 +80,12 @@ class Graph:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     exponents: dict[str, list[int]] = field(default_factory=dict)
+    form: str = "int8"
+    scale_dtype: str = "float32"
 
     def add(self, tensor: Tensor) -> str:
         """Adds a tensor under its name; raises ValueError when the name is taken."""
         if tensor.name in self.tensors:
-            raise ValueError(f"Two tensors share one name. Received: name={tensor.name!r}")
+            raise ModelError("", "Two tensors share one name", received=f"name={tensor.name!r}")
         self.tensors[tensor.name] = tensor
         return tensor.name

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 from .ir import Graph, Op
 from .kernels import elementwise, layout, multiply, pooling, products, resize, softmax, tables
 from .kernels.call import MODES, Call
@@ -75,13 +77,13 @@ def simulate(
             do not fit.
     """
     if mode not in MODES:
-        raise ValueError(
-            f"A simulator's mode is one of {', '.join(MODES)}. Received: mode={mode!r}"
+        raise ModelError(
+            "", f"A simulator's mode is one of {', '.join(MODES)}", received=f"mode={mode!r}"
         )
     calls = [(_call(graph, op, mode), _kernel(op)) for op in graph.ops]
     computed = [op.outputs[0] for op in graph.ops]
     if missing := sorted((keep or set()) - set(computed)):
-        raise ValueError(f"No operator computes the tensors to keep. Received: keep={missing}")
+        raise ModelError("", "No operator computes the tensors to keep", received=f"keep={missing}")
     kept = [name for name in computed if keep is None or name in keep]
     arrays = named_inputs(graph, inputs)
     parts = [_run(graph, calls, chunk, kept) for chunk in chunks(arrays, chunk_size(graph))]
@@ -96,12 +98,12 @@ def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
     """
     if not isinstance(inputs, Mapping):
         if len(inputs) != len(graph.inputs):
-            raise ValueError(
-                f"Give one array per input {graph.inputs}. Received: {len(inputs)} arrays"
+            raise ModelError(
+                "", f"Give one array per input {graph.inputs}", received=f"{len(inputs)} arrays"
             )
         inputs = dict(zip(graph.inputs, inputs, strict=True))
     if set(inputs) != set(graph.inputs):
-        raise ValueError(f"Give the inputs {graph.inputs}. Received: {list(inputs)}")
+        raise ModelError("", f"Give the inputs {graph.inputs}", received=str(list(inputs)))
     for name in graph.inputs:
         tensor, array = graph.tensors[name], inputs[name]
         if (
@@ -109,14 +111,15 @@ def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
             or array.ndim != len(tensor.shape)
             or array.dtype != tensor.dtype
         ):
-            raise ValueError(
-                f"{name}: samples must be {tensor.dtype} of shape {('batch', *tensor.shape[1:])}. "
-                f"Received: {array.dtype} of shape {array.shape}"
+            raise ModelError(
+                name,
+                f"samples must be {tensor.dtype} of shape {('batch', *tensor.shape[1:])}",
+                received=f"{array.dtype} of shape {array.shape}",
             )
     sizes = {name: len(inputs[name]) for name in graph.inputs}
     if len(set(sizes.values())) > 1 or 0 in sizes.values():
-        raise ValueError(
-            f"Every input needs the same number of samples, at least one. Received: {sizes}"
+        raise ModelError(
+            "", "Every input needs the same number of samples, at least one", received=str(sizes)
         )
     return {name: inputs[name] for name in graph.inputs}
 
@@ -140,8 +143,10 @@ def chunk_size(graph: Graph) -> int:
 
 def _kernel(op: Op) -> Kernel:
     if op.kind not in KERNELS:
-        raise ValueError(
-            f"{op.outputs}: no operator {op.kind!r} can be simulated. Known: {', '.join(KERNELS)}"
+        raise ModelError(
+            op.outputs[0],
+            f"no operator {op.kind!r} can be simulated",
+            f"Known: {', '.join(KERNELS)}",
         )
     return KERNELS[op.kind]
 

@@ -8,8 +8,7 @@ import pytest
 from keras import layers
 
 import tfqreg as tq
-from tfqreg.export import container_size, export_tflite
-from tfqreg.export.verification import compare as verify
+from tfqreg.export import container_size, export_tflite, verify
 
 random = np.random.default_rng(0)
 IMAGES = random.random((128, 10, 10, 1)).astype(np.float32)

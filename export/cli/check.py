@@ -2,10 +2,12 @@
 
 import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from textwrap import wrap
 
+from ..container.inspection.text_table import aligned
 from ..finding import Finding
 from .files import UserError, about, bar, kind_of, lambda_layers, load_model, read
 
@@ -44,15 +46,13 @@ def format_findings(findings: Sequence[Finding], width: int) -> str:
     left = width - widths[0] - widths[1] - widths[3] - 2 * (len(widths) - 1)
     widths[2] = min(widths[2], max(left // 2, _NARROWEST))
     widths[4] = min(widths[4], max(left - widths[2], _NARROWEST))
-    return "\n".join(line for row in [_HEADER, *rows] for line in _lines(row, widths))
+    return aligned([line for row in [_HEADER, *rows] for line in _lines(row, widths)], "<<<<<")
 
 
-def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterable[tuple[str, ...]]:
+    """Returns one row of the table as the lines that its cells break into."""
     cells = [wrap(text, width) if width else [] for text, width in zip(row, widths, strict=True)]
-    height = max(map(len, cells))
-    padded = [[*cell, *[""] * (height - len(cell))] for cell in cells]
-    lines = (zip(parts, widths, strict=True) for parts in zip(*padded, strict=True))
-    return ["  ".join(part.ljust(width) for part, width in line).rstrip() for line in lines]
+    return zip_longest(*cells, fillvalue="")
 
 
 def _count(number: int, noun: str) -> str:

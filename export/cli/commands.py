@@ -1,6 +1,7 @@
 """The console command `tfqreg`.
 
-Keras loads inside the commands that read a `.keras`, so that the others start at once.
+What is slow to import loads inside the commands that use it: Keras where a `.keras` is read, numpy
+and the container where files are. So `tfqreg --help` answers at once.
 """
 
 import argparse
@@ -11,9 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..container import format_account, inspect, pack, unpack
-from ..container.encoder.locate import locate
-from ..verification.runtimes import DEFAULT_RUNTIMES, RUNTIMES
 from .check import run_check
 from .files import (
     UserError,
@@ -30,8 +28,13 @@ from .files import (
     writing,
 )
 
-_CHECK_HELP = "List what keeps a model from its .tflite, or that from a target; exit code 1 for errors, 0 for warnings."
-_RUNTIMES_HELP = f"of {', '.join(RUNTIMES)}; {', '.join(DEFAULT_RUNTIMES)} by default"
+_CHECK_HELP = (
+    "List what keeps a model from its .tflite, or that from a target; exit code 1 for errors, 0 "
+    "for warnings."
+)
+_RUNTIMES_HELP = (
+    "such as litert-ref or tflite-micro; litert, tensorflow and tflite-runtime-ref by default"
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,6 +73,7 @@ def _export(arguments: argparse.Namespace) -> int:
         targets.append(Path(arguments.container))
     check_targets(source, *targets)
     model = load_model(source)
+    from ..container import pack
     from ..export import exported_graph
     from ..flatbuffer.write import write_tflite
 
@@ -93,10 +97,14 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _pack(arguments: argparse.Namespace) -> int:
+    from ..container import pack
+
     return _convert(arguments, "tflite", pack, "smaller")
 
 
 def _unpack(arguments: argparse.Namespace) -> int:
+    from ..container import unpack
+
     return _convert(
         arguments,
         "tqw",
@@ -126,6 +134,7 @@ def _convert(
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
+    from ..container import format_account, inspect
     from ..report.summary import format_summary
 
     path = Path(arguments.file)
@@ -152,6 +161,8 @@ def _parts_of(path: Path) -> dict[str, Any]:
     kind = kind_of(data)
     if kind == "keras":
         return {"model": load_model(path, quantized=False)}
+    from ..container import pack, unpack
+
     with bar(f"Reading {path.name}", total=1), about(path):
         if kind == "tqw":
             return {"tflite": unpack(data), "container": data}
@@ -174,7 +185,11 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from ..container.tflite.locate import locate
+    from ..verification.runtimes import DEFAULT_RUNTIMES
+
     samples = load_samples(Path(arguments.samples))
+    runtimes = arguments.runtimes or DEFAULT_RUNTIMES
     with about(arguments.tflite):
         locate(read(Path(arguments.tflite), "tflite"))
     model = load_model(Path(arguments.model))
@@ -183,9 +198,18 @@ def _verify(arguments: argparse.Namespace) -> int:
     count = max(map(len, samples.values())) if isinstance(samples, dict) else len(samples)
     comparing = bar("Comparing", total=count, unit="sample")
     with comparing as progress, about(arguments.tflite, arguments.samples), quiet():
-        report = verify(model, arguments.tflite, samples, arguments.runtimes, progress.update)
+        report = verify(model, arguments.tflite, samples, runtimes, progress.update)
     print(report)
     return 0 if report.exact else 1
+
+
+def _runtime(name: str) -> str:
+    """Returns the name of a runtime; raises ArgumentTypeError for any other."""
+    from ..verification.runtimes import RUNTIMES
+
+    if name not in RUNTIMES:
+        raise argparse.ArgumentTypeError(f"choose from {', '.join(RUNTIMES)}, not {name!r}")
+    return name
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -262,9 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--samples", required=True, help=".npy of what the model takes, or .npz by input name"
     )
-    verify.add_argument(
-        "--runtimes", nargs="+", choices=RUNTIMES, default=DEFAULT_RUNTIMES, help=_RUNTIMES_HELP
-    )
+    verify.add_argument("--runtimes", nargs="+", type=_runtime, metavar="NAME", help=_RUNTIMES_HELP)
     report = command(
         "report", _report, "Write a report as one HTML page.", "m.keras -o report.html"
     )

@@ -8,19 +8,13 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from tqdm import tqdm
+if TYPE_CHECKING:
+    import numpy as np
 
-from ..container import ContainerError
-from ..container.encoder.locate import IDENTIFIER
-from ..container.files import write_atomically
-from ..container.format.sections import MAGIC
-
-_BEGINNINGS = {"keras": (0, b"PK\x03\x04"), "tflite": (4, IDENTIFIER), "tqw": (0, MAGIC)}
 _HISTORY_KEYS = ("float", "quantized", "figures", "result")
-_LONGEST_REASON = 400
+_LONGEST_REASON = 400  # characters: a few lines of a terminal; Keras' errors can fill pages
 _REMEDIES = {
     errno.ENOENT: "Check the path.",
     errno.EACCES: "Choose a path you may use, or change its permissions.",
@@ -55,9 +49,12 @@ def read(path: Path, *kinds: str) -> bytes:
 
 def kind_of(data: bytes) -> str | None:
     """Returns "keras", "tflite" or "tqw" by a file's first bytes, None for anything else."""
+    from ..container.format.sections import MAGIC
+    from ..container.tflite.locate import IDENTIFIER
+
+    marks = {"keras": (0, b"PK\x03\x04"), "tflite": (4, IDENTIFIER), "tqw": (0, MAGIC)}
     return next(
-        (kind for kind, (at, mark) in _BEGINNINGS.items() if data[at : at + len(mark)] == mark),
-        None,
+        (kind for kind, (at, mark) in marks.items() if data[at : at + len(mark)] == mark), None
     )
 
 
@@ -76,9 +73,9 @@ def load_model(path: Path, quantized: bool = True) -> Any:
         with quiet():
             import keras
 
-            from tfqreg.layers.queries import (
-                quantized_layers,
-            )  # before the model, whose classes this registers
+            # Before the model, whose classes this registers.
+            from tfqreg.layers.queries import quantized_layers
+
         progress.set_description(f"Loading {path.name}")
         progress.update()
         try:
@@ -88,8 +85,8 @@ def load_model(path: Path, quantized: bool = True) -> Any:
             if lambdas := lambda_layers(path):
                 raise UserError(
                     f"{path}: {', '.join(lambdas)}: Lambda has no integer form, and Keras loads "
-                    f"none from a file. "
-                    "Replace it by a layer of Keras, and save the model again. Received: Lambda"
+                    "none from a file. Replace it by a layer of Keras, and save the model again. "
+                    "Received: Lambda"
                 ) from error
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_REASON]
             raise UserError(
@@ -98,10 +95,8 @@ def load_model(path: Path, quantized: bool = True) -> Any:
     if quantized and not quantized_layers(model):
         raise UserError(
             f"{path}: the model is not quantized. Wrap it with tfqreg.quantize(model), calibrate "
-            f"it first with "
-            f"tfqreg.calibrate(model, data) or train it, and save that. Received: "
-            f"{type(model).__name__} "
-            f"{model.name!r} with float layers"
+            "it first with tfqreg.calibrate(model, data) or train it, and save that. Received: "
+            f"{type(model).__name__} {model.name!r} with float layers"
         )
     return model
 
@@ -126,12 +121,14 @@ def _lambdas(config: dict[str, Any], prefix: str) -> list[str]:
     return [found for layer in inner.get("layers", ()) for found in _lambdas(layer, f"{name}/")]
 
 
-def load_samples(path: Path) -> dict[str, np.ndarray] | np.ndarray:
+def load_samples(path: Path) -> "dict[str, np.ndarray] | np.ndarray":
     """Returns the array of an `.npy`, or the arrays by name of an `.npz`.
 
     Raises:
         UserError: it holds anything but numbers, or no sample.
     """
+    import numpy as np
+
     read(path)
     remedy = (
         "Save numbers of shape (samples, ...) with numpy.save, or numpy.savez for several inputs."
@@ -151,7 +148,7 @@ def load_samples(path: Path) -> dict[str, np.ndarray] | np.ndarray:
 
 
 def load_history(path: Path) -> dict[str, Any]:
-    """Returns the object of a history file; raises UserError where it is none."""
+    """Returns the object of a history file; raises UserError if it is none."""
     try:
         history = json.loads(read(path))
     except ValueError as error:
@@ -184,7 +181,9 @@ def check_targets(source: Path, *targets: Path) -> None:
 
 
 def write(target: Path, data: bytes) -> None:
-    """Writes a whole file or nothing; raises UserError where that fails."""
+    """Writes a whole file or nothing; raises UserError if that fails."""
+    from ..container.files import write_atomically
+
     with writing(target):
         write_atomically(target, data)
 
@@ -206,7 +205,7 @@ def about(*paths: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _one_line(f"{names}: cannot be read", error) from error
-    except (ContainerError, TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         named = str(error).startswith(tuple(f"{path}: " for path in paths))
         raise UserError(str(error) if named else f"{names}: {error}") from error
 
@@ -218,7 +217,10 @@ def _one_line(what: str, error: OSError) -> UserError:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drops what native code prints on stderr: TensorFlow logs before any level of logging applies."""
+    """Drops what native code prints on stderr.
+
+    TensorFlow logs before any level of logging applies.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)
@@ -233,4 +235,6 @@ def quiet() -> Iterator[None]:
 
 def bar(description: str, **options: Any) -> Any:
     """Returns a tqdm progress bar, shown on terminals alone and gone when it is done."""
+    from tqdm import tqdm
+
     return tqdm(desc=description, leave=False, disable=None, **options)

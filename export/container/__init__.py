@@ -1,25 +1,8 @@
-"""The `.tqw` container: a `.tflite` with its weights entropy-coded, restored byte for byte. See
-SPEC.md.
+"""The `.tqw` container: a `.tflite` with its weights entropy-coded, restored byte for byte.
+
+SPEC.md describes the bytes.
 """
 
-from .decoder.unpack import unpack
-from .encoder.pack import pack
-from .files import pack_file, unpack_file
-from .format.errors import ContainerError
-from .format.limits import Limits
-from .inspection.account import format_account
-from .inspection.info import ContainerInfo, SpanInfo, TensorInfo, inspect
+import lazy_loader
 
-__all__ = [
-    "ContainerError",
-    "ContainerInfo",
-    "Limits",
-    "SpanInfo",
-    "TensorInfo",
-    "format_account",
-    "inspect",
-    "pack",
-    "pack_file",
-    "unpack",
-    "unpack_file",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from .decoder.unpack import Progress, unpack
+from .decoder.unpack import unpack
 from .encoder.pack import pack
 from .format.errors import ContainerError
-from .format.limits import DEFAULT_LIMITS, Limits
+from .format.limits import DEFAULT_LIMITS, Limits, Progress
 
 
 def pack_file(
@@ -18,8 +18,7 @@ def pack_file(
     progress: Progress | None = None,
     base: str | Path | None = None,
 ) -> int:
-    """Packs the `.tflite` at `source` into a `.tqw` at `target`; returns the size of the latter in
-    bytes.
+    """Packs the `.tflite` at `source` into a `.tqw` at `target`; returns its size in bytes.
 
     Args:
         source, target: paths. `target` appears whole or not at all, and is replaced if it exists.
@@ -45,8 +44,7 @@ def unpack_file(
     progress: Progress | None = None,
     base: str | Path | None = None,
 ) -> int:
-    """Unpacks the `.tqw` at `source` into a `.tflite` at `target`; returns the size of the latter
-    in bytes.
+    """Unpacks the `.tqw` at `source` into a `.tflite` at `target`; returns its size in bytes.
 
     Args:
         source, target: paths. `target` appears whole or not at all, and is replaced if it exists.
@@ -80,9 +78,7 @@ def _convert(source: str | Path, target: str | Path, convert: Callable[[bytes], 
 
 
 def write_atomically(target: Path, data: bytes) -> None:
-    """Writes `data` beside `target`, to the disk, then renames it; leaves nothing behind on
-    failure.
-    """
+    """Writes a file whole or not at all: `data` beside `target`, to the disk, then renamed."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

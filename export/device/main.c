@@ -6,12 +6,12 @@
 
 #include "unpack.h"
 
-static const char USAGE[] =
-    "usage: tqw info FILE.tqw\n"
-    "       tqw unpack [--base OLD.tflite] FILE.tqw OUTPUT.tflite\n"
-    "\n"
-    "info    shows what a container holds.\n"
-    "unpack  restores the .tflite, whole or not at all; --base names the file that an update was made from.\n";
+static const char USAGE[] = "usage: tqw info FILE.tqw\n"
+                            "       tqw unpack [--base OLD.tflite] FILE.tqw OUTPUT.tflite\n"
+                            "\n"
+                            "info    shows what a container holds.\n"
+                            "unpack  restores the .tflite, whole or not at all; --base names the "
+                            "file that an update was made from.\n";
 
 static int complain(const char *path, int error) {
     const char *words = error == TQW_IO && errno ? strerror(errno) : tqw_strerror(error);
@@ -27,7 +27,8 @@ static void print_digest(const char *name, const uint8_t digest[32]) {
 
 static int info(const char *path, const tqw_file *file, size_t size) {
     static const char *const codecs[] = {"raw", "const", "tans", "delta"};
-    printf("container %zu bytes\noutput    %llu bytes\n", size, (unsigned long long)file->output_bytes);
+    printf("container %zu bytes\noutput    %llu bytes\n", size,
+           (unsigned long long)file->output_bytes);
     print_digest("sha256    ", file->sha256);
     if (file->needs_base) {
         printf("base      %llu bytes\n", (unsigned long long)file->base_bytes);
@@ -39,8 +40,9 @@ static int info(const char *path, const tqw_file *file, size_t size) {
         tqw_tensor tensor;
         const int error = tqw_tensor_info(file, i, &tensor);
         if (error) return complain(path, error);
-        printf("%10llu %10llu %10llu  %4u %-5s ", (unsigned long long)tensor.offset, (unsigned long long)tensor.bytes,
-               (unsigned long long)tensor.coded_bytes, tensor.element_bits, codecs[tensor.codec]);
+        printf("%10llu %10llu %10llu  %4u %-5s ", (unsigned long long)tensor.offset,
+               (unsigned long long)tensor.bytes, (unsigned long long)tensor.coded_bytes,
+               tensor.element_bits, codecs[tensor.codec]);
         for (unsigned k = 0; k < tensor.rank; k++) {
             printf("%s%llu", k ? " x " : " ", (unsigned long long)tensor.shape[k]);
         }
@@ -52,7 +54,8 @@ static int info(const char *path, const tqw_file *file, size_t size) {
 static int show(void *user, uint64_t done, uint64_t total) {
     int *percent = user;
     const int now = total ? (int)(done * 100 / total) : 100;
-    if (now > *percent) fprintf(stderr, "\r%3d %%%s", *percent = now, now == 100 ? "\r     \r" : "");
+    if (now > *percent)
+        fprintf(stderr, "\r%3d %%%s", *percent = now, now == 100 ? "\r     \r" : "");
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* tqw: see tqw.h for the interface and ../container/SPEC.md for the format, whose order this file follows. */
+/* tqw: the interface is in tqw.h. This file follows the order of ../container/SPEC.md. */
 #include "tqw.h"
 
 #if defined(__GNUC__)
@@ -17,19 +17,20 @@
 enum { BASE, POOL, INDEX, SKELETON, CHUNKS, SECTIONS };
 enum { LITERAL, TENSOR, ZERO, PRODUCT_F32, COPY, FROM_BASE, SPAN_KINDS };
 enum { NO_AXIS, COLUMNS, NEIGHBOURS, BASE_CODES };
+/* Limits of the format, from SPEC.md, but for PIECE. */
 enum {
     MAX_TABLES = 256,
     MAX_BINS = 256,
     MAX_EXTRA = 32,
     MAX_CELLS = 64,
-    MAX_STATES = 1 << 12,
-    TENSOR_STATES = 1 << 17,
-    MAX_CLASSED = 1 << 16,
+    MAX_STATES = 1 << 12,    /* of one table */
+    TENSOR_STATES = 1 << 17, /* of the different tables of a tensor */
+    MAX_CLASSED = 1 << 16,   /* entries of a map */
     CATEGORIES = 5,
-    REACH = 1 << 16,
-    PIECE = 1 << 14,
-    MANY_LANES = 2048,
-    WINDOW = 1 << 16
+    REACH = 1 << 16,   /* how far back the upper neighbour of a weight may be */
+    PIECE = 1 << 14,   /* weights decoded at a time: what is left of 1 MB of work memory allows */
+    MANY_LANES = 2048, /* a chunk of this many weights has 8 lanes, a smaller one has 1 */
+    WINDOW = 1 << 16   /* how far back a match in the literals may be */
 };
 
 /* One probability table. */
@@ -46,8 +47,9 @@ typedef struct {
     uint16_t choice[2], low[POSITIONS][8], middle[POSITIONS][8], high[256];
 } lengths;
 typedef struct {
-    uint16_t is_match[LZMA_STATES][POSITIONS], is_rep[LZMA_STATES], is_rep0[LZMA_STATES], is_rep1[LZMA_STATES],
-        is_rep2[LZMA_STATES], is_long_rep0[LZMA_STATES][POSITIONS], slot[4][64], special[128], align[16];
+    uint16_t is_match[LZMA_STATES][POSITIONS], is_rep[LZMA_STATES], is_rep0[LZMA_STATES],
+        is_rep1[LZMA_STATES], is_rep2[LZMA_STATES], is_long_rep0[LZMA_STATES][POSITIONS],
+        slot[4][64], special[128], align[16];
     lengths match, rep;
     uint16_t literal[POSITIONS][768];
 } probabilities;
@@ -65,11 +67,11 @@ typedef struct {
     uint8_t window[WINDOW];
 } lzma;
 
-/* A table made ready for elements of one kind: which (0 for none), the most bits a symbol takes, no extra bits. */
+/* A table made ready for elements of one kind. */
 typedef struct {
-    uint32_t key;
-    unsigned most;
-    int plain;
+    uint32_t key;  /* which, 0 for none */
+    unsigned most; /* the most bits a symbol takes */
+    int plain;     /* no symbol has extra bits */
 } automaton;
 
 /* What the scratch memory holds. */
@@ -81,15 +83,16 @@ typedef struct {
     size_t pool_at[MAX_TABLES];
     uint8_t pool_bits[MAX_TABLES];
     uint8_t pool_bytes[MAX_TABLES]; /* whether all codes are 0 to 255, as in a map */
-    automaton automata[MAX_CELLS]; /* what is where in `states` */
+    automaton automata[MAX_CELLS];  /* what is where in `states` */
     unsigned automata_bits, victim;
     table parsed;
     union {
         uint8_t bytes[REACH + PIECE];
         uint32_t wide[PIECE];
     } window;
-    uint8_t slots[PIECE]; /* of the next symbols */
-    uint8_t lines[MAX_CLASSED]; /* slots of the columns for as many row classes as fit, each in its place */
+    uint8_t slots[PIECE];       /* of the next symbols */
+    uint8_t lines[MAX_CLASSED]; /* slots of the columns for as many row classes as fit, each in its
+                                   place */
     int line_class[16];
     uint8_t classes[2 * MAX_CLASSED]; /* of rows, then of columns or categories */
     uint8_t category[256], no_category[256];
@@ -115,8 +118,9 @@ static uint32_t load32(const uint8_t *p) {
 }
 
 static ALWAYS_INLINE uint64_t load64(const uint8_t *p) {
-    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 | (uint64_t)p[4] << 32 |
-           (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 |
+           (uint64_t)p[7] << 56;
 }
 
 /* ---- crc32: three words of eight bytes at a time, which do not wait for each other ---- */
@@ -138,8 +142,9 @@ static void crc_tables(uint32_t crc[16][256]) {
 }
 
 static uint32_t crc_word(uint32_t tables[8][256], uint64_t v) {
-    return tables[7][v & 255] ^ tables[6][v >> 8 & 255] ^ tables[5][v >> 16 & 255] ^ tables[4][v >> 24 & 255] ^
-           tables[3][v >> 32 & 255] ^ tables[2][v >> 40 & 255] ^ tables[1][v >> 48 & 255] ^ tables[0][v >> 56];
+    return tables[7][v & 255] ^ tables[6][v >> 8 & 255] ^ tables[5][v >> 16 & 255] ^
+           tables[4][v >> 24 & 255] ^ tables[3][v >> 32 & 255] ^ tables[2][v >> 40 & 255] ^
+           tables[1][v >> 48 & 255] ^ tables[0][v >> 56];
 }
 
 /* Carries `crc` (0 at first) on over `size` bytes. */
@@ -181,14 +186,16 @@ static uint32_t rotate(uint32_t x, unsigned n) { return x >> n | x << (32 - n); 
 static void sha_block(uint32_t s[8], const uint8_t *p) {
     uint32_t w[16], a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
     for (unsigned i = 0; i < 16; i++) {
-        w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
+        w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 |
+               (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
     }
 /* The names of the eight words move on by one each round. */
-#define ROUND(i, a, b, c, d, e, f, g, h)                                                                  \
-    do {                                                                                                  \
-        h += (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + (g ^ (e & (f ^ g))) + SHA_K[k + i] + w[i]; \
-        d += h;                                                                                           \
-        h += (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) | (c & (a | b)));                  \
+#define ROUND(i, a, b, c, d, e, f, g, h)                                                           \
+    do {                                                                                           \
+        h += (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + (g ^ (e & (f ^ g))) + SHA_K[k + i] + \
+             w[i];                                                                                 \
+        d += h;                                                                                    \
+        h += (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) | (c & (a | b)));           \
     } while (0)
     for (unsigned k = 0;;) {
         for (unsigned i = 0; i < 16; i += 8) {
@@ -397,7 +404,7 @@ typedef struct {
     uint32_t crc;
     uint64_t base_at;
     unsigned chunk_log2, row_classes, axis, axis_classes, threshold, map_table;
-    uint64_t row;      /* weights of a row */
+    uint64_t row; /* weights per row */
     uint64_t map_bytes;
     unsigned cells;
     uint8_t tables[MAX_CELLS];
@@ -412,7 +419,8 @@ static uint64_t chunk_step(const entry *e) {
 static unsigned last_dimension(const entry *e) { return (unsigned)e->shape[e->rank - 1]; }
 
 static uint64_t map_weights(const entry *e) {
-    const unsigned second[] = {0, e->axis == COLUMNS ? last_dimension(e) : 0, CATEGORIES * CATEGORIES, CATEGORIES};
+    const unsigned second[] = {0, e->axis == COLUMNS ? last_dimension(e) : 0,
+                               CATEGORIES * CATEGORIES, CATEGORIES};
     return (e->row_classes > 1 ? e->shape[0] : 0) + second[e->axis];
 }
 
@@ -422,20 +430,24 @@ static void read_classes(reader *r, const tqw_file *file, entry *e, unsigned for
     if (has_rows) e->row_classes = read_u8(r);
     if (e->axis) e->axis_classes = read_u8(r);
     if (e->axis >= NEIGHBOURS) e->threshold = read_u8(r);
-    if (has_rows && (e->row_classes < 2 || e->row_classes > 16 || e->shape[0] > MAX_CLASSED)) fail(r, TQW_BAD_ENTRY);
-    if (e->axis && (e->axis_classes < 2 || e->axis_classes > 16 || e->threshold > 127)) fail(r, TQW_BAD_ENTRY);
+    if (has_rows && (e->row_classes < 2 || e->row_classes > 16 || e->shape[0] > MAX_CLASSED))
+        fail(r, TQW_BAD_ENTRY);
+    if (e->axis && (e->axis_classes < 2 || e->axis_classes > 16 || e->threshold > 127))
+        fail(r, TQW_BAD_ENTRY);
     if (e->axis == COLUMNS && e->shape[e->rank - 1] > MAX_CLASSED) fail(r, TQW_BAD_ENTRY);
     if (e->axis >= NEIGHBOURS && e->log2_bits > 3) fail(r, TQW_BAD_ENTRY);
     if (e->axis == NEIGHBOURS) {
         const int fits = e->codec == TQW_TANS && e->rank == 4 && e->shape[3] >= 8;
-        if (!fits || e->shape[2] * e->shape[3] > REACH || e->row > (uint64_t)1 << e->chunk_log2) fail(r, TQW_BAD_ENTRY);
+        if (!fits || e->shape[2] * e->shape[3] > REACH || e->row > (uint64_t)1 << e->chunk_log2)
+            fail(r, TQW_BAD_ENTRY);
     }
     if (e->axis == BASE_CODES && e->codec != TQW_DELTA) fail(r, TQW_BAD_ENTRY);
     e->cells = e->row_classes * e->axis_classes;
     if (e->cells > MAX_CELLS) fail(r, TQW_BAD_ENTRY);
     e->map_table = read_u8(r);
     e->map_bytes = read_varint(r);
-    if (e->map_table >= file->tables || !((work *)file->work)->pool_bytes[e->map_table]) fail(r, TQW_BAD_ENTRY);
+    if (e->map_table >= file->tables || !((work *)file->work)->pool_bytes[e->map_table])
+        fail(r, TQW_BAD_ENTRY);
 }
 
 static void read_tables(reader *r, const tqw_file *file, entry *e) {
@@ -459,7 +471,8 @@ static void read_tans(reader *r, const tqw_file *file, entry *e) {
     if (e->log2_bits > 5) fail(r, TQW_BAD_ENTRY);
     if (e->codec == TQW_DELTA) {
         e->base_at = read_varint(r);
-        if (!file->needs_base || e->base_at > file->base_bytes || e->bytes > file->base_bytes - e->base_at) {
+        if (!file->needs_base || e->base_at > file->base_bytes ||
+            e->bytes > file->base_bytes - e->base_at) {
             fail(r, TQW_BAD_ENTRY);
         }
     }
@@ -481,7 +494,7 @@ static void read_tans(reader *r, const tqw_file *file, entry *e) {
     }
 }
 
-/* Reads the next entry; one that is returned without an error can be decoded without checking its fields. */
+/* Reads the next entry and checks all its fields, so that decoding need not. */
 static int read_entry(reader *r, const tqw_file *file, entry *e) {
     static const entry none = {0};
     *e = none;
@@ -491,8 +504,9 @@ static int read_entry(reader *r, const tqw_file *file, entry *e) {
     byte = read_u8(r);
     e->log2_bits = byte & 7;
     e->shift = byte >> 3;
-    const int possible = e->codec <= TQW_DELTA && e->rank >= 1 && e->rank <= TQW_MAX_RANK && e->log2_bits >= 1 &&
-                         e->log2_bits <= 6 && e->shift < 1u << e->log2_bits && (e->codec >= TQW_TANS || !e->shift);
+    const int possible = e->codec <= TQW_DELTA && e->rank >= 1 && e->rank <= TQW_MAX_RANK &&
+                         e->log2_bits >= 1 && e->log2_bits <= 6 && e->shift < 1u << e->log2_bits &&
+                         (e->codec >= TQW_TANS || !e->shift);
     if (!possible) fail(r, TQW_BAD_ENTRY);
     /* tqw_open refuses outputs for which this could overflow. */
     const uint64_t most = file->output_bytes * 8 >> e->log2_bits;
@@ -569,8 +583,11 @@ static int next_span(walk *k, const tqw_file *file) {
     if (k->kind == PRODUCT_F32) {
         k->b = read_varint(r);
         if (r->error) return r->error;
-        if (k->length % 4 || total < 4 || k->a > total - 4 || k->b > total - k->length) return TQW_BAD_SPAN;
-        return apart(k->a, 4, start, k->length) && apart(k->b, k->length, start, k->length) ? TQW_OK : TQW_BAD_SPAN;
+        if (k->length % 4 || total < 4 || k->a > total - 4 || k->b > total - k->length)
+            return TQW_BAD_SPAN;
+        return apart(k->a, 4, start, k->length) && apart(k->b, k->length, start, k->length)
+                   ? TQW_OK
+                   : TQW_BAD_SPAN;
     }
     if (r->error) return r->error;
     const uint64_t source = k->kind == COPY ? total : file->needs_base ? file->base_bytes : 0;
@@ -593,7 +610,7 @@ static int read_skeleton(tqw_file *file) {
 
 /* ---- header ---- */
 
-/* Reads `count` rows of the section table, with the reader at their start, and places the sections behind `at`. */
+/* Reads `count` rows of the section table; the sections lie after `at`. */
 static int read_sections(tqw_file *file, reader *r, unsigned count, size_t at) {
     work *w = file->work;
     unsigned before = 0;
@@ -627,7 +644,8 @@ static int read_header(tqw_file *file, reader *r, const tqw_limits *limits) {
     for (unsigned i = 0; i < 32; i++) file->sha256[i] = (uint8_t)read_u8(r);
     file->output_bytes = read_varint(r);
     if (r->error) return r->error;
-    if (file->output_bytes > limits->output_bytes || file->output_bytes >> 56) return TQW_OVER_LIMIT;
+    if (file->output_bytes > limits->output_bytes || file->output_bytes >> 56)
+        return TQW_OVER_LIMIT;
     const unsigned count = read_u8(r);
     reader table = *r;
     for (unsigned i = 0; i < count; i++) {
@@ -730,7 +748,8 @@ static int put_tensor(work *w, output *out, const uint8_t *data, size_t size) {
 static int put_repeated(work *w, output *out, uint64_t length, size_t size, int is_tensor) {
     while (length) {
         const size_t part = least(length, size);
-        const int error = is_tensor ? put_tensor(w, out, w->buffer, part) : put(out, w->buffer, part);
+        const int error =
+            is_tensor ? put_tensor(w, out, w->buffer, part) : put(out, w->buffer, part);
         if (error) return error;
         length -= part;
     }
@@ -739,7 +758,7 @@ static int put_repeated(work *w, output *out, uint64_t length, size_t size, int 
 
 /* ---- CHUNKS: tANS ---- */
 
-/* A chunk while it is decoded: its lanes and its bits. What is read behind its end is zero. */
+/* A chunk while it is decoded: its lanes and its bits. What is read after its end is zero. */
 typedef struct {
     uint32_t state[8];
     const uint8_t *data;
@@ -752,13 +771,14 @@ typedef struct {
 typedef struct {
     const uint32_t *states[MAX_CELLS]; /* of each automaton */
     unsigned bits, shift, most; /* probability bits; of the codes; the most bits a symbol takes */
-    int plain, wide, mapped;    /* no extra bits; elements of more than 8 bits; more than one automaton */
+    int plain, wide,
+        mapped; /* no extra bits; elements of more than 8 bits; more than one automaton */
     uint32_t (*values)[MAX_BINS];
     const uint8_t *slots;
 } symbols;
 
-/* A state: all bits to read (6 of 8, so that four can be added up), the element or the bin (8), the bits of the next
-   state (4), its base (12). */
+/* A state: all bits to read (6 of 8, so that four can be added up), the element or the bin (8), the
+   bits of the next state (4), its base (12). */
 #define TAKES(e) ((e) & 63u)
 #define VALUE(e) ((e) >> 8 & 255u)
 #define STATE_BITS(e) ((e) >> 16 & 15u)
@@ -770,11 +790,13 @@ static unsigned floor_log2(uint32_t v) {
     return n;
 }
 
-/* Builds the automaton of `t`; elements of at most 8 bits lie in its states, wider ones in `values`. */
+/* Builds the automaton of `t`. Elements of up to 8 bits lie in its states, wider ones in `values`.
+ */
 static void build(const table *t, automaton *a, uint32_t *states, uint32_t *values, unsigned shift,
                   unsigned element_bits) {
     const uint32_t size = 1u << t->bits, step = size / 2 + size / 8 + 3;
-    /* Per bin: the number of its next state; floor(log2 f) + 1; the state but for its number, with the most bits. */
+    /* Per bin: the number of its next state; floor(log2 f) + 1; the state but for its number, with
+     * the most bits. */
     uint32_t next[MAX_BINS], entry_of[MAX_BINS], start = (uint32_t)t->first, place = 0;
     uint8_t log2_next[MAX_BINS];
     a->most = 0;
@@ -805,7 +827,9 @@ static void build(const table *t, automaton *a, uint32_t *states, uint32_t *valu
 }
 
 /* Returns at least 57 bits from bit `at` on. */
-static ALWAYS_INLINE uint64_t bits_at(const uint8_t *data, uint64_t at) { return load64(data + (at >> 3)) >> (at & 7); }
+static ALWAYS_INLINE uint64_t bits_at(const uint8_t *data, uint64_t at) {
+    return load64(data + (at >> 3)) >> (at & 7);
+}
 
 static uint64_t bits_at_end(const stream *s) {
     uint64_t bits = 0, at = s->at >> 3;
@@ -814,9 +838,11 @@ static uint64_t bits_at_end(const stream *s) {
     return bits >> (s->at & 7);
 }
 
-/* Takes the symbol of state `e` off the bits; returns the element. `most`: bits it takes, 0 where none are extra. */
-static ALWAYS_INLINE uint32_t take(uint64_t *bits, uint32_t e, uint32_t *state, const uint32_t *values, unsigned shift,
-                                   unsigned most, int wide) {
+/* Takes the symbol of state `e` off the bits; returns the element.
+   `most`: bits it takes, 0 if none are extra. */
+static ALWAYS_INLINE uint32_t take(uint64_t *bits, uint32_t e, uint32_t *state,
+                                   const uint32_t *values, unsigned shift, unsigned most,
+                                   int wide) {
     const unsigned n = STATE_BITS(e);
     uint32_t element = wide ? values[VALUE(e)] : VALUE(e);
     if (most == 0) {
@@ -835,10 +861,10 @@ static ALWAYS_INLINE uint32_t take(uint64_t *bits, uint32_t e, uint32_t *state, 
 }
 
 /* Decodes rounds of 8 symbols, as long as no read can pass the end; returns how many symbols.
-   The states stay in memory, as there are not enough registers. What symbols take does not depend on the bits, so the
-   next load need not wait until these are shifted out. */
-static ALWAYS_INLINE size_t run_lanes(stream *s, const symbols *y, void *to, size_t count, unsigned per_load,
-                                      unsigned most, int wide) {
+   The states stay in memory, as there are not enough registers. What symbols take does not depend
+   on the bits, so the next load need not wait until these are shifted out. */
+static ALWAYS_INLINE size_t run_lanes(stream *s, const symbols *y, void *to, size_t count,
+                                      unsigned per_load, unsigned most, int wide) {
     uint8_t *bytes = to;
     uint32_t *words = to;
     const uint8_t *slots = y->slots, *data = s->data;
@@ -874,7 +900,7 @@ static ALWAYS_INLINE size_t run_lanes(stream *s, const symbols *y, void *to, siz
     return done;
 }
 
-/* Decodes `count` symbols to bytes or, where elements are wide, to 32-bit words. */
+/* Decodes `count` symbols to bytes or, if elements are wide, to 32-bit words. */
 static void run(stream *s, const symbols *y, void *to, size_t count) {
     size_t done = 0;
     if (s->lanes == 8) {
@@ -893,7 +919,8 @@ static void run(stream *s, const symbols *y, void *to, size_t count) {
         uint64_t bits = bits_at_end(s);
         const unsigned slot = y->slots[done];
         const uint32_t e = y->states[slot][s->state[s->lane]];
-        const uint32_t element = take(&bits, e, &s->state[s->lane], y->values[slot], y->shift, 57, y->wide);
+        const uint32_t element =
+            take(&bits, e, &s->state[s->lane], y->values[slot], y->shift, 57, y->wide);
         s->at += TAKES(e);
         s->lane = (s->lane + 1) & (s->lanes - 1);
         if (y->wide) ((uint32_t *)to)[done] = element;
@@ -901,7 +928,8 @@ static void run(stream *s, const symbols *y, void *to, size_t count) {
     }
 }
 
-static void start_chunk(stream *s, const uint8_t *data, size_t size, uint64_t weights, unsigned bits) {
+static void start_chunk(stream *s, const uint8_t *data, size_t size, uint64_t weights,
+                        unsigned bits) {
     static const stream none = {{0}, NULL, 0, 0, 0, 0};
     *s = none;
     s->data = data;
@@ -941,8 +969,9 @@ static int load_table(const tqw_file *file, unsigned number) {
     return error || w->parsed.bits == w->pool_bits[number] ? error : TQW_BAD_TABLE;
 }
 
-/* Gives the place in `states` of a table's automaton, which is built where it is not there from before. */
-static int load_automaton(const tqw_file *file, const entry *e, unsigned number, uint64_t *used, uint8_t *at) {
+/* Gives the place in `states` of a table's automaton, which is built if it is not there yet. */
+static int load_automaton(const tqw_file *file, const entry *e, unsigned number, uint64_t *used,
+                          uint8_t *at) {
     work *w = file->work;
     const uint32_t key = 1u << 31 | e->log2_bits << 16 | e->shift << 8 | number;
     const unsigned bits = w->pool_bits[number], places = TENSOR_STATES >> bits;
@@ -957,8 +986,8 @@ static int load_automaton(const tqw_file *file, const entry *e, unsigned number,
         const int error = load_table(file, number);
         w->automata[place].key = 0;
         if (error) return error;
-        build(&w->parsed, &w->automata[place], w->states + ((size_t)place << bits), w->values[place], e->shift,
-              1u << e->log2_bits);
+        build(&w->parsed, &w->automata[place], w->states + ((size_t)place << bits),
+              w->values[place], e->shift, 1u << e->log2_bits);
         w->automata[place].key = key;
     }
     *used |= (uint64_t)1 << place;
@@ -994,7 +1023,8 @@ static int load_automata(const tqw_file *file, decoding *d) {
 static int decode_map(const tqw_file *file, decoding *d, const uint8_t *coded) {
     work *w = d->w;
     const entry *e = d->e;
-    const size_t weights = (size_t)map_weights(e), rows = e->row_classes > 1 ? (size_t)e->shape[0] : 0;
+    const size_t weights = (size_t)map_weights(e),
+                 rows = e->row_classes > 1 ? (size_t)e->shape[0] : 0;
     automaton a;
     symbols y = {0};
     stream s;
@@ -1009,7 +1039,8 @@ static int decode_map(const tqw_file *file, decoding *d, const uint8_t *coded) {
     y.slots = w->slots;
     start_chunk(&s, coded, (size_t)e->map_bytes, weights, y.bits);
     clear(w->slots, least(weights, PIECE));
-    for (size_t at = 0; at < weights; at += PIECE) run(&s, &y, w->classes + at, least(weights - at, PIECE));
+    for (size_t at = 0; at < weights; at += PIECE)
+        run(&s, &y, w->classes + at, least(weights - at, PIECE));
     for (size_t i = 0; i < weights; i++) {
         if (w->classes[i] >= (i < rows ? e->row_classes : e->axis_classes)) return TQW_BAD_CHUNK;
     }
@@ -1024,11 +1055,15 @@ static void make_categories(const entry *e, uint8_t category[256]) {
         int v = i & ((1 << bits) - 1);
         if (v >> (bits - 1)) v -= 1 << bits;
         v = v < 0 ? -((-v + (1 << e->shift) - 1) >> e->shift) : v >> e->shift;
-        category[i] = (uint8_t)(v == 0 ? 0 : v > threshold ? 2 : v > 0 ? 1 : v < -threshold ? 4 : 3);
+        category[i] = (uint8_t)(v == 0           ? 0
+                                : v > threshold  ? 2
+                                : v > 0          ? 1
+                                : v < -threshold ? 4
+                                                 : 3);
     }
 }
 
-/* Element `j` of the bytes of a tensor, where elements are bytes or share them. */
+/* Element `j` of the bytes of a tensor, if elements are bytes or several to a byte. */
 static unsigned element_at(const uint8_t *data, uint64_t j, unsigned log2_bits) {
     const unsigned per_byte = 3 - log2_bits;
     return (unsigned)data[j >> per_byte] >> ((j & ((1u << per_byte) - 1)) << log2_bits);
@@ -1045,9 +1080,9 @@ static const uint8_t *column_slots(decoding *d, unsigned row_class, const uint8_
     return line;
 }
 
-/* Fills the slots by what is decoded to the left and above; `done` points at where the weights will go. */
-static void fill_by_neighbours(const decoding *d, uint64_t j, uint8_t *slots, const uint8_t *done, size_t count,
-                               const uint8_t *cells) {
+/* Fills the slots by what is decoded to the left and above; the weights will go to `done`. */
+static void fill_by_neighbours(const decoding *d, uint64_t j, uint8_t *slots, const uint8_t *done,
+                               size_t count, const uint8_t *cells) {
     const size_t inputs = last_dimension(d->e), line = (size_t)d->e->shape[2] * inputs;
     size_t inside = (size_t)(j % d->e->row);
     uint8_t slot[CATEGORIES * CATEGORIES];
@@ -1123,7 +1158,8 @@ static int put_elements(decoding *d, size_t count, int is_last) {
         const unsigned element_bytes = bits / 8;
         for (size_t i = 0; i < count; i++) {
             const uint32_t word = words[i];
-            for (unsigned k = 0; k < element_bytes; k++) bytes[element_bytes * i + k] = (uint8_t)(word >> 8 * k);
+            for (unsigned k = 0; k < element_bytes; k++)
+                bytes[element_bytes * i + k] = (uint8_t)(word >> 8 * k);
         }
         size = count * element_bytes;
     } else if (log2_bits < 3) {
@@ -1131,14 +1167,16 @@ static int put_elements(decoding *d, size_t count, int is_last) {
         for (size_t i = 0; i < count; i++) {
             d->packed |= (bytes[i] & ((1u << bits) - 1)) << d->packed_bits;
             d->packed_bits += bits;
-            if (d->packed_bits == 8) bytes[size++] = (uint8_t)d->packed, d->packed = d->packed_bits = 0;
+            if (d->packed_bits == 8)
+                bytes[size++] = (uint8_t)d->packed, d->packed = d->packed_bits = 0;
         }
         if (is_last && d->packed_bits) bytes[size++] = (uint8_t)d->packed;
     }
     return put_tensor(d->w, d->out, bytes, size);
 }
 
-static int decode_chunk(decoding *d, const uint8_t *coded, size_t size, uint64_t j, uint64_t weights) {
+static int decode_chunk(decoding *d, const uint8_t *coded, size_t size, uint64_t j,
+                        uint64_t weights) {
     const entry *e = d->e;
     const uint64_t end = j + weights;
     const size_t block = e->axis == NEIGHBOURS ? last_dimension(e) / 8 * 8 : PIECE;
@@ -1182,7 +1220,8 @@ static int decode_tans(const tqw_file *file, const entry *e, const uint8_t *code
     for (uint64_t j = 0; j < e->weights; j += step) {
         const uint64_t size = read_varint(&sizes);
         if (size > left) return TQW_BAD_CHUNK;
-        error = decode_chunk(&d, coded, (size_t)size, j, e->weights - j < step ? e->weights - j : step);
+        error =
+            decode_chunk(&d, coded, (size_t)size, j, e->weights - j < step ? e->weights - j : step);
         if (error) return error;
         coded += size;
         left -= size;
@@ -1214,38 +1253,46 @@ static int decode_entry(const tqw_file *file, const entry *e, uint64_t coded_at,
 
 enum { PROPERTIES = 0x6C };
 
-/* What the literals' window holds at first: export/container/dictionary.py. */
+/* What the literals' window holds at first: export/container/format/dictionary.py. */
+/* clang-format off */
 static const uint8_t DICTIONARY[1024] = {
-    98, 105, 97, 115, 20, 0, 0, 0, 0, 0, 0, 8, 16, 0, 0, 0, 20, 0, 0, 0, 28, 0, 0, 0, 32, 0, 0, 0, 2, 0, 0, 0, 0, 0,
-    6, 0, 8, 0, 7, 0, 6, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 10, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0, 0, 0, 14,
-    0, 22, 0, 0, 0, 16, 0, 12, 0, 11, 0, 4, 0, 11, 0, 0, 0, 115, 116, 101, 109, 47, 107, 101, 114, 110, 101, 108, 0,
-    4, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 20, 0, 24, 0, 20, 0, 0, 0, 28, 0, 0, 0, 44, 0, 0, 0,
-    0, 0, 0, 9, 48, 0, 0, 0, 2, 0, 0, 0, 255, 255, 255, 255, 5, 0, 0, 0, 36, 0, 0, 0, 40, 0, 0, 0, 0, 0, 10, 0, 16, 0,
-    15, 0, 8, 0, 4, 0, 10, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 114, 110, 101, 108, 0, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 3,
-    0, 0, 0, 20, 0, 0, 0, 36, 0, 0, 0, 52, 0, 0, 0, 0, 0, 0, 9, 56, 0, 0, 0, 4, 0, 0, 0, 255, 255, 255, 255, 7, 0, 0,
-    0, 4, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 18, 0, 16, 0, 0, 0, 0, 0, 12, 0,
-    8, 0, 0, 0, 0, 0, 4, 0, 18, 0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 10, 28, 0, 0, 0, 32, 0, 0, 0,
-    3, 0, 0, 0, 0, 0, 6, 0, 8, 0, 4, 0, 6, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 1, 36, 0, 0, 0, 40,
-    0, 0, 0, 12, 0, 16, 0, 0, 0, 12, 0, 8, 0, 7, 0, 12, 0, 0, 0, 0, 0, 10, 0, 16, 0, 12, 0, 8, 0, 4, 0, 10, 0, 0, 0,
-    12, 0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 3, 0, 0, 0, 6, 0, 0, 0, 7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 14, 0, 24,
-    0, 20, 0, 16, 0, 12, 0, 11, 0, 4, 0, 9, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 9, 12, 0, 14, 0, 13, 0, 0, 0, 8, 0, 4, 0,
-    12, 0, 0, 0, 40, 0, 0, 0, 2, 0, 0, 0, 0, 40, 10, 0, 8, 0, 0, 0, 0, 0, 4, 0, 10, 0, 0, 0, 2, 0, 0, 0, 240, 255,
-    255, 255, 4, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 4, 12, 0, 16, 0, 15, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0,
-    0, 0, 6, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 0, 14, 0, 20, 0, 0, 0, 0, 0, 14, 0, 26, 0,
-    20, 0, 16, 0, 12, 0, 11, 0, 4, 0, 14, 0, 0, 0, 36, 0, 0, 0, 0, 0, 0, 5, 52, 0, 0, 0, 56, 0, 0, 0, 1, 0, 0, 0, 0,
-    0, 14, 0, 24, 0, 23, 0, 16, 0, 12, 0, 8, 0, 4, 0, 14, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0,
-    0, 0, 1, 1, 0, 0, 0, 12, 0, 0, 0, 8, 0, 0, 0, 20, 0, 0, 0, 1, 0, 0, 0, 128, 255, 255, 255, 255, 255, 255, 255, 0,
-    0, 0, 0, 1, 0, 0, 0, 4, 0, 4, 0, 4, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 12, 0, 20, 0, 16, 0, 12, 0, 8, 0, 4, 0, 12,
-    0, 0, 0, 16, 0, 0, 0, 0, 0, 14, 0, 24, 0, 20, 0, 19, 0, 12, 0, 8, 0, 4, 0, 14, 0, 0, 0, 20, 0, 0, 0, 84, 70, 76,
-    51, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 14, 0, 20, 0, 16, 0, 12, 0, 8, 0, 0, 0, 4, 0, 14, 0, 0, 0, 16, 0, 0, 0, 3, 0, 0,
-    0, 20, 0, 24, 0, 20, 0, 19, 0, 0, 0, 12, 0, 8, 0, 0, 0, 0, 0, 4, 0, 20, 0, 0, 0, 20, 0, 0, 0, 48, 0, 0, 0, 0, 0,
-    14, 0, 20, 0, 0, 0, 16, 0, 12, 0, 11, 0, 4, 0, 14, 0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 1, 40, 0, 0, 0, 44, 0, 0, 0, 12,
-    0, 20, 0, 19, 0, 12, 0, 8, 0, 7, 0, 12, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 3, 0,
-    0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 12, 0, 16, 0, 15, 0, 0, 0, 8, 0, 4, 0, 12, 0, 0,
-    0, 3, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 3, 12, 0, 12, 0, 0, 0, 0, 0, 8, 0, 4, 0, 12, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0, 0,
-    1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    98, 105, 97, 115, 20, 0, 0, 0, 0, 0, 0, 8, 16, 0, 0, 0, 20, 0, 0, 0, 28, 0, 0, 0, 32, 0, 0, 0,
+    2, 0, 0, 0, 0, 0, 6, 0, 8, 0, 7, 0, 6, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 10, 0, 0, 0, 2, 0, 0, 0,
+    3, 0, 0, 0, 9, 0, 0, 0, 0, 0, 14, 0, 22, 0, 0, 0, 16, 0, 12, 0, 11, 0, 4, 0, 11, 0, 0, 0, 115,
+    116, 101, 109, 47, 107, 101, 114, 110, 101, 108, 0, 4, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0,
+    0, 3, 0, 0, 0, 20, 0, 24, 0, 20, 0, 0, 0, 28, 0, 0, 0, 44, 0, 0, 0, 0, 0, 0, 9, 48, 0, 0, 0, 2,
+    0, 0, 0, 255, 255, 255, 255, 5, 0, 0, 0, 36, 0, 0, 0, 40, 0, 0, 0, 0, 0, 10, 0, 16, 0, 15, 0, 8,
+    0, 4, 0, 10, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 114, 110, 101, 108, 0, 0, 0, 0, 4, 0, 0, 0, 1, 0,
+    0, 0, 3, 0, 0, 0, 20, 0, 0, 0, 36, 0, 0, 0, 52, 0, 0, 0, 0, 0, 0, 9, 56, 0, 0, 0, 4, 0, 0, 0,
+    255, 255, 255, 255, 7, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 18, 0, 16, 0, 0, 0, 0, 0, 12, 0, 8, 0, 0, 0, 0, 0, 4, 0, 18, 0, 0, 0, 3, 0, 0, 0,
+    8, 0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 10, 28, 0, 0, 0, 32, 0, 0, 0, 3, 0, 0, 0, 0, 0, 6, 0, 8, 0, 4,
+    0, 6, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 0, 0, 0, 1, 36, 0, 0, 0, 40, 0, 0, 0, 12, 0,
+    16, 0, 0, 0, 12, 0, 8, 0, 7, 0, 12, 0, 0, 0, 0, 0, 10, 0, 16, 0, 12, 0, 8, 0, 4, 0, 10, 0, 0, 0,
+    12, 0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0, 3, 0, 0, 0, 6, 0, 0, 0, 7, 0, 0, 0, 8, 0, 0,
+    0, 0, 0, 14, 0, 24, 0, 20, 0, 16, 0, 12, 0, 11, 0, 4, 0, 9, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 9, 12,
+    0, 14, 0, 13, 0, 0, 0, 8, 0, 4, 0, 12, 0, 0, 0, 40, 0, 0, 0, 2, 0, 0, 0, 0, 40, 10, 0, 8, 0, 0,
+    0, 0, 0, 4, 0, 10, 0, 0, 0, 2, 0, 0, 0, 240, 255, 255, 255, 4, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 4,
+    12, 0, 16, 0, 15, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 6, 0, 0, 0, 3, 0, 0,
+    0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 0, 14, 0, 20, 0, 0, 0, 0, 0, 14, 0, 26, 0, 20, 0, 16,
+    0, 12, 0, 11, 0, 4, 0, 14, 0, 0, 0, 36, 0, 0, 0, 0, 0, 0, 5, 52, 0, 0, 0, 56, 0, 0, 0, 1, 0, 0,
+    0, 0, 0, 14, 0, 24, 0, 23, 0, 16, 0, 12, 0, 8, 0, 4, 0, 14, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2,
+    0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 12, 0, 0, 0, 8, 0, 0, 0, 20, 0, 0, 0, 1, 0, 0, 0,
+    128, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0, 1, 0, 0, 0, 4, 0, 4, 0, 4, 0, 0, 0, 1, 0, 0,
+    0, 16, 0, 0, 0, 12, 0, 20, 0, 16, 0, 12, 0, 8, 0, 4, 0, 12, 0, 0, 0, 16, 0, 0, 0, 0, 0, 14, 0,
+    24, 0, 20, 0, 19, 0, 12, 0, 8, 0, 4, 0, 14, 0, 0, 0, 20, 0, 0, 0, 84, 70, 76, 51, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 14, 0, 20, 0, 16, 0, 12, 0, 8, 0, 0, 0, 4, 0, 14, 0, 0, 0, 16, 0, 0, 0, 3, 0, 0,
+    0, 20, 0, 24, 0, 20, 0, 19, 0, 0, 0, 12, 0, 8, 0, 0, 0, 0, 0, 4, 0, 20, 0, 0, 0, 20, 0, 0, 0,
+    48, 0, 0, 0, 0, 0, 14, 0, 20, 0, 0, 0, 16, 0, 12, 0, 11, 0, 4, 0, 14, 0, 0, 0, 28, 0, 0, 0, 0,
+    0, 0, 1, 40, 0, 0, 0, 44, 0, 0, 0, 12, 0, 20, 0, 19, 0, 12, 0, 8, 0, 7, 0, 12, 0, 0, 0, 0, 0, 0,
+    1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0,
+    0, 2, 0, 0, 0, 1, 0, 0, 0, 12, 0, 16, 0, 15, 0, 0, 0, 8, 0, 4, 0, 12, 0, 0, 0, 3, 0, 0, 0, 3, 0,
+    0, 0, 0, 0, 0, 3, 12, 0, 12, 0, 0, 0, 0, 0, 8, 0, 4, 0, 12, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0, 0, 1,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0,
 };
+/* clang-format on */
 
 static uint32_t next_byte(lzma *z) {
     if (z->at < z->chunk_end) return z->data[z->at++];
@@ -1317,14 +1364,17 @@ static uint32_t get_distance(lzma *z, unsigned length) {
     return base + high + get_reverse_tree(z, z->p.align, 4);
 }
 
-static uint8_t behind(const lzma *z, uint32_t distance) { return z->window[(z->place - distance - 1) & (WINDOW - 1)]; }
+static uint8_t earlier(const lzma *z, uint32_t distance) {
+    return z->window[(z->place - distance - 1) & (WINDOW - 1)];
+}
 
 static uint8_t get_literal(lzma *z) {
     uint16_t *tree = z->p.literal[z->place & 3];
     unsigned node = 1;
     if (z->state >= 7) {
-        /* After a match the byte differs from the one that would have continued it: that one is the context. */
-        for (unsigned other = 2u * behind(z, z->rep[0]), same = 256; node < 256; other <<= 1) {
+        /* After a match the byte differs from the one that would continue it: that is the context.
+         */
+        for (unsigned other = 2u * earlier(z, z->rep[0]), same = 256; node < 256; other <<= 1) {
             const unsigned expected = other & same;
             const unsigned bit = get_bit(z, tree + node + same + expected);
             node = 2 * node + bit;
@@ -1401,7 +1451,8 @@ static int start_lzma_chunk(lzma *z) {
     }
     const unsigned reset = control >> 5 & 3;
     const size_t packed = ((size_t)head[3] << 8 | head[4]) + 1;
-    if (reset == 3 || reset < z->missing || (reset == 2 && head[5] != PROPERTIES)) return TQW_BAD_LITERALS;
+    if (reset == 3 || reset < z->missing || (reset == 2 && head[5] != PROPERTIES))
+        return TQW_BAD_LITERALS;
     if (packed < 5 || packed > z->size - z->at || z->data[z->at]) return TQW_BAD_LITERALS;
     if (reset) reset_state(z);
     z->missing = 0;
@@ -1413,7 +1464,7 @@ static int start_lzma_chunk(lzma *z) {
     return TQW_OK;
 }
 
-/* Makes the next byte, or none (-1) where a chunk or the stream starts or ends. */
+/* Makes the next byte, or none (-1) if a chunk or the stream starts or ends. */
 static int next_literal(lzma *z, int *error) {
     if (z->mode == BETWEEN) {
         *error = start_lzma_chunk(z);
@@ -1435,7 +1486,7 @@ static int next_literal(lzma *z, int *error) {
         }
     }
     z->length--;
-    return behind(z, z->rep[0]);
+    return earlier(z, z->rep[0]);
 }
 
 static void remember(lzma *z, uint8_t byte) {
@@ -1444,7 +1495,7 @@ static void remember(lzma *z, uint8_t byte) {
     if (z->filled < WINDOW) z->filled++;
 }
 
-/* Makes up to `size` bytes of literals; fewer only where the stream ends. */
+/* Makes up to `size` bytes of literals; fewer only if the stream ends. */
 static int make_literals(lzma *z, uint8_t *out, size_t size, size_t *done) {
     int error = TQW_OK;
     for (*done = 0; *done < size && z->mode != ENDED;) {
@@ -1615,8 +1666,8 @@ static int report_memory(void *user, uint64_t done, uint64_t total) {
     return m->progress(m->user, done, total);
 }
 
-int tqw_decode(tqw_file *file, void *out, size_t size, int (*progress)(void *user, uint64_t done, uint64_t total),
-               void *user) {
+int tqw_decode(tqw_file *file, void *out, size_t size,
+               int (*progress)(void *user, uint64_t done, uint64_t total), void *user) {
     memory m = {out, size, progress, user};
     const tqw_sink sink = {&m, write_memory, read_memory, progress ? report_memory : NULL};
     if (!file || (!out && size) || size < file->output_bytes) return TQW_BAD_ARGUMENT;

@@ -1,7 +1,8 @@
 /* tqw: restores a .tflite from its .tqw container, on anything that has a C99 compiler. Apache-2.0.
 
-   Needs stdint.h and stddef.h only (and memcpy, memmove and memset, which compilers call by themselves).
-   No malloc, no mutable statics, no recursion. The format, and what a decoder must reject: ../container/SPEC.md.
+   Needs stdint.h and stddef.h only (and memcpy, memmove and memset, which compilers call by
+   themselves). No malloc, no mutable statics, no recursion. The format, and what a decoder must
+   reject: ../container/SPEC.md.
 
        static unsigned char scratch[TQW_SCRATCH_BYTES];
        tqw_file file;
@@ -9,10 +10,11 @@
        if (!error) error = tqw_decode(&file, out, out_size, NULL, NULL);
        if (error) puts(tqw_strerror(error));
 
-   Every function returns TQW_OK (0) or one of tqw_error. Time is linear in the container and the output. What a
-   failed call has written is worth nothing, but lies inside the buffers it was given.
-   A tqw_file is for one thread at a time; data, base and scratch stay the caller's and must outlive it. Data that
-   changes meanwhile, as a mapped file can, gives an error or wrong bytes, but no access outside of the buffers. */
+   Every function returns TQW_OK (0) or one of tqw_error. Time is linear in the container and the
+   output. What a failed call has written is worth nothing, but lies inside the buffers it was
+   given. A tqw_file is for one thread at a time; data, base and scratch stay the caller's and must
+   outlive it. Data that changes meanwhile, as a mapped file can, gives an error or wrong bytes, but
+   no access outside of the buffers. */
 #ifndef TQW_H
 #define TQW_H
 
@@ -82,10 +84,11 @@ typedef struct {
     unsigned element_bits;
     uint64_t bytes;       /* decoded */
     uint64_t offset;      /* in the .tflite */
-    uint64_t coded_bytes; /* in the container, without its share of the tables */
+    uint64_t coded_bytes; /* in the container, without the tables */
 } tqw_tensor;
 
-/* Where a decoded file goes, by parts. 0 means success for all three; `read` gives back what `write` took. */
+/* Where a decoded file goes, in parts; `read` gives back what `write` took. All return 0 for
+ * success. */
 typedef struct {
     void *user;
     int (*write)(void *user, uint64_t offset, const uint8_t *data, size_t size);
@@ -93,7 +96,8 @@ typedef struct {
     int (*progress)(void *user, uint64_t done, uint64_t total); /* may be NULL */
 } tqw_sink;
 
-/* Checks all of the container but its literals and chunks. `limits` NULL: 2 GiB of output, 65,536 tensors. */
+/* Checks all of a container but its literals and chunks.
+   `limits` NULL: 2 GiB of output, 65,536 tensors. */
 int tqw_open(tqw_file *file, const void *data, size_t size, const tqw_limits *limits, void *scratch,
              size_t scratch_bytes);
 
@@ -103,15 +107,17 @@ int tqw_set_base(tqw_file *file, const void *base, size_t size);
 /* Describes tensor `number` of 0 .. file->tensors - 1. */
 int tqw_tensor_info(const tqw_file *file, uint32_t number, tqw_tensor *info);
 
-/* Decodes one tensor alone and checks its crc32. `size` is that of `out`, at least tqw_tensor.bytes. */
+/* Decodes one tensor alone and checks its crc32.
+   `size` is that of `out`, at least tqw_tensor.bytes. */
 int tqw_decode_tensor(tqw_file *file, uint32_t number, void *out, size_t size);
 
 /* Decodes the whole file into `out` and checks its SHA-256. `progress` may be NULL. */
-int tqw_decode(tqw_file *file, void *out, size_t size, int (*progress)(void *user, uint64_t done, uint64_t total),
-               void *user);
+int tqw_decode(tqw_file *file, void *out, size_t size,
+               int (*progress)(void *user, uint64_t done, uint64_t total), void *user);
 
-/* The same in bounded memory, for any size of file: first every byte is written once, from the first to the last;
-   then bytes that repeat or follow from others are read, computed and written; then all are read for the SHA-256. */
+/* The same in bounded memory, for any size of file: first every byte is written once, from the
+   first to the last; then bytes that repeat or follow from others are read, computed and written;
+   then all are read for the SHA-256. */
 int tqw_decode_to(tqw_file *file, const tqw_sink *sink);
 
 /* The SHA-256 of any bytes, for example of a cached output. */

@@ -69,8 +69,8 @@ static int report(void *user, uint64_t done, uint64_t total) {
     return to->progress(to->user, done, total);
 }
 
-int tqw_write_to(tqw_file *file, const char *path, int (*progress)(void *user, uint64_t done, uint64_t total),
-                 void *user) {
+int tqw_write_to(tqw_file *file, const char *path,
+                 int (*progress)(void *user, uint64_t done, uint64_t total), void *user) {
     target to = {open(path, O_RDWR | O_CREAT | O_TRUNC, 0666), progress, user};
     if (to.file < 0) return TQW_IO;
     const tqw_sink sink = {&to, write_part, read_part, progress ? report : NULL};
@@ -82,8 +82,8 @@ int tqw_write_to(tqw_file *file, const char *path, int (*progress)(void *user, u
     return error;
 }
 
-int tqw_unpack_to(tqw_file *file, const char *path, int (*progress)(void *user, uint64_t done, uint64_t total),
-                  void *user) {
+int tqw_unpack_to(tqw_file *file, const char *path,
+                  int (*progress)(void *user, uint64_t done, uint64_t total), void *user) {
     const size_t room = strlen(path) + 32;
     char *beside = malloc(room);
     if (!beside) return TQW_IO;

@@ -1,6 +1,7 @@
-"""Stores an integer graph as a `.tflite` flatbuffer, with nothing in it that no runtime reads but
-for the exponents of kernels whose scales were trained to be powers of two: the entry
-"tfqreg.exponents" of the metadata, JSON.
+"""Stores an integer graph as a `.tflite` flatbuffer.
+
+Nothing is in it that no runtime reads, but for two entries of the metadata, JSON: the exponents of
+kernels whose scales were trained to be powers of two, and the form of a graph that is not int8.
 
 The schema's object API does the packing. Added to it: constant data starts on a 16-byte boundary,
 which microcontrollers rely on (`force_align` in the schema; the generated Python leaves it out);
@@ -15,14 +16,16 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfqreg.errors import ModelError
+
 from ..container.format.elements import pack_elements, to_elements
+from ..container.tflite.locate import IDENTIFIER
 from ..ir import Graph, Op, Quantization, Tensor
 from ..kernels.windows import stride_remainder
 from .operators import OPERATORS
+from .read import DEFAULT_FORM, EXPONENTS_ENTRY, FORM_ENTRY, parse
 
-_FILE_IDENTIFIER = b"TFL3"
-_ALIGNMENT = 16
-EXPONENTS = "tfqreg.exponents"
+_ALIGNMENT = 16  # bytes; `force_align` of a buffer's data in the schema
 _TYPE = {
     "int8": schema.TensorType.INT8,
     "int32": schema.TensorType.INT32,
@@ -82,7 +85,7 @@ def write_tflite(graph: Graph) -> bytes:
         operators=operators,
     )
     codes = [_operator_code(kind) for kind in kinds]
-    metadata = _exponents(graph, buffers)
+    metadata = _metadata(graph, buffers)
     return _pack(
         schema.ModelT(
             version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=buffers, metadata=metadata
@@ -90,40 +93,19 @@ def write_tflite(graph: Graph) -> bytes:
     )
 
 
-def kernel_exponents(tflite: bytes) -> dict[str, list[int]]:
-    """Returns the exponents of the kernels whose trained scales are powers of two, by the path of
-    their layer.
-
-    One exponent, or one an output channel: `w = 2^exponent code`, with codes as they were trained:
-    those of the file may all be shifted by some bits, and BatchNorm folds into their scales and
-    signs. Interpreters do not read the exponents; a back end that shifts instead of multiplying
-    may.
-
-    Args:
-        tflite: a model that `write_tflite` stored.
-
-    Example:
-        >>> import keras, numpy as np, tfqreg as tq
-        >>> from tfqreg.export import lower
-        >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2, name="head")])
-        >>> model = tq.quantize(model, [tq.Rule(".*", tq.Uniform(4, power_of_two=True))])
-        >>> model = tq.calibrate(model, np.eye(4, dtype="float32"), verbose=0)
-        >>> kernel, variable = model.get_layer("head").kernel_pairs()[0]
-        >>> _ = kernel.state["log2_scale"].assign([[-3.0]])
-        >>> kernel_exponents(write_tflite(lower(model)))
-        {'head': [-3]}
-    """
-    model = schema.ModelT.InitFromPackedBuf(tflite)
-    found = [entry.buffer for entry in model.metadata or [] if entry.name == EXPONENTS.encode()]
-    return json.loads(bytes(model.buffers[found[0]].data)) if found else {}  # type: ignore[index]
-
-
-def _exponents(graph: Graph, buffers: list[schema.BufferT]) -> list[schema.MetadataT] | None:
-    if not graph.exponents:
-        return None
-    text = json.dumps(graph.exponents, separators=(",", ":")).encode()
-    buffers.append(schema.BufferT(np.frombuffer(text, np.uint8)))
-    return [schema.MetadataT(name=EXPONENTS, buffer=len(buffers) - 1)]
+def _metadata(graph: Graph, buffers: list[schema.BufferT]) -> list[schema.MetadataT] | None:
+    """Returns the entries that are worth their bytes: none for most models."""
+    entries: dict[str, Any] = {}
+    if graph.exponents:
+        entries[EXPONENTS_ENTRY] = graph.exponents
+    if graph.form != DEFAULT_FORM:
+        entries[FORM_ENTRY] = {"form": graph.form, "scale_dtype": graph.scale_dtype}
+    stored = []
+    for name, value in entries.items():
+        text = json.dumps(value, separators=(",", ":")).encode()
+        buffers.append(schema.BufferT(np.frombuffer(text, np.uint8)))
+        stored.append(schema.MetadataT(name=name, buffer=len(buffers) - 1))
+    return stored or None
 
 
 def debug_copy(tflite: bytes) -> bytes:
@@ -131,8 +113,8 @@ def debug_copy(tflite: bytes) -> bytes:
 
     A delegate may skip or fuse tensors that nobody can see; here it has to compute each of them.
     """
-    model = schema.ModelT.InitFromPackedBuf(tflite)
-    for subgraph in model.subgraphs or []:
+    model = parse(tflite)
+    for subgraph in model.subgraphs:
         # Arrays, of which `or` would take the one that holds tensor 0 alone for an empty one.
         subgraph.outputs = [
             t for op in subgraph.operators or [] if op.outputs is not None for t in op.outputs
@@ -142,23 +124,25 @@ def debug_copy(tflite: bytes) -> bytes:
 
 def _pack(model: schema.ModelT) -> bytes:
     builder = _Builder()
-    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
 
 
 def _check_op(op: Op, index: dict[str, int]) -> None:
     if op.kind not in OPERATORS:
-        raise ValueError(
-            f"{op.outputs}: no operator {op.kind!r} can be stored. Known: {', '.join(OPERATORS)}"
+        raise ModelError(
+            op.outputs[0],
+            f"no operator {op.kind!r} can be stored",
+            f"Known: {', '.join(OPERATORS)}",
         )
     for name in (*op.inputs, *op.outputs):
         if name not in index:
-            raise ValueError(
-                f"{op.kind} {op.outputs}: add tensor {name!r} to the graph before its operator."
+            raise ModelError(
+                f"{op.kind} {op.outputs}", f"add tensor {name!r} to the graph before its operator"
             )
     if op.kind in _NEEDS_BIAS and len(op.inputs) < 3:
-        raise ValueError(
-            f"{op.kind} {op.outputs}: the int8 kernels refuse it without a bias; give it zeros."
+        raise ModelError(
+            f"{op.kind} {op.outputs}", "the int8 kernels refuse it without a bias; give it zeros"
         )
 
 
@@ -173,11 +157,10 @@ def _check_same(op: Op, graph: Graph) -> None:
     steps = zip(sizes, window, a["stride"], a.get("dilation", (1, 1)), strict=True)
     for size, k, stride, dilation in steps:
         if window != (1, 1) and stride_remainder(size, (k - 1) * dilation + 1, stride) > 0:
-            raise ValueError(
-                f"{op.kind} {op.outputs}: TensorFlow pads SAME wrongly where the stride passes "
-                f"the window; "
-                f"use PAD and VALID. Received: size={size}, window={k}, stride={stride}, "
-                f"dilation={dilation}"
+            raise ModelError(
+                f"{op.kind} {op.outputs}",
+                "TensorFlow pads SAME wrongly if the stride passes the window; use PAD and VALID",
+                received=f"size={size}, window={k}, stride={stride}, dilation={dilation}",
             )
 
 
@@ -207,16 +190,17 @@ def _options(op: Op) -> Any:
     try:
         return build and build(op.attributes)
     except KeyError as error:
-        raise ValueError(
-            f"{op.kind} {op.outputs}: give it the attribute {error}, or a value TFLite has. "
-            f"Received: {op.attributes}"
+        raise ModelError(
+            f"{op.kind} {op.outputs}",
+            f"give it the attribute {error}, or a value TFLite has",
+            received=str(op.attributes),
         ) from None
 
 
 def _tensor(tensor: Tensor, buffers: list[schema.BufferT], open_batch: bool) -> schema.TensorT:
     if tensor.dtype not in _TYPE or (tensor.dtype == "int4" and tensor.data is None):
-        raise ValueError(
-            f"{tensor.name}: dtype is one of {', '.join(_TYPE)}. Received: dtype={tensor.dtype!r}"
+        raise ModelError(
+            tensor.name, f"dtype is one of {', '.join(_TYPE)}", received=f"dtype={tensor.dtype!r}"
         )
     is_open = open_batch and tensor.data is None
     packed = schema.TensorT(
@@ -231,9 +215,10 @@ def _tensor(tensor: Tensor, buffers: list[schema.BufferT], open_batch: bool) -> 
     if tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype.replace(
         "int4", "int8"
     ):
-        raise ValueError(
-            f"{tensor.name}: the data must match the tensor, {tensor.dtype} {tensor.shape}. "
-            f"Received: {tensor.data.dtype} {tensor.data.shape}"
+        raise ModelError(
+            tensor.name,
+            f"the data must match the tensor, {tensor.dtype} {tensor.shape}",
+            received=f"{tensor.data.dtype} {tensor.data.shape}",
         )
     packed.buffer = len(buffers)
     buffers.append(

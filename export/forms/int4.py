@@ -24,23 +24,15 @@ def int4_storage(graph: Graph) -> Graph:
     """Returns the graph with int4 weights wherever their codes are within -7 to 7 and every runtime
     takes them.
     """
-    tensors, result = (
-        dict(graph.tensors),
-        Graph(inputs=graph.inputs, outputs=graph.outputs, exponents=graph.exponents),
-    )
+    tensors, form = dict(graph.tensors), graph.form
     for op in graph.ops:
         weights = graph.tensors[op.inputs[1]] if op.kind in (*_ANY_SCALES, *_ONE_SCALE) else None
         if weights is not None and _fits(graph, weights):
             for name in op.inputs[1:]:
                 tensors[name] = _unshifted(graph.tensors[name], weights.shift)
             tensors[weights.name] = replace(tensors[weights.name], dtype="int4", shift=0)
-    result.tensors, result.ops = tensors, graph.ops
-    return result
-
-
-def holds_int4(graph: Graph) -> bool:
-    """Returns whether a graph has int4 weights."""
-    return any(tensor.dtype == "int4" for tensor in graph.tensors.values())
+            form = "int4"
+    return replace(graph, tensors=tensors, form=form)
 
 
 def _fits(graph: Graph, weights: Tensor) -> bool:

@@ -19,6 +19,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 from ..ir import Attribute, Graph, Op, Quantization, Tensor
 from .portable_grids import FUSES_RELU, PRODUCTS, portable_grids
 
@@ -42,9 +44,7 @@ def portable(graph: Graph) -> Graph:
             names the operator.
     """
     grids = portable_grids(graph)
-    result = Graph(
-        inputs=list(graph.inputs), outputs=list(graph.outputs), exponents=graph.exponents
-    )
+    result = replace(graph, tensors={}, ops=[], form="portable")
     for name, grid in grids.items():
         result.add(replace(graph.tensors[name], quantization=grid))
     for op in graph.ops:
@@ -167,11 +167,11 @@ def _check_sums(
     sums = np.abs(data.astype(np.int64)).sum(tuple(a for a in range(data.ndim) if a != axis)) * 255
     reach = (sums + np.abs(bias.astype(np.int64))) * np.maximum(2 * multiplier, 1.0)
     if reach.max() >= 2**31 or multiplier.max() > 2**_LARGEST_LEFT_SHIFT:
-        raise ValueError(
-            f"{op.outputs[0]}: {op.kind} has no portable form: its sums overflow. Calibrate the "
-            f"model, so that its "
-            f"output scale fits its weights. Received: {multiplier.max() * 4:g} output steps for "
-            f"one of its weights'"
+        raise ModelError(
+            op.outputs[0],
+            f"{op.kind} has no portable form: its sums overflow",
+            "Calibrate the model, so that its output scale fits its weights",
+            f"{multiplier.max() * 4:g} output steps for one of its weights'",
         )
 
 

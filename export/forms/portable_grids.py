@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 from ..ir import Graph, Op, Quantization
 
 
@@ -44,7 +46,7 @@ _LARGEST_RATIO = 6  # log2; XNNPACK takes an input's step below 128 times the ou
 _LARGEST_SCALE_FOR_6 = 1  # log2; 6 is a whole number of such steps
 # A range may lose this share of itself, in log2: 1/255, the scale of images, is then 1/256.
 _CLIPPED = 0.01
-_REMEDIES = {"SOFTMAX": "Leave it out: the largest score stays the largest."}
+_REMEDIES = {"SOFTMAX": "Leave it out: the largest score stays the largest"}
 
 
 @dataclass
@@ -83,27 +85,29 @@ def portable_grids(graph: Graph) -> dict[str, Quantization]:
         relu6 = "RELU6" in (op.kind, op.attributes.get("activation"))
         exponent = classes[op.outputs[0]].exponent
         if relu6 and exponent > _LARGEST_SCALE_FOR_6:
-            raise ValueError(
-                f"{op.outputs[0]}: {op.kind} has no portable form: 6 is no whole number of its "
-                f"steps. Use ReLU without "
-                f"a maximum. Received: scale={2**exponent}"
+            raise ModelError(
+                op.outputs[0],
+                f"{op.kind} has no portable form: 6 is no whole number of its steps",
+                "Use ReLU without a maximum",
+                f"scale={2**exponent}",
             )
     return {name: _grid(found) for name, found in classes.items()}
 
 
 def _check(graph: Graph, op: Op) -> None:
     if "float32" in (graph.tensors[name].dtype for name in (*op.inputs, *op.outputs)):
-        raise ValueError(
-            f"{op.outputs[0]}: {op.kind} of float32 has no portable form. Export with "
-            f"float_io=False."
+        raise ModelError(
+            op.outputs[0],
+            f"{op.kind} of float32 has no portable form",
+            "Export with float_io=False",
         )
     pooled = op.kind != "MEAN" or (
         len(graph.tensors[op.inputs[0]].shape) == 4 and _axes(graph, op) == [1, 2]
     )
     if op.kind not in (*_ONE_GRID, *_WHOLE_STEPS, *PRODUCTS) or not pooled:
-        remedy = _REMEDIES.get(op.kind, "Replace it, or export with portable=False.")
-        raise ValueError(
-            f"{op.outputs[0]}: {op.kind} has no portable form: interpreters differ in it. {remedy}"
+        remedy = _REMEDIES.get(op.kind, "Replace it, or export with portable=False")
+        raise ModelError(
+            op.outputs[0], f"{op.kind} has no portable form: interpreters differ in it", remedy
         )
 
 

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 from ..ir import Quantization
 
 INT8_MIN, INT8_MAX = -128, 127
@@ -105,8 +107,8 @@ def activation_bounds(
         ValueError: on any other activation.
     """
     if activation not in ("NONE", "RELU", "RELU6"):
-        raise ValueError(
-            f"A fused activation is NONE, RELU or RELU6. Received: activation={activation!r}"
+        raise ModelError(
+            "", "A fused activation is NONE, RELU or RELU6", received=f"activation={activation!r}"
         )
     low, high = INT8_MIN, INT8_MAX
     if activation != "NONE":

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 from ..ir import Op, Quantization, Tensor
 from .arithmetic import activation_bounds, clamp_int8
 
@@ -58,5 +60,5 @@ class Call:
 
 def _quantization(op: Op, tensor: Tensor) -> Quantization:
     if tensor.quantization is None:
-        raise ValueError(f"{op.kind} {op.outputs}: tensor {tensor.name!r} needs a quantization.")
+        raise ModelError(f"{op.kind} {op.outputs}", f"tensor {tensor.name!r} needs a quantization")
     return tensor.quantization

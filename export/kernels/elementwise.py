@@ -4,6 +4,8 @@ DEQUANTIZE.
 
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 from .arithmetic import (
     activation_bounds,
     clamp_int8,
@@ -33,10 +35,10 @@ def _add_f32(call: Call, a: np.ndarray, b: np.ndarray, sign: int) -> np.ndarray:
     first, second, target = call.source(0), call.source(1), call.target
     ratios = [float(first.scale[0] / target.scale[0]), float(second.scale[0] / target.scale[0])]
     if max(ratios) >= _LARGEST_RATIO:
-        raise ValueError(
-            f"{call.op.kind} {call.op.outputs}: XNNPACK needs an output scale above 1/256 of each "
-            f"input's; enlarge it. "
-            f"Received: input scale / output scale = {max(ratios):g}"
+        raise ModelError(
+            f"{call.op.kind} {call.op.outputs}",
+            "XNNPACK needs an output scale above 1/256 of each input's; enlarge it",
+            received=f"input scale / output scale = {max(ratios):g}",
         )
     shift = _LEFT_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
     factor_a, factor_b = (round(ratio * 2.0**shift) for ratio in ratios)
@@ -118,11 +120,11 @@ def _convert_f32(call: Call, x: np.ndarray) -> np.ndarray:
     if (
         ratio < _SMALLEST_RATIO
     ):  # XNNPACK leaves it to a kernel that rounds ties in a way of its own
-        raise ValueError(
-            f"QUANTIZE {call.op.outputs}: between 256 and 512 times the input's scale, runtimes "
-            f"round the output "
-            f"differently. Requantize in two steps. Received: input scale / output scale = "
-            f"{ratio:g}"
+        raise ModelError(
+            f"QUANTIZE {call.op.outputs}",
+            "between 256 and 512 times the input's scale, runtimes round the output differently",
+            "Requantize in two steps",
+            f"input scale / output scale = {ratio:g}",
         )
     factor = int(np.rint(np.float32(256) * ratio))
     return (((x.astype(np.int32) - source.zero_point) * factor + 128) >> 8) + target.zero_point

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 from tfqreg.graph.roles import FIXED_GRIDS, function_name
 
@@ -30,9 +31,8 @@ def _function(builder: Builder, node: Node) -> Value | list[Value]:
             if name == "silu"
             else f"Use one of {', '.join(sorted(_BY_FUNCTION))}"
         )
-        raise ValueError(
-            f"{node.path}: no int8 operator that all runtimes have computes {name!r}{why}. "
-            f"{remedy}."
+        raise ModelError(
+            node.path, f"no int8 operator that all runtimes have computes {name!r}{why}", remedy
         )
     return lowering(builder, node)
 
@@ -42,10 +42,11 @@ def _relu(builder: Builder, node: Node) -> Value:
     slope, threshold = getattr(operation, "negative_slope", 0), getattr(operation, "threshold", 0)
     highest = 6.0 if function_name(operation) == "relu6" else getattr(operation, "max_value", None)
     if threshold or (slope and highest is not None):
-        raise ValueError(
-            f"{node.path}: a ReLU has an integer form with threshold=0, and with a slope or a "
-            f"maximum but not both. "
-            f"Received: max_value={highest}, negative_slope={slope}, threshold={threshold}"
+        raise ModelError(
+            node.path,
+            "a ReLU has an integer form with threshold=0, and with a slope or a maximum but "
+            "not both",
+            received=f"max_value={highest}, negative_slope={slope}, threshold={threshold}",
         )
     if slope:
         return _leaky_relu(builder, node)
@@ -95,7 +96,7 @@ def _fixed(kind: str, **attributes: Attribute) -> Lowering:
 def _softmax(builder: Builder, node: Node) -> Value | list[Value]:
     axis = getattr(node.operation, "axis", -1)
     if axis not in (-1, len(node.inputs[0].shape) - 1):
-        raise ValueError(f"{node.path}: Softmax must be over the last axis. Received: axis={axis}")
+        raise ModelError(node.path, "Softmax must be over the last axis", received=f"axis={axis}")
     return _fixed("SOFTMAX", beta=1.0)(builder, node)
 
 
@@ -115,7 +116,7 @@ def _prelu(builder: Builder, node: Node) -> Value:
     source = builder.integer(node.inputs[0], node.path)
     values = ops.convert_to_numpy(node.operation.alpha).astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError(f"{node.path}: NaN or infinity in the slopes. Load sound weights.")
+        raise ModelError(node.path, "NaN or infinity in the slopes", "Load sound weights")
     scale = np.array(np.abs(values).max() / 127 or 1.0, np.float32)
     codes = np.rint(values / scale).astype(np.int8)
     slopes = builder.constant(f"{node.path}/alpha", codes, Quantization(scale))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.affine import affine_of
 from tfqreg.graph.flat import Node
 from tfqreg.graph.roles import Role, role
@@ -21,10 +22,10 @@ def affine(builder: Builder, node: Node) -> Value:
     """Returns the value of a layer that multiplies and adds constants."""
     found = affine_of(node.operation)
     if found is None:
-        raise ValueError(
-            f"{node.path}: its constants must be finite, and one number or one a channel (the "
-            f"last axis). Adapt or "
-            "build the layer, or use Multiply and Add of two tensors."
+        raise ModelError(
+            node.path,
+            "its constants must be finite, and one number or one a channel (the last axis)",
+            "Adapt or build the layer, or use Multiply and Add of two tensors",
         )
     return folded(builder, node, *found)
 

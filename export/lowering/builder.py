@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Edge
 from tfqreg.layers import QuantizedActivation
 
@@ -65,7 +66,7 @@ class Builder:
     """
 
     def __init__(self, scale_dtype: str = "float32") -> None:
-        self.graph = Graph()
+        self.graph = Graph(scale_dtype=scale_dtype)
         self.scale_dtype = scale_dtype
         self.values: dict[Edge, Value] = {}
         self.lowest: dict[str, int] = {}
@@ -115,9 +116,10 @@ class Builder:
         """Returns the int8 tensor of an edge; raises ValueError where it is still open."""
         value = self.values[edge]
         if isinstance(value, Open):
-            raise ValueError(
-                f"{value.name}: its output is not quantized, and {needed_by} needs integers. Put a "
-                "tfqreg.QuantizedActivation behind it; tfqreg.quantize(model) places them all."
+            raise ModelError(
+                value.name,
+                f"its output is not quantized, and {needed_by} needs integers",
+                "Put a tfqreg.QuantizedActivation behind it; tfqreg.quantize(model) places them all",
             )
         return value
 
@@ -314,9 +316,11 @@ def _within_int32(kind: str, grid: Quantization) -> str:
 def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
     """Returns an edge's shape with a batch of 1; raises ValueError where another dimension is open."""
     if None in edge.shape[1:]:
-        raise ValueError(
-            f"{path}: only the batch dimension may be open. Give keras.Input a full shape. "
-            f"Received: {edge.shape}"
+        raise ModelError(
+            path,
+            "only the batch dimension may be open",
+            "Give keras.Input a full shape",
+            str(edge.shape),
         )
     return (1, *(int(n) for n in edge.shape[1:] if n is not None))
 
@@ -342,7 +346,7 @@ def used(graph: Graph) -> Graph:
     tensors = {
         name: tensor for name, tensor in graph.tensors.items() if name in needed | set(graph.inputs)
     }
-    return Graph(tensors, ops[::-1], graph.inputs, graph.outputs, graph.exponents)
+    return replace(graph, tensors=tensors, ops=ops[::-1])
 
 
 def grid_of(layer: QuantizedActivation) -> Quantization:

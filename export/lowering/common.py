@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 
 from .builder import Builder, Value
@@ -35,8 +36,8 @@ def same_value(builder: Builder, node: Node) -> Value:
 def channels_last(layer: Any, path: str) -> None:
     """Raises ValueError for a layer that is channels first."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise ValueError(
-            f"{path}: TFLite is channels last. Received: data_format={layer.data_format!r}"
+        raise ModelError(
+            path, "TFLite is channels last", received=f"data_format={layer.data_format!r}"
         )
 
 

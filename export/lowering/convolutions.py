@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 from tfqreg.layers import Quantized
 
@@ -81,10 +82,11 @@ def transposed_convolution(builder: Builder, node: Node, wrapper: Quantized) -> 
     channels_last(layer, node.path)
     stride = pair(layer.strides, layer.rank)
     if pair(layer.dilation_rate, layer.rank) != (1, 1):
-        raise ValueError(
-            f"{node.path}: a transposed convolution with dilation has no integer form. Use "
-            f"dilation_rate=1, or "
-            f"upsample and convolve. Received: dilation_rate={layer.dilation_rate}"
+        raise ModelError(
+            node.path,
+            "a transposed convolution with dilation has no integer form",
+            "Use dilation_rate=1, or upsample and convolve",
+            f"dilation_rate={layer.dilation_rate}",
         )
     weights = weights_of(wrapper, node.path)
     # XNNPACK refuses a window narrower than the stride; taps of zeros change nothing.

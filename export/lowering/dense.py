@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 from tfqreg.layers import Quantized
 
@@ -35,12 +36,13 @@ def einsum_dense(builder: Builder, node: Node, wrapper: Quantized) -> Open:
         or set(kept) & set(kernel)
         or (layer.bias is not None and layer.bias.ndim > len(new))
     ):
-        raise ValueError(
-            f"{node.path}: an EinsumDense has an integer form where it contracts the last axes of "
-            f"its input with the "
-            f"first of its kernel, as 'abc,cd->abd' does, and its bias is over the new axes. Use "
-            f"Dense, or Permute "
-            f"before it. Received: equation={layer.equation!r}, bias_axes={layer.bias_axes!r}"
+        raise ModelError(
+            node.path,
+            "an EinsumDense has an integer form where it contracts the last axes of its input "
+            "with the first of its kernel, as 'abc,cd->abd' does, and its bias is over the new "
+            "axes",
+            "Use Dense, or Permute before it",
+            f"equation={layer.equation!r}, bias_axes={layer.bias_axes!r}",
         )
     return _product(builder, node, wrapper, len(contracted))
 

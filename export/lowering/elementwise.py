@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.affine import affine_of, constant_operand
 from tfqreg.graph.flat import Node
 
@@ -52,17 +53,20 @@ def _operands(builder: Builder, node: Node) -> tuple[str, str]:
         names.insert(0 if constant[1] else 1, _constant(builder, node, constant[0]))
     shapes = [builder.shape(name) for name in names]
     if len(names) != 2:
-        raise ValueError(
-            f"{node.path}: an element-wise layer takes two tensors here. Chain several of them; "
-            f"tfqreg.quantize(model) does. Received: {[edge.shape for edge in node.inputs]}"
+        raise ModelError(
+            node.path,
+            "an element-wise layer takes two tensors here",
+            "Chain several of them; tfqreg.quantize(model) does",
+            str([edge.shape for edge in node.inputs]),
         )
     if shapes[0] != shapes[1] and (
         len({len(shape) for shape in shapes}) > 1 or len(shapes[0]) > _RANK
     ):
-        raise ValueError(
-            f"{node.path}: two shapes broadcast where they have the same number of axes, {_RANK} "
-            f"at most. Reshape one. "
-            f"Received: {[edge.shape for edge in node.inputs]}"
+        raise ModelError(
+            node.path,
+            f"two shapes broadcast where they have the same number of axes, {_RANK} at most",
+            "Reshape one",
+            str([edge.shape for edge in node.inputs]),
         )
     return names[0], names[1]
 
@@ -71,9 +75,10 @@ def _constant(builder: Builder, node: Node, constant: Any) -> str:
     values = np.asarray(ops.convert_to_numpy(constant), np.float64)
     values = values.reshape((1,) * (len(node.outputs[0].shape) - values.ndim) + values.shape)
     if not np.isfinite(values).all() or values.shape[0] != 1:
-        raise ValueError(
-            f"{node.path}: a constant must be finite and the same for every sample. Received: "
-            f"shape {values.shape}"
+        raise ModelError(
+            node.path,
+            "a constant must be finite and the same for every sample",
+            received=f"shape {values.shape}",
         )
     scale = np.array(np.abs(values).max() / 127 or 1.0, np.float32)
     codes = np.rint(values / scale).astype(np.int8)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.layers import Quantized
 from tfqreg.layers.quantized import output_axes
 
@@ -48,15 +49,15 @@ def weights_of(wrapper: Quantized, path: str) -> FoldedWeights:
     """
     codes, params = wrapper.encode()["kernel"]
     if codes.dtype == np.int8 and codes.min() == -LARGEST_CODE - 1:
-        raise ValueError(
-            f"{path}: TFLite takes weights of -127 to 127. Use Uniform(narrow=True). Received: "
-            f"code -128"
+        raise ModelError(
+            path, "TFLite takes weights of -127 to 127", "Use Uniform(narrow=True)", "code -128"
         )
     if np.abs(codes).max() > LARGEST_CODE:
-        raise ValueError(
-            f"{path}: no int8 holds the levels of {wrapper.quantizer!r}. Train with a quantizer "
-            f"whose levels it holds, "
-            f'such as mode="exact" with 4 or 5 bits. Received: codes up to {np.abs(codes).max()}'
+        raise ModelError(
+            path,
+            f"no int8 holds the levels of {wrapper.quantizer!r}",
+            'Train with a quantizer whose levels it holds, such as mode="exact" with 4 or 5 bits',
+            f"codes up to {np.abs(codes).max()}",
         )
     codes, channel_axis = stored_layout(wrapper.layer, codes.astype(np.int16))
     channels = codes.shape[channel_axis]
@@ -179,10 +180,11 @@ def round_bfloat16(values: np.ndarray) -> np.ndarray:
 def _sound(variable: Any, name: str) -> np.ndarray:
     values = ops.convert_to_numpy(variable).astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError(
-            f"{name}: NaN or infinity cannot be exported. Load sound weights, or lower the "
-            f"learning rate. "
-            f"Received: {int((~np.isfinite(values)).sum())} of {values.size} values not finite"
+        raise ModelError(
+            name,
+            "NaN or infinity cannot be exported",
+            "Load sound weights, or lower the learning rate",
+            f"{int((~np.isfinite(values)).sum())} of {values.size} values not finite",
         )
     return values
 

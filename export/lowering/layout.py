@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 
 from .builder import Builder, Open, Value, static_shape
@@ -16,8 +17,8 @@ def _concatenation(builder: Builder, node: Node) -> Value:
     shape = static_shape(node.outputs[0], node.path)
     axis = node.operation.axis % len(shape)
     if axis == 0:
-        raise ValueError(
-            f"{node.path}: samples cannot be joined, the batch is open. Received: axis=0"
+        raise ModelError(
+            node.path, "samples cannot be joined, the batch is open", received="axis=0"
         )
     opened = Open("CONCATENATION", sources, shape, node.path, {"axis": axis})
     grids = {
@@ -33,9 +34,11 @@ def _reshape(builder: Builder, node: Node) -> Value:
         static_shape(node.outputs[0], node.path),
     )
     if np.prod(shape) != np.prod(builder.shape(source)):
-        raise ValueError(
-            f"{node.path}: the batch must stay the first axis. Keep it out of what is reshaped. "
-            f"Received: {node.inputs[0].shape} to {node.outputs[0].shape}"
+        raise ModelError(
+            node.path,
+            "the batch must stay the first axis",
+            "Keep it out of what is reshaped",
+            f"{node.inputs[0].shape} to {node.outputs[0].shape}",
         )
     return builder.reshaped(source, shape, node.path)
 
@@ -57,11 +60,12 @@ def _pad(builder: Builder, node: Node) -> Value:
         or paddings.shape != (len(node.inputs[0].shape), 2)
         or paddings[0].any()
     ):
-        raise ValueError(
-            f"{node.path}: only zeros can be padded, beside the samples. Use mode='constant' and "
-            f"constant_values=0. "
-            f"Received: mode={node.operation.mode!r}, constant_values={value}, "
-            f"pad_width={node.operation.pad_width}"
+        raise ModelError(
+            node.path,
+            "only zeros can be padded, beside the samples",
+            "Use mode='constant' and constant_values=0",
+            f"mode={node.operation.mode!r}, constant_values={value}, "
+            f"pad_width={node.operation.pad_width}",
         )
     return padded(builder, builder.integer(node.inputs[0], node.path), paddings, node.path)
 
@@ -69,7 +73,7 @@ def _pad(builder: Builder, node: Node) -> Value:
 def _transpose(builder: Builder, node: Node) -> Value:
     order = _permutation(node)
     if order[0] != 0:
-        raise ValueError(f"{node.path}: the batch must stay the first axis. Received: axes={order}")
+        raise ModelError(node.path, "the batch must stay the first axis", received=f"axes={order}")
     source = builder.integer(node.inputs[0], node.path)
     # Axes that stay neighbours are one: runtimes transpose few axes, and fast.
     runs = _runs(order) if len(order) > _PLAIN_RANK else [[axis] for axis in order]

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Edge, FlatGraph, Node, flatten
 from tfqreg.graph.roles import INFERENCE_IDENTITY
 from tfqreg.layers import Quantized, QuantizedActivation
@@ -87,7 +88,8 @@ def _attempt(step: Callable[[], None], problems: list[ValueError]) -> None:
     try:
         step()
     except ValueError as error:
-        if str(error) not in map(str, problems):
+        # A layer that is called twice fails twice.
+        if error.args not in [known.args for known in problems]:
             problems.append(error)
 
 
@@ -111,10 +113,11 @@ def _input(builder: Builder, edge: Edge, float_io: bool) -> None:
     first = _first_operations(edge)
     quantizer = next(iter(first), None)
     if len(first) != 1 or not isinstance(quantizer, QuantizedActivation):
-        raise ValueError(
-            f"{name}: a model input needs one QuantizedActivation right behind it. "
-            f"tfqreg.quantize(model) places it. "
-            f"Received: {', '.join(sorted(operation.name for operation in first)) or 'nothing'}"
+        raise ModelError(
+            name,
+            "a model input needs one QuantizedActivation right behind it",
+            "tfqreg.quantize(model) places it",
+            ", ".join(sorted(operation.name for operation in first)) or "nothing",
         )
     shape, grid = static_shape(edge, name), grid_of(quantizer)
     if float_io:
@@ -138,8 +141,8 @@ def _first_operations(edge: Edge) -> set[Any]:
 def _output(builder: Builder, edge: Edge, float_io: bool) -> None:
     name = builder.integer(edge, "the model's output")
     if name in builder.graph.inputs or name in builder.graph.outputs:
-        raise ValueError(
-            f"{name}: one tensor is two ends of the model. Put an operation between them."
+        raise ModelError(
+            name, "one tensor is two ends of the model", "Put an operation between them"
         )
     if float_io:
         target = builder.tensor(f"{name}_float", builder.graph.tensors[name].shape, None, "float32")
@@ -161,27 +164,31 @@ def is_supported(node: Node) -> bool:
 
 def unsupported_error(node: Node) -> ValueError:
     """Returns the error for a layer that no lowering function takes."""
-    return ValueError(
-        f"{node.path}: {type(node.operation).__name__} has no integer form. Replace it by one of "
-        f"{', '.join(sorted(LOWERINGS))}, or leave it outside the exported model. "
-        f"Received: {type(node.operation).__name__}"
+    return ModelError(
+        node.path,
+        f"{type(node.operation).__name__} has no integer form",
+        f"Replace it by one of {', '.join(sorted(LOWERINGS))}, or leave it outside the "
+        "exported model",
+        type(node.operation).__name__,
     )
 
 
 def _float_weights(node: Node) -> ValueError:
-    return ValueError(
-        f"{node.path}: {type(node.operation).__name__} holds float weights on the way to "
-        f"integers. Give it a rule "
-        "without skip in tfqreg.quantize(model, rules), or wrap it in tfqreg.Quantized."
+    return ModelError(
+        node.path,
+        f"{type(node.operation).__name__} holds float weights on the way to integers",
+        "Give it a rule without skip in tfqreg.quantize(model, rules), or wrap it in "
+        "tfqreg.Quantized",
     )
 
 
 def _calibrate_first(model: keras.Model) -> ValueError:
-    return ValueError(
-        f"{model.name}: the model has no quantizers. Call q = tfqreg.quantize(model), then train "
-        f"q or call "
-        f"tfqreg.calibrate(q, data), and export q. Received: {type(model).__name__} with float "
-        f"layers"
+    return ModelError(
+        model.name,
+        "the model has no quantizers",
+        "Call q = tfqreg.quantize(model), then train q or call tfqreg.calibrate(q, data), "
+        "and export q",
+        f"{type(model).__name__} with float layers",
     )
 
 
@@ -194,11 +201,11 @@ def _shared_weights(flat: FlatGraph) -> list[ValueError]:
             owner = owners.setdefault(id(node.operation.layer), node)
             if owner.operation is not node.operation:
                 problems.append(
-                    ValueError(
-                        f"{node.path}: its weights have a scale of their own in {owner.path} as "
-                        f"well. Wrap the layer "
-                        "once and call that wrapper in both places. Received: one layer in two "
-                        "tfqreg.Quantized"
+                    ModelError(
+                        node.path,
+                        f"its weights have a scale of their own in {owner.path} as well",
+                        "Wrap the layer once and call that wrapper in both places",
+                        "one layer in two tfqreg.Quantized",
                     )
                 )
     return problems

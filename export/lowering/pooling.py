@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 
 from ..ir import Attribute
@@ -78,10 +79,10 @@ def _whole_image(node: Node) -> None:
         return channels_last(operation, node.path)
     axes = range(rank) if operation.axis is None else np.ravel(operation.axis)
     if rank not in (3, 4) or sorted(int(axis) % rank for axis in axes) != list(range(1, rank - 1)):
-        raise ValueError(
-            f"{node.path}: a mean or maximum must be over all axes between the batch and the "
-            f"channels. "
-            f"Received: axis={operation.axis} of {node.inputs[0].shape}"
+        raise ModelError(
+            node.path,
+            "a mean or maximum must be over all axes between the batch and the channels",
+            received=f"axis={operation.axis} of {node.inputs[0].shape}",
         )
 
 

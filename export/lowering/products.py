@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import keras
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 from tfqreg.graph.roles import activation_name
 from tfqreg.layers import Quantized
@@ -29,12 +30,13 @@ def _quantized(builder: Builder, node: Node) -> Value:
             if name.startswith("Separable")
             else f"Use one of {', '.join(sorted(cls.__name__ for cls in _WRAPPED))}"
         )
-        raise ValueError(f"{node.path}: a wrapped {name} has no integer form yet. {remedy}.")
+        raise ModelError(node.path, f"a wrapped {name} has no integer form yet", remedy)
     if activation_name(layer) not in FUSED:
-        raise ValueError(
-            f"{node.path}: no kernel has {activation_name(layer)!r} built in. Make it a layer of "
-            f"its own behind a "
-            "QuantizedActivation, as tfqreg.quantize(model) does."
+        raise ModelError(
+            node.path,
+            f"no kernel has {activation_name(layer)!r} built in",
+            "Make it a layer of its own behind a QuantizedActivation, as "
+            "tfqreg.quantize(model) does",
         )
     opened = lowering(builder, node, wrapper)
     if exponents := scale_exponents(wrapper):
@@ -46,9 +48,8 @@ def _norm(builder: Builder, node: Node) -> Value:
     norm, value = node.operation, builder.values[node.inputs[0]]
     shape = static_shape(node.outputs[0], node.path)
     if norm.axis not in (-1, len(shape) - 1):
-        raise ValueError(
-            f"{node.path}: BatchNormalization must be over the last axis. Received: "
-            f"axis={norm.axis}"
+        raise ModelError(
+            node.path, "BatchNormalization must be over the last axis", received=f"axis={norm.axis}"
         )
     if (
         isinstance(value, Open)

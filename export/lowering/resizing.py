@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 
 from .builder import Builder, Value, image_shape, static_shape
@@ -19,8 +20,8 @@ def _resize(builder: Builder, node: Node) -> Value:
     operation = node.operation
     ignored = ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio")
     if on := [name for name in ignored if getattr(operation, name, False)]:
-        raise ValueError(
-            f"{node.path}: resizing has no integer form with {on[0]}. Received: {on[0]}=True"
+        raise ModelError(
+            node.path, f"resizing has no integer form with {on[0]}", received=f"{on[0]}=True"
         )
     return _resized(builder, node, operation.interpolation, half_pixel_centers=True)
 
@@ -28,9 +29,10 @@ def _resize(builder: Builder, node: Node) -> Value:
 def _resized(builder: Builder, node: Node, interpolation: str, half_pixel_centers: bool) -> Value:
     channels_last(node.operation, node.path)
     if interpolation not in KINDS:
-        raise ValueError(
-            f"{node.path}: the interpolation is one of {', '.join(KINDS)}. Received: "
-            f"interpolation={interpolation!r}"
+        raise ModelError(
+            node.path,
+            f"the interpolation is one of {', '.join(KINDS)}",
+            received=f"interpolation={interpolation!r}",
         )
     source = builder.integer(node.inputs[0], node.path)
     shape = static_shape(node.outputs[0], node.path)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 
 from .builder import Builder, Value, static_shape
@@ -49,8 +50,8 @@ def _item(builder: Builder, node: Node) -> Value:
         _range(part, size, node) for part, size in zip(parts, builder.shape(source), strict=True)
     ]
     if parts[0] != slice(None) or key[0] is None:
-        raise ValueError(
-            f"{node.path}: the batch must be taken whole, as x[:, ...]. Received: {key}"
+        raise ModelError(
+            node.path, "the batch must be taken whole, as x[:, ...]", received=str(key)
         )
     output = _sliced(builder, source, ranges[1:], node.path)
     return builder.reshaped(output, static_shape(node.outputs[0], node.path))
@@ -73,9 +74,10 @@ def _range(part: Any, size: int, node: Node) -> range:
         return range(start, start + 1)
     taken = range(size)[part] if isinstance(part, slice) else range(0)
     if not taken or taken.step < 1:
-        raise ValueError(
-            f"{node.path}: slices take numbers and steps forward, and at least one element. "
-            f"Received: {part}"
+        raise ModelError(
+            node.path,
+            "slices take numbers and steps forward, and at least one element",
+            received=str(part),
         )
     return taken
 
@@ -86,9 +88,7 @@ def _split(builder: Builder, node: Node) -> list[Value]:
         node.operation.axis % len(node.inputs[0].shape),
     )
     if axis == 0:
-        raise ValueError(
-            f"{node.path}: samples cannot be split, the batch is open. Received: axis=0"
-        )
+        raise ModelError(node.path, "samples cannot be split, the batch is open", received="axis=0")
     values: list[Value] = []
     start = 0
     for edge in node.outputs:

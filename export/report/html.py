@@ -9,6 +9,7 @@ import numpy as np
 
 from ..container import unpack
 from ..container.files import write_atomically
+from ..flatbuffer.read import file_bytes
 from .explanation import explanation
 from .page import page
 from .pictures import byte_bars, curves, histogram
@@ -100,9 +101,9 @@ def _target(target: str | None, model: Any, tflite: Any, container: Any) -> str:
 
 
 def _summary(model: Any, tflite: Any, container: Any) -> Summary | None:
-    packed = container if isinstance(container, bytes | None) else Path(container).read_bytes()
+    packed = None if container is None else file_bytes(container)
     if tflite is not None:
-        return summarize(tflite if isinstance(tflite, bytes) else Path(tflite).read_bytes(), packed)
+        return summarize(file_bytes(tflite), packed)
     if packed is not None:
         return summarize(unpack(packed), packed)
     return None if model is None else summarize_model(model)

@@ -2,24 +2,24 @@
 `.tqw`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ..container import ContainerInfo, inspect, pack
-from ..container.encoder.locate import ELEMENT_TYPES
+from ..container.encoder.symbols import entropy_bits
 from ..container.format.elements import common_shift, to_codes
 from ..container.inspection.huffman import huffman_bytes
+from ..container.inspection.text_table import aligned
+from ..container.tflite.locate import ELEMENT_TYPES
+from ..flatbuffer.read import read_operators, tensor_name, tensor_shape
 from .shifts import shift_additions, uses
 
 _T = schema.TensorType
 _KERNEL_TYPES = (_T.INT2, _T.INT4, _T.INT8, _T.UINT8, _T.INT16, _T.FLOAT16, _T.BFLOAT16, _T.FLOAT32)
-_OPERATORS = {
-    code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
-}
 _NOTHING = "-"
 _LONGEST_NAME = 48
 
@@ -109,7 +109,7 @@ def summarize(
     """
     container = pack(tflite) if container is None else container
     info = inspect(container)
-    constants = list(_constants(tflite))
+    constants = _constants(tflite)
     rows = layer_rows(tflite, info, bits)
     readers = {c.kind for c in constants if c.is_kernel}
     biases = sum(
@@ -194,45 +194,21 @@ def float_rows(model: Any) -> list[Row]:
     return rows
 
 
-def _constants(tflite: bytes) -> Iterator[_Constant]:
-    """Yields the constants that operators read, each once."""
-    model: Any = schema.Model.GetRootAs(tflite)
-    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
-        readers = [
-            (_kind(model, operator), operator)
-            for operator in map(graph.Operators, range(graph.OperatorsLength()))
-        ]
-        times: dict[int, int] = {}
-        kinds: dict[int, str] = {}
-        for kind, operator in readers:
-            inputs = [
-                index
-                for index in map(operator.Inputs, range(operator.InputsLength()))
-                if index >= 0
-            ]
-            count = uses(
-                kind, [_shape(graph, index) for index in inputs], _shape(graph, operator.Outputs(0))
+def _constants(tflite: bytes) -> list[_Constant]:
+    """Returns the constants that operators read, each once, with how often it is multiplied."""
+    found: dict[int, _Constant] = {}
+    for operator in read_operators(tflite):
+        shapes = [tensor_shape(tensor) for tensor in operator.inputs]
+        times = uses(operator.kind, shapes, tensor_shape(operator.output))
+        for tensor, shape, data in zip(operator.inputs, shapes, operator.data, strict=True):
+            if data is None or not len(data):
+                continue
+            first = _Constant(
+                tensor_name(tensor), operator.kind, shape, tensor.type, data.tobytes(), 0
             )
-            for index in inputs:
-                kinds.setdefault(index, kind)
-                times[index] = times.get(index, 0) + count
-        for index, kind in kinds.items():
-            tensor = graph.Tensors(index)
-            buffer = model.Buffers(tensor.Buffer())
-            if buffer and buffer.DataLength():
-                name = (tensor.Name() or b"").decode(errors="replace")
-                data = buffer.DataAsNumpy().tobytes()
-                yield _Constant(name, kind, _shape(graph, index), tensor.Type(), data, times[index])
-
-
-def _kind(model: Any, operator: Any) -> str:
-    code = model.OperatorCodes(operator.OpcodeIndex())
-    return _OPERATORS.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "CUSTOM")
-
-
-def _shape(graph: Any, index: int) -> tuple[int, ...]:
-    tensor = graph.Tensors(index)
-    return tuple(int(tensor.Shape(axis)) for axis in range(tensor.ShapeLength()))
+            known = found.get(id(tensor), first)
+            found[id(tensor)] = replace(known, uses=known.uses + times)
+    return list(found.values())
 
 
 def _row(constant: _Constant, coded_bytes: int | None, bits: int | None) -> Row:
@@ -247,7 +223,7 @@ def _row(constant: _Constant, coded_bytes: int | None, bits: int | None) -> Row:
         bits=bits or (width - common_shift(codes) if width <= 8 else width),
         sparsity=1.0 - np.count_nonzero(codes) / codes.size,
         raw_bytes=len(constant.data),
-        entropy_bytes=float(-(counts * np.log2(counts / codes.size)).sum() / 8),
+        entropy_bytes=float(entropy_bits(counts)) / 8,
         coded_bytes=coded_bytes,
         huffman_bytes=huffman_bytes(codes),
         multiplications=int(np.count_nonzero(codes)) * constant.uses or None,
@@ -289,7 +265,7 @@ def format_summary(summary: Summary) -> str:
         ("in float32", summary.float_bytes),
     ):
         lines.append([label, f"{size:,}", f"{(size or 0) / whole:.1f} times"])
-    return f"{table}\n\n{_aligned(lines, '<>>')}"
+    return f"{table}\n\n{aligned(lines, '<>>')}"
 
 
 def format_table(rows: Sequence[Row]) -> str:
@@ -302,7 +278,7 @@ def format_table(rows: Sequence[Row]) -> str:
         total                                     5,000  ...
     """
     body = [*map(cells, rows), total_cells(rows)]
-    return _aligned([HEADER, *([_short(line[0]), *line[1:]] for line in body)], "<<<>>>>>>>>>")
+    return aligned([HEADER, *([_short(line[0]), *line[1:]] for line in body)], "<<<>>>>>>>>>")
 
 
 def cells(row: Row) -> list[str]:
@@ -330,13 +306,3 @@ def _size(size: float | None) -> str:
 def _short(name: str) -> str:
     """Returns a name without its beginning where other converters strung several together."""
     return name if len(name) <= _LONGEST_NAME else f"...{name[3 - _LONGEST_NAME :]}"
-
-
-def _aligned(lines: Sequence[Sequence[str]], sides: str) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..checks import check
 from ..container import unpack
+from ..flatbuffer.read import file_bytes
 from ..targets.rules import load_target, target_findings
 from ..targets.vela import NpuReport, compile_for_npu, missing_vela
 
@@ -47,9 +48,9 @@ def _file(model: Any, tflite: File, container: File) -> bytes | None:
     yet.
     """
     if tflite is not None:
-        return tflite if isinstance(tflite, bytes) else Path(tflite).read_bytes()
+        return file_bytes(tflite)
     if container is not None:
-        return unpack(container if isinstance(container, bytes) else Path(container).read_bytes())
+        return unpack(file_bytes(container))
     from ..flatbuffer.write import write_tflite
     from ..lowering.lower import lower
 

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfqreg.errors import ModelError
+
 from ..finding import Finding
+from ..flatbuffer.read import Operator, dtype, read_operators
 from ..kernels.windows import stride_remainder
 
 _FOLDER = Path(__file__).parent
@@ -51,23 +54,6 @@ class Target:
     vela: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Operator:
-    """One operator of a `.tflite` with its tensors; absent inputs are left out."""
-
-    kind: str
-    version: int
-    options: Any
-    inputs: list[Any]
-    output: Any
-    data: list[np.ndarray | None]
-
-    @property
-    def name(self) -> str:
-        """The name of its output, which is the path of the layer it came from."""
-        return self.output.name.decode()
-
-
 def target_names() -> list[str]:
     """Returns the names that `load_target` takes."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
@@ -85,8 +71,8 @@ def load_target(name: str) -> Target:
         'warning'
     """
     if name not in target_names():
-        raise ValueError(
-            f"A target is one of {', '.join(target_names())}. Received: target={name!r}"
+        raise ModelError(
+            "", f"A target is one of {', '.join(target_names())}", received=f"target={name!r}"
         )
     table = _read(name)
     table["operators"] = frozenset(table.get("operators", ())) | set(table.get("versions", ()))
@@ -96,8 +82,10 @@ def load_target(name: str) -> Target:
 def _read(name: str) -> dict[str, Any]:
     table = tomllib.loads((_FOLDER / f"{name}.toml").read_text("utf-8"))
     if unknown := set(table) - _KEYS:
-        raise ValueError(
-            f"targets/{name}.toml: a key is one of {sorted(_KEYS)}. Received: {sorted(unknown)}"
+        raise ModelError(
+            f"targets/{name}.toml",
+            f"a key is one of {sorted(_KEYS)}",
+            received=str(sorted(unknown)),
         )
     if (base := table.pop("rules_of", None)) is None:
         return table
@@ -127,31 +115,6 @@ def target_findings(tflite: bytes, target: Target) -> list[Finding]:
             _broken(operator, rule, target) for rule in target.rules if _breaks(operator, rule)
         ]
     return findings
-
-
-def read_operators(tflite: bytes) -> list[Operator]:
-    """Returns the operators of a model in execution order; raises ValueError for a damaged file."""
-    try:
-        model: Any = schema.ModelT.InitFromPackedBuf(tflite)
-    except (
-        Exception
-    ) as error:  # FlatBuffers' Python reader checks nothing: damage ends in whatever it trips over.
-        raise ValueError(
-            f"This .tflite file is damaged. Export it again. Received: {len(tflite)} bytes"
-        ) from error
-    kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
-    codes = [
-        (kinds[max(c.builtinCode, c.deprecatedBuiltinCode)], c.version) for c in model.operatorCodes
-    ]
-    operators = []
-    for subgraph in model.subgraphs:
-        for op in subgraph.operators:
-            inputs = [subgraph.tensors[i] for i in op.inputs if i >= 0]
-            data = [model.buffers[tensor.buffer].data for tensor in inputs]
-            output = subgraph.tensors[op.outputs[0]]
-            kind, version = codes[op.opcodeIndex]
-            operators.append(Operator(kind, version, op.builtinOptions, inputs, output, data))
-    return operators
 
 
 def _unknown(operator: Operator, target: Target) -> Finding:
@@ -261,15 +224,7 @@ def _types(operator: Operator) -> set[str]:
     activations = [
         tensor for tensor, data in zip(operator.inputs, operator.data, strict=True) if data is None
     ]
-    return {_type_name(tensor) for tensor in (*activations, operator.output)}
-
-
-def _type_name(tensor: Any) -> str:
-    return next(
-        name
-        for name, value in vars(schema.TensorType).items()
-        if value == tensor.type and name.isupper()
-    )
+    return {dtype(tensor).upper() for tensor in (*activations, operator.output)}
 
 
 def _grids(operator: Operator) -> str:
@@ -299,7 +254,7 @@ MEASURES: dict[str, Callable[[Operator], Any]] = {
     "reduced_elements": lambda op: int(np.prod(_reduced(op))),
     "stride": lambda op: max(op.options.strideH, op.options.strideW),
     "strides": lambda op: f"{op.options.strideH}x{op.options.strideW}",
-    "weight_type": lambda op: _type_name(_weights(op)),
+    "weight_type": lambda op: dtype(_weights(op)).upper(),
     "weights_per_output": _weights_per_output,
     "window_area": lambda op: int(np.prod(_window(op))),
     "window_height": lambda op: _window(op)[0],

@@ -11,7 +11,10 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .rules import load_target, read_operators
+from tfqreg.errors import ModelError
+
+from ..flatbuffer.read import read_operators
+from .rules import load_target
 
 _KIB = 1024
 _LONGEST_REASON = 2000
@@ -81,8 +84,8 @@ def compile_for_npu(tflite: bytes, target: str) -> NpuReport:
     """
     options = load_target(target).vela
     if not options:
-        raise ValueError(
-            f"No NPU compiler knows this target. Give an Ethos-U. Received: target={target!r}"
+        raise ModelError(
+            "", "No NPU compiler knows this target", "Give an Ethos-U", f"target={target!r}"
         )
     if reason := missing_vela():
         raise RuntimeError(f"{target}: {reason}")

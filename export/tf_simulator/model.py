@@ -2,6 +2,8 @@
 
 import keras
 
+from tfqreg.errors import ModelError
+
 from ..ir import Graph
 from ..lowering.lower import lower
 
@@ -34,10 +36,11 @@ def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras
         (16, 144)
     """
     if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "integer_model runs on TensorFlow. Set KERAS_BACKEND=tensorflow before Keras is "
-            "imported. "
-            f"Received: backend={keras.backend.backend()!r}"
+        raise ModelError(
+            "",
+            "integer_model runs on TensorFlow",
+            "Set KERAS_BACKEND=tensorflow before Keras is imported",
+            f"backend={keras.backend.backend()!r}",
         )
     from .layer import IntegerGraph
 

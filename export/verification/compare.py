@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 from ..flatbuffer.write import debug_copy
 from ..ir import Graph
 from ..simulator import Arrays, chunks, named_inputs, simulate
@@ -145,10 +147,11 @@ def _count(
             or found[name].shape != array.shape
             or found[name].dtype != array.dtype
         ):
-            raise ValueError(
-                f"{name}: the model must be the one written from this graph, whose tensor is "
-                f"{array.dtype} "
-                f"{array.shape}. Received: {_describe(found.get(name))}"
+            raise ModelError(
+                name,
+                f"the model must be the one written from this graph, whose tensor is {array.dtype} "
+                f"{array.shape}",
+                received=_describe(found.get(name)),
             )
         part.tensors.setdefault(name, Difference()).add(found[name], array)
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfqreg.errors import ModelError
+
 from ..ir import Graph
 from ..simulator import Arrays
 
@@ -20,8 +22,10 @@ def graph_inputs(graph: Graph, samples: Samples) -> Arrays:
     arrays = [samples] if isinstance(samples, np.ndarray) else samples
     if not isinstance(arrays, dict):
         if len(arrays) != len(graph.inputs):
-            raise ValueError(
-                f"Give one array for each input {graph.inputs}. Received: {len(arrays)} arrays"
+            raise ModelError(
+                "",
+                f"Give one array for each input {graph.inputs}",
+                received=f"{len(arrays)} arrays",
             )
         arrays = dict(zip(graph.inputs, arrays, strict=True))
     return {name: _on_grid(graph, name, array) for name, array in arrays.items()}
@@ -30,17 +34,18 @@ def graph_inputs(graph: Graph, samples: Samples) -> Arrays:
 def _on_grid(graph: Graph, name: str, array: np.ndarray) -> np.ndarray:
     tensor = graph.tensors.get(name)
     if tensor is None or name not in graph.inputs:
-        raise ValueError(f"{name}: the model has no such input. Its inputs: {graph.inputs}")
+        raise ModelError(name, "the model has no such input", f"Its inputs: {graph.inputs}")
     if array.shape[1:] != tensor.shape[1:] or array.dtype.kind not in "fiu":
-        raise ValueError(
-            f"{name}: samples must be numbers of shape (batch, "
-            f"{', '.join(map(str, tensor.shape[1:]))}). "
-            f"Received: {array.dtype} of shape {array.shape}"
+        raise ModelError(
+            name,
+            f"samples must be numbers of shape (batch, {', '.join(map(str, tensor.shape[1:]))})",
+            received=f"{array.dtype} of shape {array.shape}",
         )
     if not np.isfinite(array).all():
-        raise ValueError(
-            f"{name}: samples hold NaN or infinity. Received: {int((~np.isfinite(array)).sum())} "
-            f"of them"
+        raise ModelError(
+            name,
+            "samples hold NaN or infinity",
+            received=f"{int((~np.isfinite(array)).sum())} of them",
         )
     if tensor.quantization is None:
         return array.astype(np.float32)

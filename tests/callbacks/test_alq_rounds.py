@@ -11,8 +11,7 @@ from keras import layers
 import tfqreg as tq
 from tests.tiny_nets import dense_net, kernels, regression, run_python
 from tfqreg.callbacks.alq_phases import phases
-from tfqreg.export import export_tflite
-from tfqreg.export.verification import compare as verify
+from tfqreg.export import export_tflite, verify
 from tfqreg.optimizers import Mode
 from tfqreg.projection import projected
 from tfqreg.pruning.bases import multibit_kernels

@@ -8,9 +8,10 @@ import tfqreg as tq
 from tests.export import keras_nets as nets
 from tests.export.keras_nets import conv, grid, norm
 from tests.export.lowering.test_lower_errors import ERRORS
-from tfqreg.export import checks as check
+from tfqreg.errors import ModelError, ModelTypeError
+from tfqreg.export import check
 from tfqreg.export.finding import Finding
-from tfqreg.export.lowering import lower
+from tfqreg.export.lowering.lower import lower
 from tfqreg.layers.queries import activation_layers
 
 
@@ -173,14 +174,31 @@ def test_a_target():
 
 
 @pytest.mark.parametrize(
-    "text, parts",
+    "error, parts, text",
     [
-        ("a/b: no. Do c. Or d. Received: e=1", ("a/b", "no", "e=1", "Do c. Or d")),
-        ("a: by 0.5 at most. Received: 1.5", ("a", "by 0.5 at most", "1.5", "")),
-        ("a: no. Do c.", ("a", "no", "", "Do c")),
-        ("something else", ("", "something else", "", "")),
+        (
+            ModelError("a/b", "no", "Do c. Or d", "e=1"),
+            ("a/b", "no", "e=1", "Do c. Or d"),
+            "a/b: no. Do c. Or d. Received: e=1",
+        ),
+        (
+            ModelTypeError("a", "by 0.5: at most", received="1.5"),
+            ("a", "by 0.5: at most", "1.5", ""),
+            "a: by 0.5: at most. Received: 1.5",
+        ),
+        (
+            ModelError("a", "no", "Do c"),
+            ("a", "no", "Net", "Do c"),
+            "a: no. Do c. Received: Net",
+        ),
+        (
+            KeyError("a: b. Do c"),
+            ("", "'a: b. Do c'", "Net", ""),
+            "'a: b. Do c'. Received: Net",
+        ),
     ],
 )
-def test_findings_of_errors(text, parts):
-    found = Finding.of(ValueError(text))
+def test_findings_of_errors(error, parts, text):
+    found = Finding.of(error, "Net")
     assert (found.path, found.rule, found.received, found.fix) == parts
+    assert str(found) == text

@@ -12,16 +12,29 @@ from tfqreg import export
 from tfqreg.export import export_tflite
 from tfqreg.export.targets.vela import missing_vela
 
-MODULES = [module.name for module in pkgutil.iter_modules(export.__path__) if not module.ispkg]
+ELSEWHERE = "tfqreg.export.container"  # tests/export/container has examples of its own
+# Running it is the command itself.
+COMMAND = "tfqreg.export.cli.__main__"
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(export.__path__, "tfqreg.export.")
+    if module.name != COMMAND and not module.name.startswith(ELSEWHERE)
+]
+
+
+def test_every_room_is_walked():
+    rooms = {name.split(".")[2] for name in MODULES}
+    assert {"cli", "kernels", "lowering", "report", "targets", "verification"} <= rooms
+    assert len(MODULES) > 60
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name, tmp_path, monkeypatch):
-    module = importlib.import_module(f"tfqreg.export.{name}")
+    module = importlib.import_module(name)
     tests = [test for test in doctest.DocTestFinder().find(module) if test.examples]
     if not tests:
         return
-    if name == "npu" and (reason := missing_vela()):
+    if name == "tfqreg.export.targets.vela" and (reason := missing_vela()):
         pytest.skip(reason)
     monkeypatch.chdir(tmp_path)
     model, _, rows = small_model.trained()

@@ -14,9 +14,8 @@ from keras import layers
 
 import tfqreg as tq
 from tests.export import keras_nets as nets
-from tfqreg.export import export_tflite, kernel_exponents, unpack
+from tfqreg.export import export_tflite, kernel_exponents, unpack, verify
 from tfqreg.export.lowering.lower import lower
-from tfqreg.export.verification import compare as verify
 from tfqreg.export.verification.samples import graph_inputs
 
 CODES = ["litert"]

@@ -11,8 +11,7 @@ import tensorflow as tf
 
 import tfqreg as tq
 from tests.tiny_nets import dense_net, gradients
-from tfqreg.export import checks as check
-from tfqreg.export import export_tflite
+from tfqreg.export import check, export_tflite
 from tfqreg.layers.multibit_activation import MOMENTUM, MultiBitActivation, fit_levels
 from tfqreg.layers.queries import activation_layers
 

@@ -7,8 +7,7 @@ from keras import layers
 
 import tfqreg as tq
 from tests.tiny_nets import conv_net, dense_net, kernels
-from tfqreg.export import simulator as simulate
-from tfqreg.export.lowering import lower
+from tfqreg.export import lower, simulate
 from tfqreg.export.verification.samples import graph_inputs
 
 IMAGES = np.random.default_rng(0).random((16, 12, 12, 2)).astype(np.float32)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 import tfqreg as tq
-from tfqreg.export.lowering import lower
+from tfqreg.export import lower
 from tfqreg.layers.queries import quantized_layers
 from tfqreg.quantizers.mixture import fit_mixture
 

@@ -9,8 +9,7 @@ from keras import layers
 import tfqreg as tq
 from tests.tiny_nets import dense_net, finite_difference, gradients, kernels, regression
 from tfqreg import MSQE, Quantized, Uniform
-from tfqreg.export import export_tflite
-from tfqreg.export.verification import compare as verify
+from tfqreg.export import export_tflite, verify
 from tfqreg.regularizers.power_of_two_scale import power_of_two_squares
 
 W = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from tfqreg.errors import ModelError, ModelTypeError
+
 
 @dataclass(eq=False)
 class Edge:
@@ -59,19 +61,19 @@ def functional(model: Any, path: str = "") -> Any:
     name = path or getattr(model, "name", repr(model))
     if isinstance(model, keras.Sequential):
         if not model.built or model._functional is None:
-            raise ValueError(
-                f"{name}: the input shape is unknown. Start the Sequential with "
-                f"keras.Input(shape), or call the model "
-                "on data first."
+            raise ModelError(
+                name,
+                "the input shape is unknown",
+                "Start the Sequential with keras.Input(shape), or call the model on data first",
             )
         return model._functional
     if not hasattr(model, "_nodes_by_depth"):
-        raise TypeError(
-            f"{name}: {type(model).__name__} is a subclassed model and has no graph to walk. Wrap "
-            f"its layers where "
-            "they are made: self.conv = tfqreg.Quantized(keras.layers.Conv2D(32, 3), "
-            "weights=tfqreg.Uniform(4)), with "
-            "tfqreg.QuantizedActivation() after each activation."
+        raise ModelTypeError(
+            name,
+            f"{type(model).__name__} is a subclassed model and has no graph to walk",
+            "Wrap its layers where they are made: self.conv = tfqreg.Quantized("
+            "keras.layers.Conv2D(32, 3), weights=tfqreg.Uniform(4)), with "
+            "tfqreg.QuantizedActivation() after each activation",
         )
     return model
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.quantizers import Quantizer, Uniform
 from tfqreg.quantizers.base import Params, check_float32
@@ -239,15 +240,15 @@ def check_kernel(w: np.ndarray, name: str) -> None:
     """Raises ValueError when a kernel holds NaN or infinity, or nothing but zeros."""
     broken = w.size - int(np.isfinite(w).sum())
     if broken:
-        raise ValueError(
-            f"{name}: the kernel holds NaN or infinity. Load sound weights, or lower the learning "
-            f"rate. "
-            f"Received: {broken} of {w.size} values not finite"
+        raise ModelError(
+            name,
+            "the kernel holds NaN or infinity",
+            "Load sound weights, or lower the learning rate",
+            f"{broken} of {w.size} values not finite",
         )
     if not w.any():
-        raise ValueError(
-            f"{name}: the kernel is all zeros. Load trained weights first. Received: "
-            f"shape={w.shape}"
+        raise ModelError(
+            name, "the kernel is all zeros", "Load trained weights first", f"shape={w.shape}"
         )
 
 

@@ -1,38 +1,39 @@
-"""The C decoder of export/device, where a compiler was there when tfqreg was installed."""
+"""The C decoder of export/device, if a compiler was there when tfqreg was installed."""
 
 import os
-from collections.abc import Callable
 
-from ..format.limits import Limits
+from ..format.limits import Limits, Progress
 
 try:
-    from .. import _tqw  # pyright: ignore[reportAttributeAccessIssue]
+    from .._tqw import decode as c_decode  # pyright: ignore[reportMissingImports]
 except ImportError:
-    _tqw = None
+    c_decode = None
 
 
 def decoder() -> str:
-    """Returns which decoder `unpack` uses: "c", or "numpy" where C is not there or
-    TFQREG_DECODER=numpy is set.
+    """Returns which decoder `unpack` uses: "c" or "numpy".
+
+    It is numpy if C was not compiled or the environment has TFQREG_DECODER=numpy.
 
     >>> decoder() in ("c", "numpy")
     True
     """
-    return "c" if _tqw and os.environ.get("TFQREG_DECODER") != "numpy" else "numpy"
+    return "c" if c_decode and os.environ.get("TFQREG_DECODER") != "numpy" else "numpy"
 
 
 def decode(
     container: bytes | memoryview,
     limits: Limits,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
     base: bytes | None,
 ) -> bytes | None:
-    """Returns the `.tflite`, or None where numpy has to decode, be it only to say what is wrong
-    with the container.
+    """Returns the `.tflite`, or None if numpy has to decode.
+
+    That is also so for a container that C refuses: numpy then says what is wrong with it and where.
     """
-    if _tqw is None or decoder() == "numpy":
+    if c_decode is None or decoder() == "numpy":
         return None
     try:
-        return _tqw.decode(container, limits.output_bytes, limits.tensors, base, progress)
+        return c_decode(container, limits.output_bytes, limits.tensors, base, progress)
     except ValueError:
         return None

@@ -1,6 +1,6 @@
 """Choice of the classes of one tensor: by estimated bits, over all kinds and numbers of them.
 
-What a table costs depends on how many tensors will share it, so the caller tries several prices.
+What a table costs depends on how many tensors will use it, so the caller tries several prices.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,20 +24,32 @@ from ..format.index import MAX_CHUNK_LOG2
 from .cluster import cluster, sum_by
 from .symbols import LARGEST, entropy_bits, symbol_count, symbol_table
 
+# Numbers of classes to try: those between save little and take the time of another clustering.
 ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
+# Fewer, because each is tried with every number of second classes.
 ROW_COUNTS_BESIDE_SECONDS = (1, 2, 4, 8, 16)
 SECOND_COUNTS = (2, 3, 4, 6, 8, 12, 16)
 # As many tables of 12 bits as MAX_STATES allows.
 MOST_CELLS = 32
+# A map and a second table cost more than classes could save on fewer weights.
 MIN_WEIGHTS = 256
+# Which fractions of the codes that are not 0 may count as small. Far smaller or larger ones would
+# leave one of the two categories without codes.
+SMALL_FRACTIONS = (0.3, 0.5, 0.7)
 # What classes add to an entry, and the states and the table of a map, in bits.
 MAP_BITS = 90.0
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A tensor's codes, -128 to 127, with what classes need to know; `before`: its elements in the
-    base.
+    """A tensor's codes with what the choice of classes needs to know.
+
+    Args:
+        codes: integers (weights,); classes need -128 to 127.
+        shape: of the tensor.
+        width: bits of an element.
+        shift: bits that its codes are shifted up by.
+        before: its elements in the base, for a delta. Default none.
     """
 
     codes: np.ndarray
@@ -54,7 +66,7 @@ class Split:
     Args:
         classes: how weights are told apart.
         maps: of rows and second classes.
-        contexts: what the second map is looked up at for each weight; None without second classes.
+        contexts: where each weight looks up the second map; None without second classes.
         histograms: counts (row classes, second classes, symbols).
         code_bits: entropy of the symbols in their cells.
         map_bits: what the maps and the list of tables take.
@@ -70,6 +82,8 @@ class Split:
 
 @dataclass(frozen=True)
 class _Second:
+    """A way to get second classes: their axis, and where each weight looks up the map."""
+
     axis: Axis
     threshold: int
     contexts: np.ndarray
@@ -84,7 +98,7 @@ class Price:
     bin: float
 
     def of_tables(self, histograms: np.ndarray) -> np.ndarray:
-        """Returns the bits of the table of each cell, (...) of (..., symbols); 0 where it is empty."""
+        """Returns the bits of the table of each cell, (...) of (..., symbols); 0 if it is empty."""
         used = (histograms > 0).sum(-1)
         return np.where(used > 0, self.table + self.bin * used, 0)
 
@@ -94,7 +108,7 @@ class Price:
 
 
 class _Counter:
-    """Counts the symbols of a tensor by class of row and second class; symbols are those in use."""
+    """Counts the symbols of a tensor by row class and second class, of those that are in use."""
 
     def __init__(self, subject: Subject) -> None:
         everywhere = symbol_table()[subject.codes.astype(np.int64) + LARGEST]
@@ -119,7 +133,7 @@ class _Counter:
         return wide
 
 
-def choose(subject: Subject, prices: Sequence[Price]) -> list[Split]:
+def choose_classes(subject: Subject, prices: Sequence[Price]) -> list[Split]:
     """Returns the cheapest split of a tensor found at each price, perhaps into one cell."""
     counter = _Counter(subject)
     whole = counter.count(np.zeros(len(counter.symbols), np.int64), 1)
@@ -138,8 +152,10 @@ def choose(subject: Subject, prices: Sequence[Price]) -> list[Split]:
 def _splits(
     counter: _Counter, by_row: np.ndarray | None, second: _Second | None, price: Price
 ) -> Iterator[Split]:
-    """Yields splits for each number of row and second classes; `price` says which deserve a second
-    look.
+    """Yields splits for each number of row and second classes.
+
+    Row classes are made first, then second classes for them, then, for the best of these at
+    `price`, row classes again.
     """
     for wanted in ROW_COUNTS if second is None else ROW_COUNTS_BESIDE_SECONDS:
         if wanted > 1 and (by_row is None or wanted > counter.rows):
@@ -219,12 +235,8 @@ def _seconds(subject: Subject) -> Iterator[_Second]:
 
 
 def _thresholds(codes: np.ndarray) -> list[int]:
-    """Returns magnitudes that may tell small codes from large ones: 1, and the lower and middle
-    thirds.
-    """
+    """Returns magnitudes that may tell small codes from large ones: 1 and three quantiles."""
     sizes = np.abs(codes[codes != 0].astype(np.int64))
     if not len(sizes):
         return []
-    return sorted(
-        {1, *(int(share) for share in np.quantile(sizes, (0.3, 0.5, 0.7), method="lower"))}
-    )
+    return sorted({1, *map(int, np.quantile(sizes, SMALL_FRACTIONS, method="lower"))})

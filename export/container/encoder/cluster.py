@@ -1,13 +1,14 @@
-"""Classes by expectation maximization: each row goes to the distribution that codes it in the
-fewest bits.
+"""Classes of rows, each of which goes to the distribution that codes it in the fewest bits.
 
-The hard form (classification EM; Celeux and Govaert, 1992), from a fixed start, so that it is
-deterministic.
+Expectation maximization in its hard form (classification EM; Celeux and Govaert, 1992), from a
+fixed start, so that it is deterministic.
 """
 
 import numpy as np
 
+# Bounds the time; the loop ends before if no row moves any more.
 ROUNDS = 12
+# Added to each count, so that a symbol a class has not seen costs many bits, not infinitely many.
 PRIOR = 0.02
 
 
@@ -30,14 +31,14 @@ def cluster(histograms: np.ndarray, classes: int) -> np.ndarray:
     labels = ranks * classes // count
     flat = histograms.reshape(count, -1)
     for _ in range(ROUNDS):
-        new = (flat @ class_bits(histograms, labels, classes).T).argmin(1)
+        new = (flat @ symbol_bits(histograms, labels, classes).T).argmin(1)
         if (new == labels).all():
             break
         labels = new
     return by_frequency(labels)
 
 
-def class_bits(histograms: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+def symbol_bits(histograms: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Returns the bits of each symbol in each class, (classes, m * symbols)."""
     sums = sum_by(histograms, labels, classes) + PRIOR
     return -np.log2(sums / sums.sum(-1, keepdims=True)).reshape(classes, -1)

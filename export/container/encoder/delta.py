@@ -1,14 +1,12 @@
-"""What a delta takes from the file before it: tensors by name, and runs of bytes that did not
-change.
-"""
+"""What a delta takes from the file before it: tensors by name, and runs of unchanged bytes."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from .locate import Constant, locate
+from ..tflite.locate import Constant, locate
 
-# A BASE span takes some 6 bytes.
+# A BASE span takes about 6 bytes, and cuts the literals in two.
 MIN_RUN_BYTES = 24
 
 
@@ -51,11 +49,13 @@ class Predecessor:
     def runs(
         self, tflite: bytes, start: int, end: int, after: int | None
     ) -> Iterator[tuple[int, int | None]]:
-        """Cuts bytes `start` to `end` of the new file into (size, place in the base or None), in
-        order.
+        """Cuts bytes of the new file into (size, place in the base or None), in order.
 
-        `after` is where in the base the span before ends, if it is one: going on from there costs
-        nothing.
+        Args:
+            tflite: the new file.
+            start, end: which of its bytes.
+            after: where in the base the span before ends, if it is a BASE span: going on from there
+                costs nothing.
         """
         lag = self._lag if start + self._lag >= 0 and end + self._lag <= len(self.tflite) else 0
         new = np.frombuffer(tflite, np.uint8)[start:end]

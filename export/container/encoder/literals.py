@@ -1,10 +1,10 @@
-"""The literals as LZMA2 chunks: by our own encoder where they are few, by xz where they are many."""
+"""The literals as LZMA2 chunks: by our own encoder if they are few, by xz if they are many."""
 
 import lzma
 
 from ..format.dictionary import DICTIONARY
 from ..format.literals import END, FILTERS, PACKED, PROPERTIES, RESET_PROPERTIES, STORED
-from .lzma import encode
+from .lzma_encoder import encode
 
 # Above, the dictionary saves next to nothing, and only xz is fast enough.
 PRIMED_BYTES = 8192

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..decoder.unpack import Progress, unpack
+from ..decoder.unpack import unpack
 from ..format.cells import Axis
 from ..format.index import MAX_CHUNK_LOG2, MIN_CHUNK_LOG2, Entry, chunk_counts, write_entry
+from ..format.limits import Progress
 from ..format.sections import MAGIC, Base, SectionType, write_container
 from ..format.spans import write_span
 from ..format.states import MAX_LANES
@@ -17,11 +18,12 @@ from ..format.table import Table, write_table
 from .delta import Predecessor
 from .literals import compress
 from .plan import TensorPlan, plan
-from .table_pool import Assigned, assign
+from .table_pool import Coding, pool_tables
 from .tans import PlainChunk, encode_chunks
 
-# A chunk is made long enough for its first states to be this small a part of it.
-STATES_PER_CHUNK = 1 / 800
+# Chunks are made long enough for their first states to be this small a fraction of them. Shorter
+# ones keep more lanes of the numpy decoder busy.
+STATES_FRACTION = 1 / 800
 
 
 def pack(tflite: bytes, progress: Progress | None = None, base: bytes | None = None) -> bytes:
@@ -64,20 +66,20 @@ def _code(
     plans: Sequence[TensorPlan], total: int, progress: Progress | None
 ) -> tuple[bytes, list[Entry], bytes]:
     """Returns the pool, the finished index entries and the coded bytes of all tensors."""
-    coded = [(tensor.subject, tensor.fit) for tensor in plans if tensor.subject and tensor.fit]
-    assigned = iter(assign([subject for subject, _ in coded], [fit for _, fit in coded]))
+    coded = [(one.subject, one.fitted) for one in plans if one.subject and one.fitted]
+    codings = iter(pool_tables([subject for subject, _ in coded], [fitted for _, fitted in coded]))
     numbers: dict[Table, int] = {}
     plain: list[PlainChunk] = []
     entries: list[Entry] = []
     for tensor in plans:
         entry = tensor.entry
         if tensor.subject:
-            how = next(assigned)
-            for table in (*how.tables, how.map_table):
+            coding = next(codings)
+            for table in (*coding.tables, coding.map_table):
                 if table:
                     numbers.setdefault(table, len(numbers))
-            entry = _entry(entry, how, numbers)
-            plain += _chunks(tensor, how, entry)
+            entry = _entry(entry, coding, numbers)
+            plain += _chunks(tensor, coding, entry)
         entries.append(entry)
     parts = iter(_encode(plain, total, progress))
     chunks: list[bytes] = []
@@ -92,35 +94,42 @@ def _code(
     return b"".join(map(write_table, numbers)), entries, b"".join(chunks)
 
 
-def _entry(entry: Entry, how: Assigned, numbers: dict[Table, int]) -> Entry:
+def _entry(entry: Entry, coding: Coding, numbers: dict[Table, int]) -> Entry:
     return replace(
         entry,
-        chunk_log2=_chunk_log2(how, entry),
-        classes=how.classes,
-        map_table=numbers[how.map_table] if how.map_table else 0,
-        tables=tuple(numbers[table] for table in how.tables),
+        chunk_log2=_chunk_log2(coding, entry),
+        classes=coding.classes,
+        map_table=numbers[coding.map_table] if coding.map_table else 0,
+        tables=tuple(numbers[table] for table in coding.tables),
     )
 
 
-def _chunk_log2(how: Assigned, entry: Entry) -> int:
-    """Returns the smallest chunk limit at which the states of a chunk are a small part of it."""
-    enough = MAX_LANES * how.tables[0].bits / STATES_PER_CHUNK * entry.weights / max(how.bits, 1)
+def _chunk_log2(coding: Coding, entry: Entry) -> int:
+    """Returns log2 of the smallest limit at which states are a small fraction of a chunk."""
+    enough = (
+        MAX_LANES * coding.tables[0].bits / STATES_FRACTION * entry.weights / max(coding.bits, 1)
+    )
     log2 = (math.ceil(min(enough, entry.weights)) - 1).bit_length()
-    if how.classes.axis == Axis.NEIGHBOURS:
+    if coding.classes.axis == Axis.NEIGHBOURS:
         log2 = max(log2, (math.prod(entry.shape[1:]) - 1).bit_length())
     return min(max(log2, MIN_CHUNK_LOG2), MAX_CHUNK_LOG2)
 
 
-def _chunks(tensor: TensorPlan, how: Assigned, entry: Entry) -> list[PlainChunk]:
+def _chunks(tensor: TensorPlan, coding: Coding, entry: Entry) -> list[PlainChunk]:
     """Returns the chunk of the map, if there is one, and those of the weights."""
     assert tensor.subject
     ends = np.cumsum(chunk_counts(entry.shape, entry.chunk_log2))[:-1]
     codes = np.split(tensor.subject.codes, ends)
-    cells = [None] * len(codes) if how.cells is None else np.split(how.cells, ends)
-    chunks = [PlainChunk(part, how.tables, cell) for part, cell in zip(codes, cells, strict=True)]
-    if how.map_table:
+    cells = [None] * len(codes) if coding.cells is None else np.split(coding.cells, ends)
+    chunks = [
+        PlainChunk(part, coding.tables, cell) for part, cell in zip(codes, cells, strict=True)
+    ]
+    if coding.map_table:
         chunks.insert(
-            0, PlainChunk(np.concatenate([how.maps.rows, how.maps.seconds]), (how.map_table,))
+            0,
+            PlainChunk(
+                np.concatenate([coding.maps.rows, coding.maps.seconds]), (coding.map_table,)
+            ),
         )
     return chunks
 

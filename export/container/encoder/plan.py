@@ -1,6 +1,4 @@
-"""Cuts a `.tflite` into spans, and says for each constant in it whether and how it is coded by
-itself.
-"""
+"""Cuts a `.tflite` into spans, and chooses how each constant in it is coded, if by itself."""
 
 import lzma
 import math
@@ -14,45 +12,51 @@ from ..format.elements import common_shift, to_codes
 from ..format.index import Codec, Entry, write_entry
 from ..format.spans import Span, SpanKind
 from ..format.table import write_table
-from .class_choice import Subject, choose
+from ..tflite.locate import Constant, Product, locate
+from .class_choice import Subject, choose_classes
 from .delta import Predecessor
-from .locate import Constant, Product, locate
 from .symbols import LARGEST, raw_bits
-from .table_fit import Fit, fit
+from .table_fit import FittedTable, fit_table
 from .table_pool import TABLE_PRICE
 
 # Below these sizes a span of its own costs more than what the literals' coder makes of the bytes.
 MIN_TENSOR_BYTES = 16
+# Zeros among the literals cost almost nothing, copies and products more.
 MIN_ZERO_BYTES = 64
 MIN_DERIVED_BYTES = 16
-# A tensor among the literals can neither be decoded alone nor be inspected: it must save something
-# there.
+# A tensor among the literals can neither be decoded alone nor be inspected, so it must save 1 %.
 WORTH_A_LITERAL = 0.99
+# A hard look at every weight would take most of the time of packing, and change nothing.
 CLOSE_LOOK_BYTES = 1 << 16
+# What zlib and xz add to the stream that they compress to.
 ZLIB_FRAME_BYTES, LZMA_FRAME_BYTES = 6, 56
-PARTS_OF_A_ROW = (2, 4, 8, 16)
+# Groups of weights that are zero together are often parts of rows, of 16 columns and more.
+PARTS_OF_A_ROW, MIN_COLUMNS_OF_A_PART = (2, 4, 8, 16), 16
 
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """How one tensor will be coded; `subject` and `fit`, a table for it alone, for TANS and DELTA
-    only.
+    """How one tensor will be coded.
+
+    Args:
+        entry: its entry in the index, not finished for TANS and DELTA.
+        data: its bytes for RAW and CONST, those of the file for TANS and DELTA.
+        subject: its codes, for TANS and DELTA only.
+        fitted: a table for it alone, for TANS and DELTA only.
     """
 
     entry: Entry
     data: bytes
     subject: Subject | None = None
-    fit: Fit | None = None
+    fitted: FittedTable | None = None
 
     @property
     def bits(self) -> float:
-        """Bits of a tensor's entry, table and coded data, the last as estimated where it is not
-        made yet.
-        """
+        """Bits of a tensor's entry, table and coded data, estimated if it is not coded yet."""
         bits = 8.0 * (len(write_entry(self.entry)) + self.entry.coded_bytes)
-        return (
-            bits + self.fit.data_bits + 8 * len(write_table(self.fit.table)) if self.fit else bits
-        )
+        if self.fitted:
+            bits += self.fitted.data_bits + 8 * len(write_table(self.fitted.table))
+        return bits
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class _Tiling:
 
 
 def plan(tflite: bytes, before: Predecessor | None = None) -> Plan:
-    """Returns the plan of a file, as a delta where there is one before it.
+    """Returns the plan of a file, as a delta if there is one before it.
 
     Raises:
         ContainerError: `tflite` is not a `.tflite`.
@@ -170,14 +174,14 @@ def _derive(
 
 
 def _through_copies(span: Span, copies: dict[int, int]) -> Span:
-    """A product reads the source of a copy, which may itself come later than the product."""
+    """Lets a product read the source of a copy: the copy may itself come later than the product."""
     if span.kind == SpanKind.PRODUCT_F32:
         return replace(span, operands=tuple(copies.get(place, place) for place in span.operands))
     return span
 
 
 def _plan_tensor(constant: Constant, data: bytes, before: Predecessor | None) -> TensorPlan | None:
-    """Returns the cheapest way to code a tensor, or None where the literals are cheaper still."""
+    """Returns the cheapest way to code a tensor, or None if the literals are cheaper still."""
     if constant.size < MIN_TENSOR_BYTES:
         return None
     plans = [TensorPlan(Entry(Codec.RAW, constant.shape, constant.width, zlib.crc32(data)), data)]
@@ -195,7 +199,6 @@ def _plan_tensor(constant: Constant, data: bytes, before: Predecessor | None) ->
                 _tans(replace(plans[0], entry=entry), _differences(codes, old, constant.width), old)
             )
     best = min(plans, key=lambda tensor: tensor.bits)
-    # A hard look at every weight would take most of the time of packing, and change nothing.
     level = 9 if constant.size <= CLOSE_LOOK_BYTES else 1
     literal_bytes = len(zlib.compress(data, level)) - ZLIB_FRAME_BYTES
     if WORTH_A_LITERAL * best.bits <= 8 * literal_bytes:
@@ -204,8 +207,7 @@ def _plan_tensor(constant: Constant, data: bytes, before: Predecessor | None) ->
 
 
 def _in_classes(tensor: TensorPlan, literal_bytes: int) -> TensorPlan | None:
-    """Returns the plan with rows cut so that their classes save most, or None where the literals
-    are still cheaper.
+    """Returns the plan with rows cut so that their classes save most, None if literals still win.
 
     Rows of zeros, or of weights of one size, cost a single table dearly. Groups of weights may be
     parts of rows.
@@ -216,7 +218,7 @@ def _in_classes(tensor: TensorPlan, literal_bytes: int) -> TensorPlan | None:
     best, least = None, 8.0 * min(literal_bytes, len(lzma.compress(tensor.data)) - LZMA_FRAME_BYTES)
     for shape in _shapes(tensor.entry):
         cut = replace(subject, shape=shape)
-        split = choose(cut, (TABLE_PRICE,))[0]
+        split = choose_classes(cut, (TABLE_PRICE,))[0]
         entry = replace(tensor.entry, shape=shape)
         bits = 8.0 * len(write_entry(entry)) + TABLE_PRICE.of(split) + raw_bits(subject.codes)
         if bits < least:
@@ -225,14 +227,16 @@ def _in_classes(tensor: TensorPlan, literal_bytes: int) -> TensorPlan | None:
 
 
 def _shapes(entry: Entry) -> list[tuple[int, ...]]:
-    """Returns a tensor's shape, and those with its rows in parts where it is a matrix coded by
-    itself.
-    """
+    """Returns a tensor's shape and, for a matrix that is no delta, those with its rows in parts."""
     parts = PARTS_OF_A_ROW if entry.codec == Codec.TANS and len(entry.shape) == 2 else ()
     rows, columns = entry.shape[0], entry.shape[-1]
     return [
         entry.shape,
-        *((rows * n, columns // n) for n in parts if columns % n == 0 and columns // n >= 16),
+        *(
+            (rows * n, columns // n)
+            for n in parts
+            if columns % n == 0 and columns // n >= MIN_COLUMNS_OF_A_PART
+        ),
     ]
 
 
@@ -241,9 +245,8 @@ def _tans(raw: TensorPlan, codes: np.ndarray, before: np.ndarray | None = None) 
     codes = codes >> shift
     subject = Subject(codes, raw.entry.shape, raw.entry.width, shift, before)
     codec = Codec.TANS if before is None else Codec.DELTA
-    return TensorPlan(
-        replace(raw.entry, codec=codec, shift=shift), raw.data, subject, fit(codes.astype(np.int64))
-    )
+    entry = replace(raw.entry, codec=codec, shift=shift)
+    return TensorPlan(entry, raw.data, subject, fit_table(codes.astype(np.int64)))
 
 
 def _differences(codes: np.ndarray, before: np.ndarray, width: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A common alphabet in which the codes of all tensors are compared, whatever their width.
 
-Codes up to 16 in magnitude are symbols of their own; above, four symbols share each doubling.
+Codes up to 16 in magnitude are symbols of their own; above, there are four symbols per doubling.
 Tables are cut from the codes themselves: the symbols only decide which weights are alike.
 """
 
@@ -8,8 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 
+# Magnitudes up to it are symbols of their own: all codes of 5 bits and less.
 EXACT = 16
+# One more than the largest magnitude of an 8-bit code.
 LARGEST = 128
+# Above EXACT, symbols get wider with the codes, which are ever rarer there.
 STEPS_PER_OCTAVE = 4
 
 
@@ -40,8 +43,9 @@ def raw_bits(codes: np.ndarray) -> float:
 
 
 def wide_symbols(codes: np.ndarray) -> np.ndarray:
-    """Returns the symbol of any 32-bit codes (n,): sign, power of two and quarter of it; int64
-    below 256.
+    """Returns the symbols of any 32-bit codes (n,), int64 below 256.
+
+    A symbol is the sign of a code, its power of two and the quarter of that.
     """
     sizes = np.abs(codes.astype(np.int64))
     octaves = np.frexp(sizes.astype(np.float64))[1]

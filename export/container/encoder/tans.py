@@ -1,5 +1,4 @@
-"""Encoding of tANS chunks with numpy: the mirror of `tans_decode`, from the last symbol to the
-first.
+"""Encoding of tANS chunks with numpy: the mirror of decoder/tans.py, from last symbol to first.
 
 A lane starts at state 0, which is where the decoder must end. Going from state s (number x = M + s)
 to a symbol of frequency f writes the low n bits of x, n chosen so that f <= x >> n < 2f, and
@@ -22,7 +21,7 @@ class PlainChunk:
 
     Args:
         codes: integers (count,), at least one.
-        tables: one a cell, alike in probability bits, with a used bin for each code of the cell.
+        tables: one for each cell, alike in probability bits, with a used bin for each of its codes.
         cells: the cell of each code, uint8 (count,). Default 0.
     """
 
@@ -107,8 +106,16 @@ def _split_chunk(chunk: PlainChunk, machine: _Machine) -> tuple[np.ndarray, np.n
 def _run(
     symbols: list[np.ndarray], numbers: np.ndarray, machine: _Machine
 ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """Returns each lane's first number (rows, lanes), and the bits and bit counts of each chunk's
-    symbols.
+    """Takes all steps of a group, from the last to the first.
+
+    Args:
+        symbols: of each chunk, longest first.
+        numbers: of each lane, at the end of its chunk, (chunks, lanes); changed in place.
+        machine: what encoding needs of the tables.
+
+    Returns:
+        The first number of each lane, (chunks, lanes), and of each chunk the bits that its symbols
+        write and how many they are.
     """
     width = numbers.shape[1]
     plan = Schedule([len(chunk) for chunk in symbols], width)

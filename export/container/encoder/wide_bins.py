@@ -1,15 +1,15 @@
-"""Bins for codes far apart, such as biases of which one in a thousand is a million times the
-others.
-"""
+"""Bins for codes far apart, such as biases of which one is a million times the others."""
 
 from math import log2
 
 import numpy as np
 
+# What a bin takes in the stored table, about: two gamma codes and a few bits of the frequency. An
+# empty one has no such bits.
 TABLE_BITS_PER_BIN = 4.5
 TABLE_BITS_PER_EMPTY_BIN = 2.0
-# A bin of fewer codes than this part of all would get more than its share of the states.
-SMALLEST_SHARE = 1 / 2048
+# A bin with a smaller fraction of all codes would get more than that fraction of the states.
+SMALLEST_FRACTION = 1 / 2048
 
 
 def halve(codes: np.ndarray) -> tuple[int, tuple[int, ...], np.ndarray]:
@@ -38,21 +38,21 @@ def halve(codes: np.ndarray) -> tuple[int, tuple[int, ...], np.ndarray]:
 def _cut(
     codes: np.ndarray, start: int, extra: int, total: int
 ) -> tuple[float, list[tuple[int, int]]]:
-    """Returns the bits that codes in 2**extra places from `start` on take, and (extra bits, codes)
-    of their bins.
+    """Cuts the interval of 2**extra places from `start` on, in which all `codes` lie.
+
+    Returns:
+        The bits that the codes take, and (extra bits, number of codes) of each bin.
     """
     count = len(codes)
     if count == 0:
         return TABLE_BITS_PER_EMPTY_BIN, [(extra, 0)]
     bits = count * (log2(total / count) + extra) + TABLE_BITS_PER_BIN
-    if extra == 0 or count <= max(1, total * SMALLEST_SHARE):
+    if extra == 0 or count <= max(1, total * SMALLEST_FRACTION):
         return bits, [(extra, count)]
     middle = start + (1 << (extra - 1))
     place = int(np.searchsorted(codes, middle))
     low_bits, low = _cut(codes[:place], start, extra - 1, total)
     high_bits, high = _cut(codes[place:], middle, extra - 1, total)
-    return (
-        (low_bits + high_bits, low + high)
-        if low_bits + high_bits < bits
-        else (bits, [(extra, count)])
-    )
+    if low_bits + high_bits < bits:
+        return low_bits + high_bits, low + high
+    return bits, [(extra, count)]

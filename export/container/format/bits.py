@@ -7,6 +7,7 @@ import numpy as np
 
 from .cursor import Reader
 
+# Enough for every field of a table: frequencies have at most 12 bits, and bins 32 extra bits.
 MAX_GAMMA_ZEROS = 6
 
 
@@ -103,7 +104,7 @@ def read_bits(data: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.n
     """Returns `lengths[i]` bits from bit `starts[i]` of `data` as int64 (n,).
 
     Args:
-        data: uint8, with at least 8 bytes behind the last bit that is read.
+        data: uint8, with at least 8 bytes after the last bit that is read.
         starts: int64 (n,), bits.
         lengths: int64 (n,), 0 to 57 bits each.
 

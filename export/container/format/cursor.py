@@ -1,15 +1,15 @@
-"""Little-endian fields and variable-length integers: a bounds-checked reader, and what a writer
-appends.
+"""Little-endian fields and varints: a bounds-checked reader, and what a writer appends.
 
-A varint holds 7 bits a byte, low bits first; the high bit says that another byte follows. It is at
-most 9 bytes (63 bits) long and has no superfluous zero byte at its end, so every number has one
-spelling.
+A varint is an integer of variable length: 7 bits per byte, low bits first; the high bit says that
+another byte follows. It is at most 9 bytes (63 bits) long and has no superfluous zero byte at its
+end, so every number has one spelling.
 """
 
 import struct
 
 from .errors import ContainerError, damaged
 
+# 63 bits, so that every number fits a signed 64-bit integer.
 MAX_VARINT_BYTES = 9
 
 
@@ -28,8 +28,7 @@ def varint(value: int) -> bytes:
 
 
 def zigzag(value: int) -> int:
-    """Maps 0, -1, 1, -2, ... to 0, 1, 2, 3, ..., so that small numbers of either sign have short
-    varints.
+    """Maps 0, -1, 1, -2, ... to 0, 1, 2, 3, ...: small numbers of either sign get short varints.
 
     >>> [zigzag(v) for v in (0, -1, 1, -2)]
     [0, 1, 2, 3]

@@ -1,9 +1,11 @@
-"""What the literals' decoder has seen before the first byte: the boilerplate that `.tflite` files
-share.
+"""The dictionary of the literals: boilerplate that `.tflite` files share.
 
-Segments of the literals of 21 files of six writers, longest shared first to last, all on 4-byte
-boundaries so that they keep their phase. Part of the format: SPEC.md holds the same bytes.
+The decoder of the literals has seen it before the first byte. Segments of the literals of 21 files
+of six writers, longest shared first to last, all on 4-byte boundaries so that they keep their
+phase. Part of the format: SPEC.md holds the same bytes.
 """
+
+# 1 KB of the 24 KB that the C decoder may take.
 
 DICTIONARY = bytes.fromhex(
     """

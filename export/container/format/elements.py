@@ -74,7 +74,7 @@ def pack_elements(elements: np.ndarray, width: int) -> bytes:
 
 
 def common_shift(codes: np.ndarray) -> int:
-    """Returns the largest k such that 2**k divides every code; 0 when all are zero.
+    """Returns the largest k such that 2**k divides every code; 0 if all are zero.
 
     >>> common_shift(np.array([16, -48, 0]))
     4

@@ -6,24 +6,25 @@
     u32     crc32 of the tensor's bytes in the output
     DELTA:  varint  place of the same tensor in the base
     TANS, DELTA:
-            u8      form: log2(chunk limit) - 16, 0 to 4 (bits 0-3), row classes (bit 4), second axis (bits 5-6)
-        with row classes:   u8  how many, 2 to 16
-        with a second axis: u8  how many classes, 2 to 16; u8 threshold where it is NEIGHBOURS or
-            BASE
-        with either:        u8  table of the map; varint bytes of the map
-            u8      table of each cell
-            varint  bytes of each chunk
+        u8      form: log2(chunk limit) - 16, 0 to 4 (bits 0-3), row classes (bit 4), second axis
+                (bits 5-6)
+        u8      with row classes: how many, 2 to 16
+        u8      with a second axis: how many classes, 2 to 16
+        u8      with NEIGHBOURS or BASE: threshold
+        u8      with row classes or a second axis: table of the map
+        varint  with either: bytes of the map
+        u8      table of each cell
+        varint  bytes of each chunk
 
 The coded bytes of all tensors follow each other in CHUNKS. RAW is the bytes themselves, CONST one
 element (a byte at least) that fills the tensor. A TANS tensor is cut into chunks of whole rows (all
-but its first axis), as many as fit the chunk limit, or of exactly the limit where one row is
-longer; the last chunk holds what is left. Its map, where it has classes, is one more chunk before
-them.
+but its first axis), as many as fit the chunk limit, or of exactly the limit if one row is longer;
+the last chunk holds what is left. Its map, if it has classes, is one more chunk before them.
 """
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from math import prod
 
@@ -40,13 +41,16 @@ from .cursor import Reader, varint
 from .elements import tensor_bytes
 from .table import Table
 
+# So that a shape has a fixed place in the structs of the C decoder.
 MAX_RANK = 8
+# Chunks of 2**16 weights and more: shorter ones would spend more on their first states.
 MIN_CHUNK_LOG2, MAX_CHUNK_LOG2 = 16, 20
 # What the automata of one tensor may take: 32 tables of 12 bits, half a megabyte in C.
 MAX_STATES = 1 << 17
+# The codes of a map's table fit a byte, as the C decoder keeps them.
 MAX_MAP_CODE = 1 << 8
+# Where the form byte has the row classes and the second axis.
 ROWS_BIT, AXIS_SHIFT = 4, 5
-NO_CLASSES = Classes()
 NO_CLASSES = Classes()
 
 
@@ -65,7 +69,7 @@ class Entry:
 
     Args:
         codec: how it is stored.
-        shape: its dimensions; (bytes,) where the file gives none that fit.
+        shape: its dimensions; (bytes,) if the file gives none that fit.
         width: bits of an element: 2, 4, 8, 16, 32 or 64.
         crc32: of its bytes in the output.
         shift: bits that its codes are shifted up by (TANS, DELTA). Default 0.
@@ -153,7 +157,7 @@ def write_entry(entry: Entry) -> bytes:
 def read_entry(
     reader: Reader, output_bytes: int, tables: Sequence[Table], base_bytes: int | None = None
 ) -> Entry:
-    """Reads one entry; refuses a tensor larger than the output, and fields that no encoder writes."""
+    """Reads one entry; refuses a tensor larger than the output, and impossible fields."""
     codec, rank = _split(reader.u8(), 4)
     log2_width, shift = _split(reader.u8(), 3)
     width = 1 << log2_width
@@ -190,6 +194,37 @@ def read_entry(
 
 
 def _read_tables(reader: Reader, entry: Entry, tables: Sequence[Table]) -> Entry:
+    """Reads what only TANS and DELTA have: classes, map, tables and the sizes of chunks."""
+    chunk_log2, classes = _read_classes(reader, entry)
+    map_table = map_bytes = 0
+    if classes.cells > 1:
+        map_table, map_bytes = _table_number(reader, tables), reader.varint()
+        if not 0 <= tables[map_table].first <= tables[map_table].end <= MAX_MAP_CODE:
+            raise reader.error(
+                f"table {map_table} of a map reaches beyond codes 0 to {MAX_MAP_CODE - 1}"
+            )
+    numbers = tuple(_table_number(reader, tables) for _ in range(classes.cells))
+    different = set(numbers)
+    bits = {tables[number].bits for number in different}
+    if len(bits) > 1:
+        raise reader.error("the tables of a tensor differ in probability bits")
+    if len(different) << bits.pop() > MAX_STATES:
+        raise reader.error(
+            f"the {len(different)} tables of a tensor have more than {MAX_STATES} states"
+        )
+    return replace(
+        entry,
+        chunk_log2=chunk_log2,
+        classes=classes,
+        map_table=map_table,
+        map_bytes=map_bytes,
+        tables=numbers,
+        chunk_bytes=tuple(reader.varint() for _ in chunk_counts(entry.shape, chunk_log2)),
+    )
+
+
+def _read_classes(reader: Reader, entry: Entry) -> tuple[int, Classes]:
+    """Reads the form and what it announces; returns log2 of the chunk limit, and the classes."""
     limit, flags = _split(reader.u8(), ROWS_BIT)
     chunk_log2 = limit + MIN_CHUNK_LOG2
     if chunk_log2 > MAX_CHUNK_LOG2:
@@ -204,24 +239,7 @@ def _read_tables(reader: Reader, entry: Entry, tables: Sequence[Table]) -> Entry
     threshold = reader.u8() if axis >= Axis.NEIGHBOURS else 0
     classes = Classes(rows, axis, seconds, threshold)
     _check_classes(reader, classes, entry, 1 << chunk_log2)
-    map_table, map_bytes = (_table_number(reader, tables), reader.varint()) if flags else (0, 0)
-    if flags and not 0 <= tables[map_table].first <= tables[map_table].end <= MAX_MAP_CODE:
-        raise reader.error(
-            f"table {map_table} of a map reaches beyond codes 0 to {MAX_MAP_CODE - 1}"
-        )
-    numbers = tuple(_table_number(reader, tables) for _ in range(classes.cells))
-    bits = {tables[number].bits for number in numbers}
-    if len(bits) > 1:
-        raise reader.error("the tables of a tensor differ in probability bits")
-    if len(set(numbers)) << bits.pop() > MAX_STATES:
-        raise reader.error(
-            f"the {len(set(numbers))} tables of a tensor have more than {MAX_STATES} states"
-        )
-    sizes = tuple(reader.varint() for _ in chunk_counts(entry.shape, chunk_log2))
-    return Entry(
-        *(entry.codec, entry.shape, entry.width, entry.crc32, entry.shift, entry.base),
-        *(chunk_log2, classes, map_table, map_bytes, numbers, sizes),
-    )
+    return chunk_log2, classes
 
 
 def _class_count(reader: Reader) -> int:
@@ -242,7 +260,7 @@ def _check_classes(reader: Reader, classes: Classes, entry: Entry, chunk_limit: 
         if entry.width > 8 or classes.threshold > MAX_THRESHOLD:
             raise reader.error(
                 f"elements of {entry.width} bits and threshold {classes.threshold} have no "
-                f"categories"
+                "categories"
             )
         if axis != (Axis.NEIGHBOURS if entry.codec == Codec.TANS else Axis.BASE):
             raise reader.error(f"a {entry.codec.name} tensor has classes by {axis.name}")
@@ -266,4 +284,5 @@ def _table_number(reader: Reader, tables: Sequence[Table]) -> int:
 
 
 def _split(byte: int, low: int) -> tuple[int, int]:
+    """Returns the low `low` bits of a byte, and the rest."""
     return byte & ((1 << low) - 1), byte >> low

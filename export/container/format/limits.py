@@ -1,6 +1,13 @@
-"""What a decoder lets a file ask for, checked before anything is allocated."""
+"""What a caller gives a decoder beside the data: the sizes it allows, and whom to report progress.
 
+Limits are checked before anything is allocated.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+
+# Called with the bytes done and their total.
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A chunk starts with a control byte. 0 ends the stream. 2 is a stored chunk: u16 size - 1, bytes. 128
 and more is an LZMA chunk: bits 0-4 and a u16 hold size - 1, a second u16 the packed size - 1; bits
-5-6 say what is reset first: 0 nothing, 1 the state, 2 the state, with a properties byte behind the
+5-6 say what is reset first: 0 nothing, 1 the state, 2 the state, with a properties byte after the
 sizes. Sizes are big endian, as in xz. Nothing resets the dictionary, which at the start is
 `DICTIONARY`.
 """
@@ -12,11 +12,13 @@ import lzma
 from .cursor import Reader
 from .dictionary import DICTIONARY
 
-# Literal bytes are told apart by their place in a 32-bit word, as fits a flatbuffer: lc 0, lp 2, pb
-# 2.
+# Literal bytes are told apart by their place in a 32-bit word, which suits a flatbuffer. LZMA calls
+# these numbers lc, lp and pb.
 CONTEXT_BITS, LITERAL_PLACE_BITS, PLACE_BITS = 0, 2, 2
 PROPERTIES = (PLACE_BITS * 5 + LITERAL_PLACE_BITS) * 9 + CONTEXT_BITS
+# How far back a match may reach: what the C decoder keeps of the literals in its work memory.
 WINDOW_BYTES = 1 << 16
+# The same for Python's lzma, at its slowest and smallest.
 FILTERS = [
     {
         "id": lzma.FILTER_LZMA2,
@@ -27,12 +29,15 @@ FILTERS = [
         "pb": PLACE_BITS,
     }
 ]
-END, STORED, PACKED, RESET_STATE, RESET_PROPERTIES, RESET_DICTIONARY = 0, 2, 0x80, 0xA0, 0xC0, 0xE0
+# Control bytes, the least of each kind.
+END, STORED, PACKED = 0, 2, 0x80
+RESET_STATE, RESET_PROPERTIES, RESET_DICTIONARY = 0xA0, 0xC0, 0xE0
+# The dictionary as a stored chunk, which Python's decoder is given before the literals.
 PRIMER = b"\x01" + (len(DICTIONARY) - 1).to_bytes(2, "big") + DICTIONARY
 
 
 def inflate(reader: Reader, size: int) -> bytes:
-    """Returns the `size` literals that fill the rest of `reader`; refuses any other number of them."""
+    """Returns the `size` literals that fill the rest of `reader`; refuses more or fewer."""
     start = reader.position
     if size == 0:
         if not reader.at_end:
@@ -55,9 +60,7 @@ def inflate(reader: Reader, size: int) -> bytes:
 
 
 def _skip_chunks(reader: Reader) -> int:
-    """Checks the headers of all chunks up to the end of the section; returns the bytes they unpack
-    to.
-    """
+    """Checks the headers of all chunks to the end; returns how many bytes they unpack to."""
     total, least = 0, RESET_PROPERTIES
     while control := reader.u8():
         size = int.from_bytes(reader.take(2), "big") + 1

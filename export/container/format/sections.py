@@ -1,5 +1,4 @@
-"""The outer layout of a `.tqw`: a header with checksums, then sections end to end up to the last
-byte.
+"""The outer layout of a `.tqw`: a header with checksums, then sections up to the last byte.
 
     0   u8[8]   89 54 51 57 0D 0A 1A 0A
     8   u8      major version: a decoder refuses one it does not know
@@ -25,6 +24,7 @@ from .cursor import Reader, varint
 from .errors import damaged
 from .limits import Limits
 
+# As PNG's: damaged by copies that are 7-bit, in text mode, or stop at an end-of-file character.
 MAGIC = b"\x89TQW\r\n\x1a\n"
 MAJOR, MINOR = 1, 0
 CRITICAL = 0x80
@@ -51,7 +51,7 @@ class Header:
     sections: dict[SectionType, Reader]
 
     def section(self, kind: SectionType) -> Reader:
-        """Returns the reader of a section, of an empty one where it was left out."""
+        """Returns the reader of a section, of an empty one if it was left out."""
         return self.sections.get(kind) or Reader(b"", kind.name)
 
 
@@ -80,9 +80,7 @@ def read_container(container: bytes | memoryview, limits: Limits) -> Header:
 
     Raises:
         ContainerError: not a container, a version or section that this decoder does not know, a
-            size that
-        does
-            not fit the file or the limits, or a checksum that does not match.
+            size that does not fit the file or the limits, or a checksum that does not match.
     """
     reader = Reader(container, "header")
     if bytes(reader.data[: len(MAGIC)]) != MAGIC:
@@ -127,7 +125,7 @@ class Base:
 
 
 def read_base(header: Header) -> Base | None:
-    """Returns what the BASE section says, None where there is none."""
+    """Returns what the BASE section says, None if there is none."""
     reader = header.sections.get(SectionType.BASE)
     if reader is None:
         return None

@@ -1,5 +1,4 @@
-"""The SKELETON section: spans that tile the output exactly once, in order, then the literals
-(literals.py).
+"""The SKELETON section: spans that tile the output exactly once, in order, then the literals.
 
 A span is a varint `length * 8 + kind`, length in bytes of output, and for some kinds the places it
 reads:
@@ -7,8 +6,7 @@ reads:
     0 LITERAL      the next `length` bytes of the literals
     1 TENSOR       the next tensor of INDEX; its length follows from its shape, the field is 0
     2 ZERO         `length` zero bytes
-    3 PRODUCT_F32  varint a, varint b: float32 i is float32(at a) * float32(at b + 4 i), nearest
-        even
+    3 PRODUCT_F32  varint a, varint b: float32 i is float32(at a) * float32(at b + 4 i)
     4 COPY         varint a: the `length` bytes from output byte a
     5 BASE         varint a: the `length` bytes from byte a of the base
 
@@ -16,6 +14,8 @@ What PRODUCT_F32 and COPY read does not overlap the span itself. A decoder works
 first writes LITERAL, TENSOR, ZERO and BASE, and zeros for the other two. The second fills
 PRODUCT_F32 and COPY in order, from what the output then holds. An encoder lets them read only bytes
 that the first pass or an earlier span of the second has written.
+
+literals.py has the literals.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ from enum import IntEnum
 
 from .cursor import Reader, varint
 
+# How many places a span of each kind reads.
 OPERANDS = (0, 0, 0, 2, 1, 1)
 F32_BYTES = 4
 

@@ -1,4 +1,4 @@
-"""The tANS automaton of a table: which symbol each state stands for, and where it leads.
+"""The tANS automaton of a table, and the order in which chunks run through their automata.
 
 States 0 to M-1, M = 2**bits, stand for the numbers M to 2M-1. Symbols are spread over them by
 walking in steps of M/2 + M/8 + 3, odd and so coprime to M. The states of a symbol of frequency f,
@@ -14,17 +14,23 @@ import numpy as np
 
 from .table import Table
 
+# In C, 16 states or two streams were slower than 8 states on one stream.
 MAX_LANES = 8
+# From here on 8 states of 12 bits, 12 bytes, are few beside a chunk.
 LANES_FROM = 2048
+# Bounds the memory of a group: each of its arrays has 4 or 8 bytes per symbol.
 GROUP_SYMBOLS = 1 << 23
 
 
 @dataclass(frozen=True)
 class Automaton:
-    """What each state means, int64 (M,) each: its symbol, the bits it reads and the base they are
-    added to.
+    """What each state means, int64 (M,) each.
 
-    `order` lists the states by symbol, those of one symbol ascending.
+    Args:
+        symbols: what it stands for.
+        lengths: the bits it reads.
+        bases: what these bits are added to, to give the next state.
+        order: the states by symbol, those of one symbol ascending.
 
     >>> int(automaton(Table(0, (0,), (4096,), 0)).lengths.max())
     0
@@ -53,11 +59,10 @@ def automaton(table: Table) -> Automaton:
 
 
 def lanes(weights: int) -> int:
-    """Returns how many states a chunk of `weights` symbols interleaves: symbol j uses state `j %
-    lanes`.
+    """Returns how many states a chunk of `weights` symbols interleaves.
 
-    Eight keep a processor busy, but each costs its 11 or 12 bits a chunk, which a small one cannot
-    afford.
+    Symbol j uses state `j % lanes`. Eight keep a processor busy, but each costs its 11 or 12 bits
+    per chunk, which a small one cannot afford.
 
     >>> lanes(500), lanes(65536)
     (1, 8)
@@ -91,12 +96,19 @@ def groups(counts: Sequence[int]) -> Iterator[list[int]]:
 
 
 class Schedule:
-    """The order of work on a group: a step moves all lanes of each chunk with a full row of symbols
-    left.
+    """The order of work on a group of chunks that advance in lock-step.
 
-    With one record for every step of every chunk, step by step, chunk c has the records
-    `places(c)`. A run (first record, live chunks, steps) covers the steps in which the same first
-    chunks take part. The `tails[c]` symbols left over are one more, partial step.
+    A step moves all lanes of each chunk with a full row of symbols left. With one record for every
+    step of every chunk, step by step, chunk c has the records `places(c)`. A run (first record,
+    live chunks, steps) covers the steps in which the same first chunks take part. The `tails[c]`
+    symbols left over are one more, partial step.
+
+    For chunks of 25 and 8 symbols in 8 lanes, with records 0 to 3:
+
+        step 1   record 0: symbols 0-7 of chunk 0     record 1: symbols 0-7 of chunk 1
+        step 2   record 2: symbols 8-15 of chunk 0
+        step 3   record 3: symbols 16-23 of chunk 0
+        last     symbol 24 of chunk 0 is its tail
 
     Args:
         counts: symbols of each chunk, longest first.
@@ -131,8 +143,11 @@ class Schedule:
         return np.concatenate(parts)
 
     def spread(self, values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a value a symbol as (records, lanes), and those of the partial steps as (chunks,
-        lanes), else 0.
+        """Lays out one value per symbol in the order of work.
+
+        Returns:
+            Those of full steps, int32 (records, lanes), and of the partial step, int32 (chunks,
+            lanes), 0 where a chunk has no symbol left.
         """
         records = np.empty((self.records, self.width), np.int32)
         last = np.zeros((len(values), self.width), np.int32)

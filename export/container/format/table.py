@@ -1,8 +1,7 @@
-"""One probability table: bins of codes, each with a frequency, and how it is stored in the POOL
-section.
+"""One probability table: bins of codes, each with a frequency, and its stored form in POOL.
 
 A bin is the interval of codes `[start, start + 2**extra)`. One symbol of the entropy coder names
-the bin; `extra` raw bits behind it name the code inside. Bins follow each other without a gap, so
+the bin; `extra` raw bits after it name the code inside. Bins follow each other without a gap, so
 `start` is a running sum. Frequencies sum to `2**bits`. That of one bin, the peak, is what the
 others leave over and is not stored.
 
@@ -13,12 +12,12 @@ Stored form: varint zigzag(first code), then bits, least significant first:
     8      bins - 1
     8      index of the peak
     1      whether `extra` varies
-    gamma  extra of the first bin, then, where it varies, zigzag(extra - extra of the bin before) of
-    each other gamma  zigzag(class - predicted class), then min(p, class - 1) bits below the leading
-    one of the frequency,
-           for every bin but the peak
+    gamma  extra of the first bin, then, if it varies, zigzag(extra - extra of the bin before) of
+           each other
+    gamma  zigzag(class - predicted class), then min(p, class - 1) bits below the leading one of
+           the frequency, for every bin but the peak
 
-`class` is the bit length of the frequency. A bin behind the peak is predicted from its mirror image
+The class of a frequency is its bit length. A bin after the peak is predicted from its mirror image
 before the peak, any other from the bin before it: weights are close to symmetric, and then half of
 the table is nearly free.
 """
@@ -30,9 +29,13 @@ import numpy as np
 from .bits import BitReader, BitWriter
 from .cursor import Reader, unzigzag, varint, zigzag
 
+# Probability bits: 12 give a rare code the frequency it has, 11 make automata of half the size.
 MIN_BITS, MAX_BITS = 11, 12
+# Numbered by one byte.
 MAX_BINS = 256
+# One bin holds any 32-bit code.
 MAX_EXTRA = 32
+# Numbered by one byte.
 MAX_TABLES = 256
 
 
@@ -97,17 +100,17 @@ def write_table(table: Table) -> bytes:
             bits.gamma(zigzag(extra - before))
     classes: list[int] = []
     for index, frequency in enumerate(table.frequencies):
-        kind = frequency.bit_length()
+        class_bits = frequency.bit_length()
         if index != table.peak:
-            bits.gamma(zigzag(kind - predicted_class(classes, table.peak)))
-            kept = min(table.precision, max(kind - 1, 0))
-            bits.write(frequency >> (kind - 1 - kept) if kept else 0, kept)
-        classes.append(kind)
+            bits.gamma(zigzag(class_bits - predicted_class(classes, table.peak)))
+            kept = min(table.precision, max(class_bits - 1, 0))
+            bits.write(frequency >> (class_bits - 1 - kept) if kept else 0, kept)
+        classes.append(class_bits)
     return varint(zigzag(table.first)) + bits.to_bytes()
 
 
 def read_table(reader: Reader) -> Table:
-    """Reads one table; refuses extra bits over 32 and frequencies that leave nothing for the peak."""
+    """Reads one table; refuses over 32 extra bits, and frequencies that leave the peak nothing."""
     first = unzigzag(reader.varint())
     bits = BitReader(reader)
     probability_bits = MIN_BITS + bits.read(1)
@@ -140,17 +143,18 @@ def _read_frequencies(
     classes: list[int] = []
     frequencies: list[int] = []
     for index in range(count):
-        kind = frequency = 0
+        class_bits = frequency = 0
         if index != peak:
-            kind = predicted_class(classes, peak) + unzigzag(bits.gamma())
-            if not 0 <= kind <= probability_bits:
+            class_bits = predicted_class(classes, peak) + unzigzag(bits.gamma())
+            if not 0 <= class_bits <= probability_bits:
                 raise reader.error(
-                    f"a frequency of class {kind} in a table of {probability_bits} probability bits"
+                    f"a frequency of class {class_bits} in a table of {probability_bits} "
+                    "probability bits"
                 )
-        if kind:
-            kept = min(precision, kind - 1)
-            frequency = (1 << kept | bits.read(kept)) << (kind - 1 - kept)
-        classes.append(kind)
+        if class_bits:
+            kept = min(precision, class_bits - 1)
+            frequency = (1 << kept | bits.read(kept)) << (class_bits - 1 - kept)
+        classes.append(class_bits)
         frequencies.append(frequency)
     frequencies[peak] = (1 << probability_bits) - sum(frequencies)
     if frequencies[peak] < 1:

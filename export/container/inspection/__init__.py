@@ -1,1 +1,1 @@
-"""Where the bytes of a container went."""
+"""Where the bytes of a container went, and what other codes would take."""

@@ -1,9 +1,9 @@
 """Where every byte of a container went, as text."""
 
-from collections.abc import Sequence
-
 from .info import ContainerInfo, TensorInfo
+from .text_table import aligned
 
+# Columns of the table of tensors.
 HEADER = (
     "tensor",
     "shape",
@@ -20,13 +20,14 @@ HEADER = (
     "table",
     "index",
 )
+# Keeps rows short. A longer name loses its beginning, which says less than its end.
 LONGEST_NAME = 40
 
 
 def format_account(info: ContainerInfo) -> str:
     """Returns what `info` holds as three aligned tables: tensors, spans, sections; sizes in bytes.
 
-    `coded` includes `map`; a shared table counts where it is used first; `H0` is the zero-order
+    `coded` includes `map`; a table that several use counts for the first; `H0` is the zero-order
     entropy of the codes, below which only classes get; `Huffman` is a static code of them, without
     its table.
 
@@ -46,9 +47,9 @@ def format_account(info: ContainerInfo) -> str:
     names = ("header", "base", "pool", "index", "skeleton", "chunk", "container")
     sections = [[name, f"{getattr(info, f'{name}_bytes'):,}"] for name in names]
     parts = [
-        _aligned([HEADER, *rows], left=4),
-        _aligned([("spans", "count", "of output", "in container"), *spans], left=1),
-        _aligned([("section", "bytes"), *sections], left=1),
+        aligned([HEADER, *rows], 4 * "<" + (len(HEADER) - 4) * ">"),
+        aligned([("spans", "count", "of output", "in container"), *spans], "<>>>"),
+        aligned([("section", "bytes"), *sections], "<>"),
     ]
     return "\n\n".join(parts)
 
@@ -77,14 +78,3 @@ def _cells(tensor: TensorInfo) -> list[str]:
         zeros,
         *numbers,
     ]
-
-
-def _aligned(lines: Sequence[Sequence[str]], left: int) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place < left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )

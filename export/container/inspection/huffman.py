@@ -7,8 +7,7 @@ import numpy as np
 
 
 def huffman_lengths(counts: Sequence[int]) -> list[int]:
-    """Returns the length in bits of the code word of each symbol, the mean length over the counts
-    being the least.
+    """Returns the length in bits of the code word of each symbol, for the least mean length.
 
     Args:
         counts: how often each symbol occurs, all above 0.

@@ -1,17 +1,21 @@
-"""`inspect`: where the bytes of a container go."""
+"""`inspect`: how many bytes each part of a container takes."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..decoder.unpack import check_base, decode_tensors, fill, read_layout
-from ..encoder.locate import locate
+from ..decoder.layout import Layout, read_layout
+from ..decoder.tensors import decode_tensors
+from ..decoder.unpack import check_base, fill
+from ..encoder.symbols import entropy_bits
 from ..format.cells import Axis
 from ..format.elements import common_shift, to_codes
 from ..format.index import Entry, write_entry
 from ..format.limits import DEFAULT_LIMITS, Limits
 from ..format.sections import SectionType
-from ..format.spans import SpanKind, write_span
+from ..format.spans import Span, SpanKind, write_span
+from ..tflite.locate import locate
 from .huffman import huffman_bytes
 
 
@@ -22,8 +26,8 @@ class TensorInfo:
     `bits` is the width of its codes once the common shift is taken out, and `entropy_bytes` their
     zero-order entropy, the least that a coder without contexts can reach; `huffman_bytes` is a
     static Huffman code of them, without its table. `coded_bytes` include the `map_bytes`.
-    `table_bytes` count each table where it is used first; `tables` is how many it uses. `classes`
-    says by what its weights are told apart: "", "rows", "rows x columns", "neighbours" ...
+    `table_bytes` count each table for the tensor that uses it first; `tables` is how many it uses.
+    `classes` says by what its weights are told apart: "", "rows", "rows x columns", "neighbours" ...
     """
 
     index: int
@@ -48,11 +52,10 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class SpanInfo:
-    """All spans of one kind: how many, the output bytes they cover, and what they cost in the
-    container.
+    """All spans of one kind: how many, the output bytes they cover, and their container bytes.
 
-    The cost of LITERAL includes the deflate stream, that of TENSOR only the span; its data counts
-    elsewhere.
+    Those of LITERAL include the compressed literals. Those of TENSOR are of the spans alone; its
+    data counts elsewhere.
     """
 
     count: int
@@ -77,9 +80,7 @@ class ContainerInfo:
 
     @property
     def weight_stream_bytes(self) -> int:
-        """Coded bytes and tables of the weight tensors: rank 2 or more, or elements of at most 8
-        bits.
-        """
+        """Coded bytes and tables of the weights: rank 2 or more, or elements of at most 8 bits."""
         return sum(
             tensor.coded_bytes + tensor.table_bytes for tensor in self.tensors if tensor.is_weight
         )
@@ -110,23 +111,7 @@ def inspect(
     layout = read_layout(container, limits)
     before = check_base(layout.base, base, limits)
     data = decode_tensors(layout, before)
-    output = bytearray(layout.header.output_bytes)
-    fill(output, layout, data, before)
-    constants = {constant.start: constant for constant in locate(bytes(output))[0]}
-    tensors: list[TensorInfo] = []
-    tables: set[int] = set()
-    offset = 0
-    for span in layout.spans:
-        if span.kind == SpanKind.TENSOR:
-            number = len(tensors)
-            entry = layout.entries[number]
-            constant = constants.get(offset)
-            new = {*entry.tables, *([entry.map_table] if entry.classes.cells > 1 else [])} - tables
-            tables |= new
-            table_bytes = sum(layout.table_bytes[table] for table in new)
-            name, signed = (constant.name, constant.signed) if constant else ("", True)
-            tensors.append(_tensor_info(number, name, entry, data[number], signed, table_bytes))
-        offset += span.length
+    output = fill(layout, data, before)
     sizes = {kind: len(layout.header.section(kind).data) for kind in SectionType}
     return ContainerInfo(
         container_bytes=len(container),
@@ -138,8 +123,25 @@ def inspect(
         skeleton_bytes=sizes[SectionType.SKELETON],
         chunk_bytes=sizes[SectionType.CHUNKS],
         spans=_span_info(layout.spans, sizes[SectionType.SKELETON]),
-        tensors=tuple(tensors),
+        tensors=tuple(_tensors(layout, data, output)),
     )
+
+
+def _tensors(layout: Layout, data: Sequence[bytes], output: bytes) -> Iterator[TensorInfo]:
+    """Yields the tensors in order; each table counts for the first that uses it."""
+    constants = {constant.start: constant for constant in locate(output)[0]}
+    counted: set[int] = set()
+    number = offset = 0
+    for span in layout.spans:
+        if span.kind == SpanKind.TENSOR:
+            entry, constant = layout.entries[number], constants.get(offset)
+            used = {*entry.tables, *([entry.map_table] if entry.classes.cells > 1 else [])}
+            table_bytes = sum(layout.table_bytes[table] for table in used - counted)
+            counted |= used
+            name, signed = (constant.name, constant.signed) if constant else ("", True)
+            yield _tensor_info(number, name, entry, data[number], signed, table_bytes)
+            number += 1
+        offset += span.length
 
 
 def _tensor_info(
@@ -159,7 +161,7 @@ def _tensor_info(
         shift=entry.shift,
         weights=entry.weights,
         nonzeros=int(np.count_nonzero(codes)),
-        entropy_bytes=float(-(counts * np.log2(counts / counts.sum())).sum() / 8),
+        entropy_bytes=float(entropy_bits(counts)) / 8,
         huffman_bytes=huffman_bytes(codes),
         raw_bytes=entry.output_bytes,
         coded_bytes=entry.coded_bytes,
@@ -177,7 +179,7 @@ def _classes(entry: Entry) -> str:
     return " x ".join(filter(None, ["rows" if entry.classes.rows > 1 else "", axis]))
 
 
-def _span_info(spans: list, skeleton_bytes: int) -> dict[str, SpanInfo]:
+def _span_info(spans: Sequence[Span], skeleton_bytes: int) -> dict[str, SpanInfo]:
     counts = dict.fromkeys(SpanKind, 0)
     covered = dict.fromkeys(SpanKind, 0)
     costs = dict.fromkeys(SpanKind, 0)

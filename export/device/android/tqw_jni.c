@@ -1,4 +1,4 @@
-/* JNI under org.tfqreg.Tqw. Buffers are direct; a container is checked before anything is done with it. */
+/* JNI under org.tfqreg.Tqw. Buffers are direct; a container is checked before it is used. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <errno.h>
@@ -18,14 +18,16 @@ static void throw_tqw(JNIEnv *env, int error, int system_error) {
     else throw_error(env, "org/tfqreg/TqwException", tqw_strerror(error));
 }
 
-/* Opens the bytes of a direct buffer; returns scratch memory to free, or NULL with an exception thrown. */
+/* Opens a direct buffer; returns scratch memory to free, or NULL with an exception thrown. */
 static void *open_buffer(JNIEnv *env, tqw_file *file, jobject container, jlong limit) {
     const void *data = container ? (*env)->GetDirectBufferAddress(env, container) : NULL;
     const tqw_limits limits = {(uint64_t)limit, 1u << 16};
     void *scratch = data ? malloc(TQW_SCRATCH_BYTES) : NULL;
     if (!scratch) {
         if (data) throw_error(env, "java/lang/OutOfMemoryError", "1 MB of work memory");
-        else throw_error(env, "java/lang/IllegalArgumentException", "The container is not a direct ByteBuffer.");
+        else
+            throw_error(env, "java/lang/IllegalArgumentException",
+                        "The container is not a direct ByteBuffer.");
         return NULL;
     }
     const size_t size = (size_t)(*env)->GetDirectBufferCapacity(env, container);
@@ -42,8 +44,8 @@ static jbyteArray to_java(JNIEnv *env, const uint8_t digest[32]) {
     return array;
 }
 
-JNIEXPORT jbyteArray JNICALL Java_org_tfqreg_Tqw_outputSha256(JNIEnv *env, jclass class, jobject container,
-                                                              jlong limit) {
+JNIEXPORT jbyteArray JNICALL Java_org_tfqreg_Tqw_outputSha256(JNIEnv *env, jclass class,
+                                                              jobject container, jlong limit) {
     tqw_file file;
     (void)class;
     void *scratch = open_buffer(env, &file, container, limit);
@@ -52,7 +54,8 @@ JNIEXPORT jbyteArray JNICALL Java_org_tfqreg_Tqw_outputSha256(JNIEnv *env, jclas
     return to_java(env, file.sha256);
 }
 
-JNIEXPORT jlong JNICALL Java_org_tfqreg_Tqw_outputBytes(JNIEnv *env, jclass class, jobject container, jlong limit) {
+JNIEXPORT jlong JNICALL Java_org_tfqreg_Tqw_outputBytes(JNIEnv *env, jclass class,
+                                                        jobject container, jlong limit) {
     tqw_file file;
     (void)class;
     void *scratch = open_buffer(env, &file, container, limit);
@@ -70,8 +73,8 @@ JNIEXPORT jbyteArray JNICALL Java_org_tfqreg_Tqw_sha256(JNIEnv *env, jclass clas
     return to_java(env, digest);
 }
 
-JNIEXPORT void JNICALL Java_org_tfqreg_Tqw_decode(JNIEnv *env, jclass class, jobject container, jlong limit,
-                                                  jobject base, jstring path) {
+JNIEXPORT void JNICALL Java_org_tfqreg_Tqw_decode(JNIEnv *env, jclass class, jobject container,
+                                                  jlong limit, jobject base, jstring path) {
     tqw_file file;
     int error = TQW_OK;
     (void)class;

@@ -255,7 +255,7 @@ def test_a_quantized_model_that_cannot_be_lowered(here, capsys):
 
     tq.quantize(small_model.float_model()).save("raw.keras")
     assert "raw.keras: " in refused(capsys, "export", "raw.keras", "-o", "a")
-    assert "tfqreg.calibration" in refused(capsys, "inspect", "raw.keras")
+    assert "tfqreg.calibrate" in refused(capsys, "inspect", "raw.keras")
 
 
 @pytest.mark.parametrize("history", ["[1]", '{"loss": [1]}'])

@@ -3,5 +3,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def numpy_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests are about the numpy decoder, not the C one, which tests/export/device compares."""
+    """These tests are about the numpy decoder; tests/export/device compares the C one."""
     monkeypatch.setenv("TFQREG_DECODER", "numpy")

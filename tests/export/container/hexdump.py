@@ -1,9 +1,10 @@
-"""Annotates a container byte by byte, for SPEC.md: `python -m tests.export.container.hexdump`
-writes it in there.
+"""Annotates a container byte by byte, for SPEC.md.
+
+`python -m tests.export.container.hexdump` writes it in there.
 """
 
 from tests.export.container.make_vectors import VECTORS
-from tfqreg.export.container.decoder.unpack import Layout, read_layout
+from tfqreg.export.container.decoder.layout import Layout, read_layout
 from tfqreg.export.container.format.cursor import Reader, unzigzag
 from tfqreg.export.container.format.dictionary import DICTIONARY
 from tfqreg.export.container.format.index import Codec
@@ -55,7 +56,7 @@ class _Dump:
 
 
 def annotate(container: bytes) -> str:
-    """Returns one line a field of `container`, each byte shown once."""
+    """Returns one line per field of `container`, each byte shown once."""
     layout = read_layout(container)
     dump = _Dump(container)
     _header(dump)

@@ -1,7 +1,6 @@
-"""Writes `tests/vectors/good` and `tests/vectors/bad`: for a change of the format, never to quiet a
-test.
+"""Writes `tests/vectors`: for a change of the format, never to quiet a test.
 
-good/NAME.tflite packs into exactly good/NAME.tqw, as a delta to good/NAME.base where there is one.
+good/NAME.tflite packs into exactly good/NAME.tqw, as a delta to good/NAME.base if there is one.
 bad/RULE.tqw breaks that one rule of SPEC.md; all its checksums are right unless the rule is about
 one, so that nothing but the rule can refuse it.
 """
@@ -29,9 +28,7 @@ SHA256 = bytes(range(32))
 
 
 def mixed_model() -> bytes:
-    """Odd int4, float16, a constant, noise, and arrays shared, repeated, absent, empty or powers of
-    two.
-    """
+    """Odd int4, float16, a constant, noise; arrays repeated, absent, empty or powers of two."""
     random = np.random.default_rng(7)
     kernel = laplace_codes(3, (16, 33), 5, 0.6) << 3
     nibbles = np.zeros(256, np.uint8)
@@ -56,9 +53,7 @@ def mixed_model() -> bytes:
 
 
 def uneven_codes(seed: int, shape: tuple[int, ...], by_column: bool) -> np.ndarray:
-    """Returns 4-bit codes (rows, columns) whose rows or columns are sparse in turns: of 97, 50 and
-    10 percent zeros.
-    """
+    """Returns 4-bit codes (rows, columns) whose rows or columns in turns have 97, 50, 10 % zeros."""
     random = np.random.default_rng(seed)
     zeros = np.array([0.97, 0.5, 0.1])[np.arange(shape[by_column]) % 3]
     codes = laplace_codes(seed, shape, 4, 0)
@@ -69,9 +64,7 @@ def uneven_codes(seed: int, shape: tuple[int, ...], by_column: bool) -> np.ndarr
 def smooth_kernels(
     seed: int, shape: tuple[int, int, int, int], bits: int, sparsity: float
 ) -> np.ndarray:
-    """Returns codes of kernels (O, H, W, I) whose neighbours are alike, as those of trained
-    convolutions are.
-    """
+    """Returns codes of kernels (O, H, W, I) whose neighbours are alike, as if trained."""
     random = np.random.default_rng(seed)
     noise = random.laplace(size=shape[:1] + shape[3:])[:, None, None] + 0.4 * random.laplace(
         size=shape
@@ -83,13 +76,13 @@ def smooth_kernels(
 
 
 def nibbles(codes: np.ndarray) -> np.ndarray:
-    """Returns 4-bit codes two to a byte."""
+    """Returns 4-bit codes, two per byte."""
     flat = codes.ravel().astype(np.uint8) & 15
     return flat[0::2] | flat[1::2] << 4
 
 
 def retrained(seed: int, codes: np.ndarray) -> np.ndarray:
-    """Returns codes of which some that are not zero moved by one step, as another epoch moves them."""
+    """Returns codes of which a few that are not zero moved by a step, as in another epoch."""
     random = np.random.default_rng(seed)
     steps = random.integers(-1, 2, codes.shape) * (random.random(codes.shape) < 0.3) * (codes != 0)
     return np.clip(codes + steps, -7, 7).astype(np.int8)
@@ -165,9 +158,7 @@ def bases() -> dict[str, bytes]:
 def table_bytes(
     first: int = 0, rest: tuple[tuple[int, int], ...] = (), bins: int = 1, peak: int = 0
 ) -> bytes:
-    """Returns a table whose fields behind the peak are the (value, bits) of `rest`; 0 bits: a gamma
-    code.
-    """
+    """Returns a table whose fields after the peak are `rest`: (value, bits), 0 for a gamma code."""
     bits = BitWriter()
     for value, count in ((1, 1), (12, 4), (bins - 1, 8), (peak, 8), *rest):
         bits.write(value, count) if count else bits.gamma(value)
@@ -499,9 +490,7 @@ def bad_chunks() -> dict[str, tuple[bytes, str]]:
 
 
 def bad() -> dict[str, tuple[bytes, str]]:
-    """Returns each bad container by the rule it breaks, with a part of the message that must name
-    it.
-    """
+    """Returns each bad container by the rule it breaks, with a part of the message."""
     return bad_headers() | bad_tables() | bad_entries() | bad_deltas() | bad_spans() | bad_chunks()
 
 

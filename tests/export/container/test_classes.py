@@ -1,6 +1,4 @@
-"""Classes of weights: every kind decodes to what was coded, whatever the shape, and pays on weights
-that have it.
-"""
+"""Classes of weights: every kind decodes to what was coded, and pays on weights that have it."""
 
 import math
 import zlib
@@ -14,8 +12,9 @@ from hypothesis import strategies as st
 from tests.export.container import make_vectors
 from tests.export.container.tflite_models import Array, laplace_codes, tflite
 from tfqreg.export.container import inspect, pack, unpack
-from tfqreg.export.container.decoder.unpack import decode_tensors, read_layout
-from tfqreg.export.container.encoder.table_fit import fit
+from tfqreg.export.container.decoder.layout import read_layout
+from tfqreg.export.container.decoder.tensors import decode_tensors
+from tfqreg.export.container.encoder.table_fit import fit_table
 from tfqreg.export.container.encoder.tans import PlainChunk, encode_chunks
 from tfqreg.export.container.format.cells import (
     Axis,
@@ -34,7 +33,7 @@ from tfqreg.export.container.format.table import write_table
 def container_of(entry: Entry, codes: np.ndarray, cells: np.ndarray, maps: Maps) -> bytes:
     """Returns a container of one tensor: a table fitted to each cell, the map and the chunks."""
     tables = [
-        fit(codes[cells == cell] if (cells == cell).any() else codes[:1]).table
+        fit_table(codes[cells == cell] if (cells == cell).any() else codes[:1]).table
         for cell in range(entry.classes.cells)
     ]
     tables = [
@@ -44,7 +43,7 @@ def container_of(entry: Entry, codes: np.ndarray, cells: np.ndarray, maps: Maps)
         for table in tables
     ]
     map_codes = np.concatenate([maps.rows, maps.seconds])
-    map_table = fit(map_codes.astype(np.int64)).table
+    map_table = fit_table(map_codes.astype(np.int64)).table
     ends = np.cumsum(chunk_counts(entry.shape, entry.chunk_log2))[:-1]
     parts = zip(np.split(codes, ends), np.split(cells, ends), strict=True)
     chunks = [
@@ -106,16 +105,6 @@ def test_any_classes_come_back(
     entry = Entry(Codec.TANS, shape, width, zlib.crc32(data), shift, classes=classes)
     cells = np.zeros(len(codes), np.uint8) if cells is None else cells
     assert decode_tensors(read_layout(container_of(entry, codes, cells, maps))) == [data]
-
-
-def test_neighbours_by_hand() -> None:
-    """Two places side by side, two above each other: the lower right one sees the upper and the
-    left one.
-    """
-    codes = np.array([[[[5] * 8, [0] * 8], [[-1] * 8, [2] * 8]]])
-    found = categories(1, 8, 0)[codes.ravel() & 255]
-    contexts = neighbour_contexts(found, codes.shape).reshape(codes.shape)[0, :, :, 0]
-    assert contexts.tolist() == [[0, 2], [10, 5 * 0 + 3]]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-"""Files that TensorFlow's converter writes: int8, float, float16, sparse, of several subgraphs,
-with metadata.
-"""
+"""Files that TensorFlow's converter writes, of every kind that it does."""
 
 from collections.abc import Callable
 
@@ -52,9 +50,7 @@ def test_round_trip(convert: Callable[[bool], bytes], int8: bool, tail: bytes) -
 
 @pytest.mark.filterwarnings("ignore")
 def test_float16_and_sparse() -> None:
-    """Dense kernels, one of them with blocks of zeros, which the converter stores as TFLite's
-    sparse tensors.
-    """
+    """Dense kernels, one of them with zeros that the converter stores as a sparse tensor."""
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32), keras.layers.Dense(16)])
     kernel = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)

@@ -8,12 +8,10 @@ from hypothesis import strategies as st
 from tests.export.container.tflite_models import Array, laplace_codes, tflite
 from tfqreg.export.container import inspect, pack
 from tfqreg.export.container.decoder.tans import CodedChunk, decode_chunks
-from tfqreg.export.container.encoder.table_fit import fit
+from tfqreg.export.container.encoder.table_fit import fit_table
 from tfqreg.export.container.encoder.tans import PlainChunk, encode_chunks
 from tfqreg.export.container.format.cursor import Reader
 from tfqreg.export.container.format.errors import ContainerError
-from tfqreg.export.container.format.index import chunk_counts
-from tfqreg.export.container.format.states import automaton
 from tfqreg.export.container.format.table import Table, read_table, write_table
 
 
@@ -45,7 +43,7 @@ def test_round_trip(seed: int, counts: list[int], bits: int, sparsity: float, ki
         "powers": lambda: (1 << random.integers(0, bits, total)) * random.choice([-1, 1], total),
     }[kind]()
     codes[random.random(total) < sparsity] = 0
-    table = fit(codes).table
+    table = fit_table(codes).table
     reader = Reader(write_table(table), "table")
     assert read_table(reader) == table and reader.at_end
     assert sum(table.frequencies) == 1 << table.bits
@@ -66,48 +64,9 @@ def test_size_is_near_the_entropy(draw: str, bits: int, sparsity: float) -> None
     codes = np.clip(np.rint(noise * top), -top, top).astype(np.int8)
     codes[random.random(len(codes)) < sparsity] = 0
     tensor = inspect(pack(tflite([Array("w", codes.reshape(-1, 100))]))).tensors[0]
-    # The table of a sparse 8-bit tensor alone is some 30 bytes, and its rare codes share bins.
+    # The table of a sparse 8-bit tensor alone is about 30 bytes, and its rare codes share bins.
     allowed = 60 if bits == 8 else 40
     assert tensor.coded_bytes + tensor.table_bytes <= 1.002 * tensor.entropy_bytes + allowed
-
-
-def test_table_of_a_sparse_layer_takes_about_ten_bytes() -> None:
-    codes = laplace_codes(0, (400_000,), 4, 0.98)
-    table = fit(codes.astype(np.int64)).table
-    assert len(table.frequencies) >= 9
-    assert len(write_table(table)) <= 12
-
-
-def test_rare_codes_share_a_bin() -> None:
-    codes = np.zeros(100_000, np.int64)
-    codes[:40] = np.arange(-20, 20)
-    table = fit(codes).table
-    assert max(table.extras) >= 2
-    assert len(write_table(table)) + len(coded([codes], table)[0]) < 160
-
-
-def test_automaton_covers_every_state_of_every_symbol() -> None:
-    table = Table(0, (0, 0, 0), (3, 2000, 45), 1, bits=11)
-    machine = automaton(table)
-    assert np.bincount(machine.symbols).tolist() == [3, 2000, 45]
-    for symbol in range(3):
-        mine = machine.symbols == symbol
-        reached = sorted(
-            int(base) + bits
-            for base, length in zip(machine.bases[mine], machine.lengths[mine], strict=True)
-            for bits in range(1 << length)
-        )
-        assert reached == list(range(2048))
-
-
-def test_automaton_by_hand() -> None:
-    # f = 3: x = 3, 4, 5 read 11 - 1, 11 - 2, 11 - 2 bits, and go to (x << bits) - 2048.
-    machine = automaton(Table(0, (0, 0), (3, 2045), 1, bits=11))
-    mine = machine.symbols == 0
-    assert machine.lengths[mine].tolist() == [10, 9, 9]
-    assert machine.bases[mine].tolist() == [1024, 0, 512]
-    # Symbol 0 is spread first, from state 0 in steps of 1024 + 256 + 3.
-    assert np.flatnonzero(mine).tolist() == sorted(k * 1283 % 2048 for k in range(3))
 
 
 def test_chunk_layout_by_hand() -> None:
@@ -117,16 +76,10 @@ def test_chunk_layout_by_hand() -> None:
     assert coded([np.array([8, 6, 7])], table) == [(0b10_01_11 << 12).to_bytes(3, "little")]
 
 
-def test_chunks_are_whole_rows_where_possible() -> None:
-    assert chunk_counts((500, 800), 16) == [64800] * 6 + [11200]
-    assert chunk_counts((2, 70000), 16) == [65536, 65536, 8928]
-    assert chunk_counts((7,), 16) == [7]
-
-
 @pytest.mark.parametrize("count", [1, 7, 2047, 2048, 2049, 4099])
 def test_every_truncation_of_a_chunk_is_refused(count: int) -> None:
     codes = laplace_codes(1, (count,), 4, 0.3).astype(np.int64)
-    table = fit(codes).table
+    table = fit_table(codes).table
     data = coded([codes], table)[0]
     for length in {0, 1, 11, 12, 13, len(data) // 2, len(data) - 1} & set(range(len(data))):
         with pytest.raises(ContainerError, match="chunk"):

@@ -1,6 +1,4 @@
-"""Small `.tflite` files for these tests, written with the flatbuffer schema: any tensors, no
-converter.
-"""
+"""Small `.tflite` files of any tensors, written with the flatbuffer schema."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,9 +38,7 @@ class Array:
 def tflite(
     arrays: list[Array], operators: Sequence[list[int]] = (), description: str = "test"
 ) -> bytes:
-    """Returns a `.tflite` of these tensors; each of `operators` lists a FULLY_CONNECTED's input
-    tensors.
-    """
+    """Returns a `.tflite` of these tensors; `operators` list inputs of FULLY_CONNECTED."""
     model = schema.ModelT()
     model.version = 3
     model.description = description
@@ -83,9 +79,7 @@ def _dtype(array: Array) -> np.dtype:
 
 
 def laplace_codes(seed: int, shape: tuple[int, ...], bits: int, sparsity: float) -> np.ndarray:
-    """Returns int8 codes of `bits` bits, Laplace-distributed, of which about `sparsity` (0 to 1)
-    are zero.
-    """
+    """Returns Laplace-distributed int8 codes of `bits` bits; about `sparsity` (0 to 1) are zero."""
     random = np.random.default_rng(seed)
     top = 2 ** (bits - 1) - 1
     codes = np.clip(np.rint(random.laplace(size=shape) * top / 4), -top, top)
@@ -94,9 +88,7 @@ def laplace_codes(seed: int, shape: tuple[int, ...], bits: int, sparsity: float)
 
 
 def dense_layers(seed: int, sizes: list[int], bits: int, sparsity: float) -> bytes:
-    """Returns an int8 network of dense layers with per-channel scales, biases and derived bias
-    scales.
-    """
+    """Returns an int8 network of dense layers: per-channel scales, biases, their derived scales."""
     random = np.random.default_rng(seed)
     arrays, operators = (
         [Array("input", scale=np.array([0.02], np.float32), shape=(1, sizes[0]))],

@@ -1,6 +1,4 @@
-"""Builds of the C decoder, each made once a session and skipped, with the reason, where its
-compiler is missing.
-"""
+"""Builds of the C decoder, each made once per test run and skipped if its compiler is missing."""
 
 import functools
 import shutil
@@ -19,7 +17,7 @@ SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=
 
 
 def tool(*names: str) -> str:
-    """Returns the first of these programs that is installed; skips the test where none is."""
+    """Returns the first of these programs that is installed; skips the test if none is."""
     for name in names:
         if found := shutil.which(name):
             return found
@@ -35,9 +33,7 @@ def run(*command: str | Path) -> str:
 
 @functools.cache
 def build(*flags: str | Path, compiler: str = "cc") -> Path:
-    """Returns the file that `compiler` makes of these flags and sources, with all warnings as
-    errors.
-    """
+    """Returns the file that `compiler` makes of these sources, with all warnings as errors."""
     output = Path(tempfile.mkdtemp(prefix="tqw-")) / "program"
     run(tool(compiler), *STRICT, "-I", DEVICE, *flags, "-o", output)
     return output
@@ -61,9 +57,7 @@ def bad() -> list[Path]:
 def decode(
     program: Path, files: list[Path], base: Path | None = None, *, runner: tuple[str, ...] = ()
 ) -> dict:
-    """Returns {file: (error code, SHA-256 of the output)}; what check.c finds inconsistent fails
-    the test.
-    """
+    """Returns {file: (error code, SHA-256 of the output)}; fails on what check.c finds wrong."""
     found = {}
     for line in run(*runner, program, "decode", base or "-", *files).splitlines():
         path, error, digest, problem = line.split(" ", 3)

@@ -1,9 +1,10 @@
-/* Runs the decoder over files and prints one line for each: its name, the error code, the SHA-256 of the output.
+/* Runs the decoder over files and prints one line for each: its name, the error code, the SHA-256
+   of the output.
 
-       check decode BASE FILE...      whole, by parts and tensor by tensor, which must agree; BASE may be -
-       check mutate CHANGE... -- FILE...  every byte of the file changed by xor with each CHANGE: none may decode
-       check change CHANGE... -- FILE...  the same after the file was opened, as a mapped file can change
-       check truncate FILE...         every shorter file: none may decode
+       check decode BASE FILE...      whole, by parts and tensor by tensor, which must agree; BASE
+   may be - check mutate CHANGE... -- FILE...  every byte of the file changed by xor with each
+   CHANGE: none may decode check change CHANGE... -- FILE...  the same after the file was opened, as
+   a mapped file can change check truncate FILE...         every shorter file: none may decode
 
    Buffers have exactly their sizes, so that a sanitizer sees any access outside of them. */
 #include <stdio.h>
@@ -61,15 +62,18 @@ static const char *compare(tqw_file *file, const unsigned char *out) {
     sink_state state = {exactly((size_t)file->output_bytes), 0, file->output_bytes, 0};
     const tqw_sink sink = {&state, sink_write, sink_read, sink_progress};
     const char *problem = NULL;
-    if (tqw_decode_to(file, &sink) || memcmp(out, state.data, (size_t)file->output_bytes)) problem = "parts differ";
+    if (tqw_decode_to(file, &sink) || memcmp(out, state.data, (size_t)file->output_bytes))
+        problem = "parts differ";
     if (state.reported != file->output_bytes) problem = "progress does not end at the total";
     free(state.data);
     for (uint32_t i = file->tensors; i-- && !problem;) {
         tqw_tensor info;
         if (tqw_tensor_info(file, i, &info)) return "a tensor has no description";
         unsigned char *tensor = exactly((size_t)info.bytes);
-        if (tqw_decode_tensor(file, i, tensor, (size_t)info.bytes)) problem = "a tensor does not decode alone";
-        else if (memcmp(tensor, out + info.offset, (size_t)info.bytes)) problem = "a tensor differs";
+        if (tqw_decode_tensor(file, i, tensor, (size_t)info.bytes))
+            problem = "a tensor does not decode alone";
+        else if (memcmp(tensor, out + info.offset, (size_t)info.bytes))
+            problem = "a tensor differs";
         const int refused = tqw_decode_tensor(file, i, tensor, (size_t)info.bytes - 1);
         if (refused != TQW_BAD_ARGUMENT) problem = "a short buffer is taken";
         free(tensor);
@@ -77,8 +81,8 @@ static const char *compare(tqw_file *file, const unsigned char *out) {
     return problem;
 }
 
-static int decode(const unsigned char *data, size_t size, const unsigned char *base, size_t base_size,
-                  unsigned char digest[32], const char **problem) {
+static int decode(const unsigned char *data, size_t size, const unsigned char *base,
+                  size_t base_size, unsigned char digest[32], const char **problem) {
     const tqw_limits limits = {1u << 28, 1u << 12};
     tqw_file file;
     int error = tqw_open(&file, data, size, &limits, scratch, TQW_SCRATCH_BYTES);
@@ -94,7 +98,8 @@ static int decode(const unsigned char *data, size_t size, const unsigned char *b
 
 static int decode_files(int count, char **paths) {
     size_t base_size = 0, size;
-    unsigned char *base = strcmp(paths[0], "-") ? read_file(paths[0], &base_size) : NULL, digest[32];
+    unsigned char *base = strcmp(paths[0], "-") ? read_file(paths[0], &base_size) : NULL,
+                  digest[32];
     for (int i = 1; i < count; i++) {
         const char *problem = NULL;
         unsigned char *data = read_file(paths[i], &size);
@@ -154,14 +159,18 @@ int main(int argc, char **argv) {
     if (argc > 3 && !strcmp(argv[1], "decode")) return decode_files(argc - 2, argv + 2);
     const int late = argc > 2 && !strcmp(argv[1], "change");
     if (argc > 2 && (late || !strcmp(argv[1], "mutate"))) {
-        for (; first < argc && strcmp(argv[first], "--") && count < 16; first++) changes[count++] = atoi(argv[first]);
+        for (; first < argc && strcmp(argv[first], "--") && count < 16; first++)
+            changes[count++] = atoi(argv[first]);
         first++;
     } else if (argc < 3 || strcmp(argv[1], "truncate")) {
-        fputs("usage: check decode BASE FILE... | mutate|change CHANGE... -- FILE... | truncate FILE...\n", stderr);
+        fputs("usage: check decode BASE FILE... | mutate|change CHANGE... -- FILE... | truncate "
+              "FILE...\n",
+              stderr);
         return 2;
     }
     for (; first < argc; first++) {
-        printf("%s %d\n", argv[first], (late ? count_accepted_late : count_accepted)(argv[first], changes, count));
+        printf("%s %d\n", argv[first],
+               (late ? count_accepted_late : count_accepted)(argv[first], changes, count));
     }
     free(scratch);
     return 0;

@@ -1,9 +1,9 @@
-/* Fuzz target over whole containers, for libFuzzer (clang -fsanitize=fuzzer) and AFL++ (its driver for the same
-   function). Compile with TQW_IGNORE_CHECKSUMS, or no mutant gets past the first crc32; with REPLAY it is a program
-   that runs the files it is given once each.
+/* Fuzz target over whole containers, for libFuzzer (clang -fsanitize=fuzzer) and AFL++ (its driver
+   for the same function). Compile with TQW_IGNORE_CHECKSUMS, or no mutant gets past the first
+   crc32; with REPLAY it is a program that runs the files it is given once each.
 
-   The mutator changes one section at a time and writes the header anew around it, sizes and crc32s included, so
-   that nearly every mutant reaches the code behind the header. */
+   The mutator changes one section at a time and writes the header anew around it, sizes and crc32s
+   included, so that nearly every mutant reaches the code after the header. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +38,8 @@ static void decode_all(tqw_file *file) {
     for (uint32_t i = 0; i < file->tensors && !error; i++) {
         tqw_tensor info;
         agree(!tqw_tensor_info(file, i, &info), "a tensor has no description");
-        agree(!tqw_decode_tensor(file, i, parts, (size_t)info.bytes), "a tensor does not decode alone");
+        agree(!tqw_decode_tensor(file, i, parts, (size_t)info.bytes),
+              "a tensor does not decode alone");
         agree(!memcmp(parts, out + info.offset, (size_t)info.bytes), "a tensor differs");
     }
     free(out);
@@ -149,7 +150,7 @@ static uint8_t *write_crc(uint8_t *p, const uint8_t *data, size_t size) {
     return p;
 }
 
-/* Returns the size, 0 where the file does not fit. */
+/* Returns the size, 0 if the file does not fit. */
 static size_t assemble(const parsed *file, uint8_t *out, size_t max_size) {
     uint8_t header[HEADER + 128], *p = header;
     unsigned count = 0;

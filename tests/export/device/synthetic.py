@@ -1,6 +1,4 @@
-"""Containers that no encoder would choose: random tables, classes, shifts and widths, for comparing
-decoders.
-"""
+"""Containers that no encoder would choose: random tables, classes, shifts, widths; to compare."""
 
 import hashlib
 import zlib
@@ -57,9 +55,7 @@ def _classes(random: np.random.Generator, axis: Axis) -> Classes:
 
 
 class Synthetic:
-    """A container of `tensors` random tensors: `container`, its `output`, and the `base` of those
-    that have one.
-    """
+    """A `container` of `tensors` random tensors, its `output`, and the `base` of its deltas."""
 
     def __init__(self, seed: int, tensors: int = 4) -> None:
         self.random = np.random.default_rng(seed)

@@ -1,6 +1,4 @@
-"""The JNI and Tqw.java on a host JVM: golden files, damaged and stale caches, threads, and
-processes at once.
-"""
+"""The JNI and Tqw.java on a host JVM: golden files, damaged caches, threads and processes."""
 
 import subprocess
 from pathlib import Path

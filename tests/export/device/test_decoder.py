@@ -1,6 +1,4 @@
-"""The C decoder on the vectors, on damage and on random containers: the same verdict and bytes as
-numpy's.
-"""
+"""The C decoder on vectors, damage and random containers: the verdict and bytes of numpy's."""
 
 import hashlib
 import re
@@ -12,7 +10,7 @@ import pytest
 from tests.export.device.builds import DEVICE, SANITIZE, bad, checker, decode, good, run
 from tests.export.device.synthetic import Synthetic
 from tfqreg.export.container import ContainerError, unpack
-from tfqreg.export.container.decoder.unpack import read_layout
+from tfqreg.export.container.decoder.layout import read_layout
 
 HEADER = (DEVICE / "tqw.h").read_text()
 ERRORS = re.findall(r"TQW_\w+", HEADER.split("typedef enum {")[1].split("}")[0])
@@ -107,8 +105,8 @@ class _Anything:
         return ""
 
 
-def test_damage_behind_the_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both decoders without their checksums: the same damaged files decode, and to the same bytes."""
+def test_damage_past_the_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both decoders without their checksums decode the same damaged files to the same bytes."""
     blind = checker("-O2", "-DTQW_IGNORE_CHECKSUMS")
     mutants: dict[Path, bytes] = {}
     base = tmp_path / "base"

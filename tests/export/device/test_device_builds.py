@@ -110,7 +110,8 @@ int main(void) {
     unsigned char *p = malloc(TQW_SCRATCH_BYTES + 8);
     tqw_file file;
     int error = 0;
-    for (int i = 0; p && i < 8; i++) error |= tqw_open(&file, "", 0, 0, p + i, TQW_SCRATCH_BYTES) != TQW_NOT_TQW;
+    for (int i = 0; p && i < 8; i++)
+        error |= tqw_open(&file, "", 0, 0, p + i, TQW_SCRATCH_BYTES) != TQW_NOT_TQW;
     error |= tqw_open(&file, "", 0, 0, p, TQW_SCRATCH_BYTES - 1) != TQW_BAD_ARGUMENT;
     free(p);
     return error;

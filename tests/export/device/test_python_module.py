@@ -1,6 +1,4 @@
-"""`unpack` with the C decoder and with numpy: the same bytes and the same errors; and installing
-without a compiler.
-"""
+"""`unpack` in C and in numpy: the same bytes and errors; and installing without a compiler."""
 
 import importlib.util
 import os
@@ -51,7 +49,7 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 def either(
     request: pytest.FixtureRequest, extension: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    monkeypatch.setattr(native, "_tqw", extension)
+    monkeypatch.setattr(native, "c_decode", extension.decode)
     if request.param == "numpy":
         monkeypatch.setenv("TFQREG_DECODER", "numpy")
     else:
@@ -61,7 +59,7 @@ def either(
 
 def test_which_decoder(either: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert native.decoder() == either
-    monkeypatch.setattr(native, "_tqw", None)
+    monkeypatch.setattr(native, "c_decode", None)
     assert native.decoder() == "numpy"
 
 

@@ -11,15 +11,13 @@ import tfqreg as tq
 from tests.export import graphs
 from tests.export import keras_nets as nets
 from tests.export.layer_cases import TRANSPOSED, joined
-from tfqreg.export import export_tflite, write_tflite
-from tfqreg.export import simulator as simulate
+from tfqreg.export import export_tflite, simulate, verify, write_tflite
 from tfqreg.export.cli import main
 from tfqreg.export.export import exported_graph
 from tfqreg.export.forms.portable import portable, portable_weights
 from tfqreg.export.ir import Graph, Quantization
 from tfqreg.export.kernels.call import MODES
-from tfqreg.export.lowering import lower
-from tfqreg.export.verification import compare as verify
+from tfqreg.export.lowering.lower import lower
 from tfqreg.export.verification.compare import compare
 from tfqreg.export.verification.runtimes import NOT_SIMULATED, RUNTIMES, missing
 from tfqreg.export.verification.samples import graph_inputs

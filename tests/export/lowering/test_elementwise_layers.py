@@ -13,10 +13,9 @@ from keras import layers, ops
 import tfqreg as tq
 from tests.export import keras_nets as nets
 from tests.export.keras_nets import conv, grid
-from tfqreg.export import export_tflite
+from tfqreg.export import export_tflite, verify
 from tfqreg.export.lowering.lower import lower
 from tfqreg.export.simulator import simulate
-from tfqreg.export.verification import compare as verify
 from tfqreg.export.verification.runtimes import missing
 from tfqreg.export.verification.samples import graph_inputs
 

@@ -11,9 +11,8 @@ import tfqreg as tq
 from tests.export import keras_nets as nets
 from tests.export import layer_cases, moving_nets
 from tests.export.layer_cases import CASES, TRANSPOSED
-from tfqreg.export import export_tflite
+from tfqreg.export import export_tflite, verify
 from tfqreg.export.lowering.lower import lower
-from tfqreg.export.verification import compare as verify
 from tfqreg.export.verification.compare import DEFAULT_RUNTIMES
 from tfqreg.export.verification.runtimes import RUNTIMES, missing
 

@@ -24,8 +24,7 @@ from benchmarks.helpers.pretrained import (
     squeezenet,
     squeezenet_inputs,
 )
-from tfqreg.export import export_tflite
-from tfqreg.export.verification import compare as verify
+from tfqreg.export import export_tflite, verify
 from tfqreg.export.verification.runtimes import missing
 
 RUNTIMES = [

@@ -8,9 +8,8 @@ import pytest
 
 import tfqreg as tq
 from tests.export import keras_nets as nets
-from tfqreg.export import export_tflite
+from tfqreg.export import export_tflite, verify
 from tfqreg.export.ir import Graph
-from tfqreg.export.verification import compare as verify
 from tfqreg.export.verification.compare import DEFAULT_RUNTIMES
 from tfqreg.export.verification.runtimes import MICRO, missing
 from tfqreg.layers.queries import quantized_layers

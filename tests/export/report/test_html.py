@@ -10,10 +10,10 @@ import pytest
 import tfqreg as tq
 from tests.export import small_model
 from tfqreg.export import pack, write_tflite
-from tfqreg.export.lowering import lower
-from tfqreg.export.report.html.html.explanation import explanation
-from tfqreg.export.report.html.html.html import write_report
-from tfqreg.export.report.html.html.summary import Row, Summary, summarize
+from tfqreg.export.lowering.lower import lower
+from tfqreg.export.report.explanation import explanation
+from tfqreg.export.report.html import write_report
+from tfqreg.export.report.summary import Row, Summary, summarize
 from tfqreg.export.targets.vela import compile_for_npu, missing_vela
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -186,7 +186,7 @@ def test_names_are_escaped_in_text_and_pictures(tmp_path):
     text, page = checked(tmp_path / "r.html")
     assert "i" not in page.tags
     assert "&lt;i&gt;&amp;" in text
-    from tfqreg.export.report.html.html.pictures import byte_bars
+    from tfqreg.export.report.pictures import byte_bars
 
     Checker(byte_bars([row]))
 

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from tfqreg.export.report.html.html.shifts import shift_additions, signed_digits, uses
+from tfqreg.export.report.shifts import shift_additions, signed_digits, uses
 
 
 def test_signed_digits_are_the_fewest():

@@ -7,8 +7,8 @@ import pytest
 from tests.export import small_model
 from tfqreg.export import pack, write_tflite
 from tfqreg.export.container import ContainerError, inspect
-from tfqreg.export.lowering import lower
-from tfqreg.export.report.html.html.summary import (
+from tfqreg.export.lowering.lower import lower
+from tfqreg.export.report.summary import (
     Row,
     Summary,
     format_summary,

@@ -10,12 +10,11 @@ import tfqreg as tq
 from tests.export import graphs
 from tests.export import keras_nets as nets
 from tests.export.layer_cases import CASES, TRANSPOSED, joined
-from tfqreg.export import export_tflite
-from tfqreg.export import simulator as simulate
+from tfqreg.export import export_tflite, simulate
 from tfqreg.export.ir import Graph
 from tfqreg.export.kernels.call import Call
-from tfqreg.export.lowering import lower
-from tfqreg.export.tf_simulator import model as integer_model
+from tfqreg.export.lowering.lower import lower
+from tfqreg.export.tf_simulator.model import integer_model
 from tfqreg.export.tf_simulator.steps import is_fast
 from tfqreg.export.verification.runtimes import missing, run
 from tfqreg.export.verification.samples import graph_inputs

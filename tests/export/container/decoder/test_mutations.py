@@ -1,6 +1,4 @@
-"""Damage: every changed byte and every missing one is noticed, and nothing but `ContainerError`
-comes out.
-"""
+"""Damage: every changed or missing byte is noticed, by nothing but `ContainerError`."""
 
 import random
 import subprocess
@@ -42,7 +40,7 @@ def test_every_truncation_is_detected(containers: dict[str, bytes], name: str) -
 
 @pytest.mark.parametrize("name", [*SMALL, "mixed"])
 def test_damage_under_right_checksums_is_detected_or_harmless(name: str) -> None:
-    """Changes bytes of the sections and seals the file again, to reach the checks behind the crc32."""
+    """Changes bytes and seals the file again, to reach the checks that come after the crc32."""
     model = make_vectors.good()[name]
     header = read_container(pack(model), DEFAULT_LIMITS)
     sections = {kind: bytes(reader.data) for kind, reader in header.sections.items()}
@@ -65,7 +63,8 @@ package = types.ModuleType("container")
 package.__path__ = [str(pathlib.Path("export/container"))]
 sys.modules["container"] = package
 import container.decoder.unpack
-print(*(m for m in sys.modules if m.startswith(("container.", "ai_edge", "flatbuffers", "tensorflow"))))
+names = ("container.", "ai_edge", "flatbuffers", "tensorflow")
+print(*(m for m in sys.modules if m.startswith(names)))
 """
     done = subprocess.run(
         [sys.executable, "-c", program],

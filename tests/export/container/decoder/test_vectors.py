@@ -1,6 +1,4 @@
-"""The committed vectors: golden pairs stay byte-identical, bad files are refused for their own
-reason.
-"""
+"""The committed vectors: golden pairs stay the same bytes, bad files are refused by their rule."""
 
 import hashlib
 import time
@@ -10,7 +8,7 @@ import pytest
 
 from tests.export.container import make_vectors
 from tfqreg.export.container import ContainerError, Limits, pack, unpack
-from tfqreg.export.container.decoder.unpack import read_layout
+from tfqreg.export.container.decoder.layout import read_layout
 from tfqreg.export.container.format.cells import Axis
 from tfqreg.export.container.format.cursor import Reader
 from tfqreg.export.container.format.index import Codec, Entry, chunk_counts, read_entry, write_entry
@@ -90,7 +88,7 @@ def test_hostile_sizes_fail_fast(size: int) -> None:
 
 
 def test_a_tensor_of_2_to_the_31_is_refused_before_it_is_made() -> None:
-    """Chunk sizes of all its chunks would have to follow, and the output would have to be allowed."""
+    """The sizes of all its chunks would have to follow, and the output to be allowed."""
     shape = (1 << 16, 1 << 15)
     entry = make_vectors.tensor(codec=2, rank=2, shape=shape) + bytes(2)
     data = make_vectors.container(make_vectors.TABLE, entry, make_vectors.span(1, 0), size=1 << 31)

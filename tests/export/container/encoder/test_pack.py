@@ -110,12 +110,12 @@ def test_noise_is_stored_raw() -> None:
 
 
 @pytest.mark.parametrize("group", [400, 100], ids=["halves of rows", "eighths of rows"])
-def test_groups_of_one_bit_cost_a_bit_a_weight(group: int) -> None:
+def test_groups_of_one_bit_cost_a_bit_per_weight(group: int) -> None:
     random = np.random.default_rng(0)
     kept = random.random((200 * 800 // group, 1)) < 0.1
     codes = (kept * random.choice([-1, 1], (len(kept), group))).astype(np.int8).reshape(200, 800)
     (tensor,) = inspect(pack(tflite([Array("kernel", codes)]))).tensors
-    # One bit a group says whether there are weights in it at all.
+    # One bit per group says whether there are weights in it at all.
     assert tensor.coded_bytes < kept.sum() * group / 8 * 1.02 + len(kept) / 8 + 20
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfqreg.export.container.encoder.table_fit import fit
+from tfqreg.export.container.encoder.table_fit import fit_table
 from tfqreg.export.container.encoder.wide_bins import halve
 from tfqreg.export.container.format.table import write_table
 
@@ -20,10 +20,8 @@ def test_every_code_is_in_its_bin(codes: list[int]) -> None:
 
 
 def test_outliers_cost_only_themselves() -> None:
-    """1,152 biases of about 14 bits, three of them of 30 bits: log2(8000 sqrt(2 pi e)) = 15.0 bits
-    each.
-    """
+    """1,152 biases, three of them of 30 bits; the others log2(8000 sqrt(2 pi e)) = 15.0 bits."""
     codes = np.rint(np.random.default_rng(0).normal(size=1152) * 8000).astype(np.int64)
     codes[::400] = -796_336_690
-    found = fit(codes)
+    found = fit_table(codes)
     assert (found.data_bits + 8 * len(write_table(found.table))) / len(codes) < 15.5

@@ -40,8 +40,8 @@ def test_tensor_statistics() -> None:
         np.count_nonzero(codes),
         2000,
     )
-    shares = np.unique(codes, return_counts=True)[1] / 2000
-    assert kernel.entropy_bytes == pytest.approx(-(shares * np.log2(shares)).sum() * 2000 / 8)
+    fractions = np.unique(codes, return_counts=True)[1] / 2000
+    assert kernel.entropy_bytes == pytest.approx(-(fractions * np.log2(fractions)).sum() * 2000 / 8)
     assert kernel.is_weight and not info["bias"].is_weight
     whole = inspect(pack(tflite(arrays)))
     assert whole.weight_stream_bytes == kernel.coded_bytes + kernel.table_bytes

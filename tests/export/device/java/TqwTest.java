@@ -10,11 +10,12 @@ import java.util.stream.Stream;
 import org.tfqreg.Tqw;
 import org.tfqreg.TqwException;
 
-/** Runs Tqw on a host JVM; test_android.py starts it. Exits with a message at the first thing that is wrong. */
+/** Runs Tqw on a host JVM, for test_android.py. Exits with a message at the first fault. */
 public final class TqwTest {
     public static void main(String[] arguments) throws Exception {
         if (arguments[0].equals("open")) {
-            openManyTimes(Paths.get(arguments[1]), new File(arguments[2]), Integer.parseInt(arguments[3]));
+            openManyTimes(Paths.get(arguments[1]), new File(arguments[2]),
+                    Integer.parseInt(arguments[3]));
             return;
         }
         Path vectors = Paths.get(arguments[1]);
@@ -56,19 +57,22 @@ public final class TqwTest {
             } catch (TqwException error) {
                 check(!error.getMessage().isEmpty(), name + " is explained");
             }
-            check(inCache(cache, name) == 0, name + " leaves nothing behind");
+            check(inCache(cache, name) == 0, name + " leaves nothing over");
         }
     }
 
-    private static void damagedCache(Path container, File cache, byte[] expected) throws IOException {
+    private static void damagedCache(Path container, File cache, byte[] expected)
+            throws IOException {
         Path cached = onlyFile(cache, "mixed.tqw");
         byte[] damaged = expected.clone();
         damaged[expected.length / 2] ^= 1;
-        byte[][] contents = {damaged, new byte[0], new byte[expected.length], java.util.Arrays.copyOf(expected, 100)};
+        byte[][] contents = {damaged, new byte[0], new byte[expected.length],
+                java.util.Arrays.copyOf(expected, 100)};
         for (byte[] content : contents) {
             Files.write(cached, content);
             check(open("mixed.tqw", container, null, cache), expected, "a damaged cache");
-            check(java.util.Arrays.equals(Files.readAllBytes(cached), expected), "the cache is mended");
+            check(java.util.Arrays.equals(Files.readAllBytes(cached), expected),
+                    "the cache is mended");
         }
         MappedByteBuffer before = open("mixed.tqw", container, null, cache);
         Files.delete(cached);
@@ -76,9 +80,10 @@ public final class TqwTest {
         check(open("mixed.tqw", container, null, cache), expected, "a cache that is gone");
     }
 
-    /** The same name with another container: what was cached for the old one goes, other names stay. */
+    /** The same name with another container: the old one's cache goes, other names stay. */
     private static void staleCache(Path vectors, File cache) throws IOException {
-        Path abandoned = cache.toPath().resolve(onlyFile(cache, "dense.tqw").getFileName() + "123.tmp");
+        Path abandoned =
+                cache.toPath().resolve(onlyFile(cache, "dense.tqw").getFileName() + "123.tmp");
         Files.write(abandoned, new byte[9]);
         Path other = vectors.resolve("good/two_layers.tqw");
         byte[] expected = Files.readAllBytes(vectors.resolve("good/two_layers.tflite"));
@@ -97,8 +102,10 @@ public final class TqwTest {
             threads[i] = new Thread(() -> {
                 try {
                     for (int k = 0; k < 20; k++) {
-                        onlyFileOrNull(cache, "mixed.tqw").ifPresent(file -> file.toFile().delete());
-                        check(open("mixed.tqw", container, null, cache), expected, "one of many threads");
+                        onlyFileOrNull(cache, "mixed.tqw")
+                                .ifPresent(file -> file.toFile().delete());
+                        check(open("mixed.tqw", container, null, cache), expected,
+                                "one of many threads");
                     }
                     right.incrementAndGet();
                 } catch (IOException error) {
@@ -130,7 +137,8 @@ public final class TqwTest {
                 Tqw.open((String) wrong[0], (ByteBuffer) wrong[1], null, cache);
                 check(false, "wrong arguments are refused");
             } catch (IllegalArgumentException error) {
-                check(error.getMessage().contains("Received"), "the message says what was received");
+                check(error.getMessage().contains("Received"),
+                        "the message says what was received");
             }
         }
     }
@@ -148,7 +156,8 @@ public final class TqwTest {
         System.out.println("all right");
     }
 
-    private static MappedByteBuffer open(String name, Path container, Path base, File cache) throws IOException {
+    private static MappedByteBuffer open(String name, Path container, Path base, File cache)
+            throws IOException {
         return Tqw.open(name, direct(container), base == null ? null : direct(base), cache);
     }
 
@@ -177,14 +186,17 @@ public final class TqwTest {
         return onlyFileOrNull(cache, name).orElseThrow();
     }
 
-    private static java.util.Optional<Path> onlyFileOrNull(File cache, String name) throws IOException {
+    private static java.util.Optional<Path> onlyFileOrNull(File cache, String name)
+            throws IOException {
         try (Stream<Path> files = Files.list(cache.toPath())) {
-            return files.filter(file -> file.getFileName().toString().matches(name + "-.*tflite")).findFirst();
+            return files.filter(file -> file.getFileName().toString().matches(name + "-.*tflite"))
+                    .findFirst();
         }
     }
 
     private static void check(MappedByteBuffer model, byte[] expected, String what) {
-        check(model.isDirect() && model.compareTo(ByteBuffer.wrap(expected)) == 0, what + " is mapped as it was packed");
+        check(model.isDirect() && model.compareTo(ByteBuffer.wrap(expected)) == 0,
+                what + " is mapped as it was packed");
     }
 
     private static void check(boolean right, String what) {

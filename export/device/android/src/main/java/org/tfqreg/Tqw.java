@@ -13,13 +13,15 @@ import java.util.concurrent.TimeUnit;
 /**
  * Opens a .tqw container as the memory-mapped .tflite that a TFLite or LiteRT Interpreter takes.
  *
- * <p>The model is decoded once, into a file of the given cache directory whose name holds the SHA-256 of the model.
- * Every later call maps that file, after checking that it still has this SHA-256. A file that is damaged, cut short
- * or of another version of the model is replaced. Files appear whole or not at all (temporary file, fsync, rename),
- * and a file in use by another process stays valid, so any number of processes and threads may call this at once.
+ * <p>The model is decoded once, into a file of the given cache directory whose name holds the
+ * SHA-256 of the model. Every later call maps that file, after checking that it still has this
+ * SHA-256. A file that is damaged, cut short or of another version of the model is replaced. Files
+ * appear whole or not at all (temporary file, fsync, rename), and a file in use by another process
+ * stays valid, so any number of processes and threads may call this at once.
  */
 public final class Tqw {
-    private static final long MAX_OUTPUT_BYTES = Integer.MAX_VALUE; // what one MappedByteBuffer can hold
+    /** What one MappedByteBuffer can hold. */
+    private static final long MAX_OUTPUT_BYTES = Integer.MAX_VALUE;
     private static final long ABANDONED_MILLIS = TimeUnit.DAYS.toMillis(1);
 
     static {
@@ -36,18 +38,22 @@ public final class Tqw {
     /**
      * Opens a container.
      *
-     * @param name of the model, a file name without directories; of the files in the cache that start with it, all
+     * @param name of the model, a file name without directories; of the files in the cache that
+     *         start with it, all
      *     but the one that is returned are removed
      * @param container the whole .tqw, a direct buffer
-     * @param base the .tflite that an update was made from, a direct buffer, or null where it is no update
-     * @param cacheDirectory is made where it does not exist
+     * @param base the .tflite that an update was made from, a direct buffer, or null if it is no
+     *         update
+     * @param cacheDirectory is made if it does not exist
      * @throws TqwException the decoder refuses the container
      * @throws IOException a file cannot be read or written
      */
-    public static MappedByteBuffer open(String name, ByteBuffer container, ByteBuffer base, File cacheDirectory)
-            throws IOException {
-        if (!container.isDirect() || (base != null && !base.isDirect()) || new File(name).getParent() != null) {
-            throw new IllegalArgumentException("Give direct buffers and a plain name. Received: " + name);
+    public static MappedByteBuffer open(String name, ByteBuffer container, ByteBuffer base,
+            File cacheDirectory) throws IOException {
+        if (!container.isDirect() || (base != null && !base.isDirect()) ||
+                new File(name).getParent() != null) {
+            throw new IllegalArgumentException(
+                    "Give direct buffers and a plain name. Received: " + name);
         }
         ByteBuffer whole = container.slice();
         byte[] sha256 = outputSha256(whole, MAX_OUTPUT_BYTES);
@@ -60,7 +66,8 @@ public final class Tqw {
         return model;
     }
 
-    private static MappedByteBuffer decodeTo(File cached, ByteBuffer container, ByteBuffer base) throws IOException {
+    private static MappedByteBuffer decodeTo(File cached, ByteBuffer container, ByteBuffer base)
+            throws IOException {
         File directory = cached.getParentFile();
         if (!directory.isDirectory() && !directory.mkdirs() && !directory.isDirectory()) {
             throw new IOException(directory + ": cannot be made");
@@ -79,7 +86,8 @@ public final class Tqw {
         }
     }
 
-    private static MappedByteBuffer mapIfRight(File file, long size, byte[] sha256) throws IOException {
+    private static MappedByteBuffer mapIfRight(File file, long size, byte[] sha256)
+            throws IOException {
         try {
             MappedByteBuffer model = map(file);
             boolean right = model.capacity() == size && Arrays.equals(sha256(model), sha256);
@@ -99,7 +107,8 @@ public final class Tqw {
     private static void removeStale(File directory, String name, File kept) {
         File[] files = directory.listFiles();
         for (File file : files == null ? new File[0] : files) {
-            boolean mine = file.getName().matches(java.util.regex.Pattern.quote(name) + "-[0-9a-f]{64}\\.tflite.*");
+            boolean mine = file.getName().matches(
+                    java.util.regex.Pattern.quote(name) + "-[0-9a-f]{64}\\.tflite.*");
             boolean abandoned = System.currentTimeMillis() - file.lastModified() > ABANDONED_MILLIS;
             if (mine && !file.equals(kept) && (file.getName().endsWith(".tflite") || abandoned)) {
                 file.delete();
@@ -115,12 +124,14 @@ public final class Tqw {
         return text.toString();
     }
 
-    private static native byte[] outputSha256(ByteBuffer container, long maxOutputBytes) throws TqwException;
+    private static native byte[] outputSha256(ByteBuffer container, long maxOutputBytes)
+            throws TqwException;
 
-    private static native long outputBytes(ByteBuffer container, long maxOutputBytes) throws TqwException;
+    private static native long outputBytes(ByteBuffer container, long maxOutputBytes)
+            throws TqwException;
 
     private static native byte[] sha256(ByteBuffer data);
 
-    private static native void decode(ByteBuffer container, long maxOutputBytes, ByteBuffer base, String path)
-            throws IOException;
+    private static native void decode(ByteBuffer container, long maxOutputBytes, ByteBuffer base,
+            String path) throws IOException;
 }

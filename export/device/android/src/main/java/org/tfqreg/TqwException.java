@@ -2,7 +2,7 @@ package org.tfqreg;
 
 import java.io.IOException;
 
-/** A container that the decoder refuses: damaged, too large, from a newer version, or for another base. */
+/** A container that is refused: damaged, too large, from a newer version, for another base. */
 public final class TqwException extends IOException {
     private static final long serialVersionUID = 1;
 

@@ -26,13 +26,14 @@ public final class TqwAssets {
         try (AssetFileDescriptor asset = context.getAssets().openFd(path);
                 FileInputStream stream = asset.createInputStream()) {
             FileChannel channel = stream.getChannel();
-            return channel.map(FileChannel.MapMode.READ_ONLY, asset.getStartOffset(), asset.getDeclaredLength());
+            return channel.map(FileChannel.MapMode.READ_ONLY, asset.getStartOffset(),
+                    asset.getDeclaredLength());
         } catch (FileNotFoundException compressed) {
             return readCompressed(context, path);
         }
     }
 
-    /** An asset that the build compressed has no place in the APK to map: `noCompress "tqw"` avoids this copy. */
+    /** A compressed asset has no place in the APK to map: `noCompress "tqw"` avoids this copy. */
     private static ByteBuffer readCompressed(Context context, String path) throws IOException {
         try (InputStream stream = context.getAssets().open(path)) {
             ByteBuffer bytes = ByteBuffer.allocateDirect(1 << 16);

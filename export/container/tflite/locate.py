@@ -1,6 +1,4 @@
-"""Where a `.tflite` keeps its constants: read with the flatbuffer schema, for packing and
-inspecting only.
-"""
+"""Where a `.tflite` keeps its constants, read with the flatbuffer schema."""
 
 from dataclasses import dataclass
 from itertools import permutations
@@ -14,6 +12,7 @@ from ..format.elements import tensor_bytes
 from ..format.errors import ContainerError
 from ..format.index import MAX_RANK
 
+# Bytes 4 to 7 of every `.tflite`.
 IDENTIFIER = b"TFL3"
 _T = schema.TensorType
 # Bits of an element and whether its code is read as signed. Other types stay literals.
@@ -56,9 +55,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Product:
-    """A float32 array of `size` bytes at `start` that equals `float32 at scalar * float32 array at
-    array`.
-    """
+    """A float32 array of `size` bytes at `start`: float32 at `scalar` times those at `array`."""
 
     start: int
     size: int
@@ -67,11 +64,13 @@ class Product:
 
 
 def locate(tflite: bytes) -> tuple[list[Constant], list[Product]]:
-    """Returns the constants of a `.tflite`, by place and not overlapping, and the bias scales among
-    them.
+    """Returns the constants of a `.tflite` and the bias scales that follow from others.
 
     Args:
         tflite: the whole file.
+
+    Returns:
+        Constants by place, not overlapping, and products.
 
     Raises:
         ContainerError: not a `.tflite`, or one whose tables point outside the file.
@@ -79,7 +78,7 @@ def locate(tflite: bytes) -> tuple[list[Constant], list[Product]]:
     if tflite[4:8] != IDENTIFIER:
         raise ContainerError(
             f"byte 4: the file has identifier {tflite[4:8]!r} instead of {IDENTIFIER!r}. Give a "
-            f".tflite file."
+            ".tflite file."
         )
     scan = _Scan(tflite)
     try:
@@ -130,18 +129,11 @@ class _Scan:
             self._constant(name, buffer.DataAsNumpy(), shape, *ELEMENT_TYPES[tensor.Type()])
         quantization = tensor.Quantization()
         if quantization and quantization.ScaleLength():
-            self._constant(
-                f"{name} scale",
-                quantization.ScaleAsNumpy(),
-                (quantization.ScaleLength(),),
-                32,
-                True,
-            )
+            shape = (quantization.ScaleLength(),)
+            self._constant(f"{name} scale", quantization.ScaleAsNumpy(), shape, 32, True)
         if quantization and quantization.ZeroPointLength():
-            points = quantization.ZeroPointAsNumpy()
-            self._constant(
-                f"{name} zero point", points, (quantization.ZeroPointLength(),), 64, True
-            )
+            points, shape = quantization.ZeroPointAsNumpy(), (quantization.ZeroPointLength(),)
+            self._constant(f"{name} zero point", points, shape, 64, True)
 
     def _constant(
         self, name: str, data: np.ndarray, shape: tuple[int, ...], width: int, signed: bool

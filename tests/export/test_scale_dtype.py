@@ -1,6 +1,4 @@
-"""Scales of weights in bfloat16: simulator and file stay equal, and a channel's scale costs a byte
-and a half.
-"""
+"""Scales of weights in bfloat16: simulator and file stay equal, 1.5 bytes per channel's scale."""
 
 from pathlib import Path
 
@@ -10,8 +8,7 @@ import pytest
 from keras import layers
 
 import tfqreg as tq
-from tfqreg.export import export_tflite, inspect
-from tfqreg.export.verification import compare as verify
+from tfqreg.export import export_tflite, inspect, verify
 
 
 @pytest.fixture(scope="module")

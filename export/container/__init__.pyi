@@ -1,0 +1,11 @@
+from .decoder.unpack import unpack as unpack
+from .encoder.pack import pack as pack
+from .files import pack_file as pack_file
+from .files import unpack_file as unpack_file
+from .format.errors import ContainerError as ContainerError
+from .format.limits import Limits as Limits
+from .inspection.account import format_account as format_account
+from .inspection.info import ContainerInfo as ContainerInfo
+from .inspection.info import SpanInfo as SpanInfo
+from .inspection.info import TensorInfo as TensorInfo
+from .inspection.info import inspect as inspect

@@ -1,0 +1,1 @@
+"""The operators of TFLite in numpy, each bit for bit as the runtimes compute it."""
