@@ -11,6 +11,7 @@ from tfqreg.calibration import calibrate
 from tfqreg.callbacks.size_budget import SizeBudget
 from tfqreg.callbacks.stages import Stages
 from tfqreg.distillation import DistillationLoss
+from tfqreg.layers.activation_quantizer import rounding_replaced
 from tfqreg.layers.queries import activation_layers
 from tfqreg.norms import norms_of, reestimate_norms
 from tfqreg.pruning.dead_units import remove_dead_units
@@ -161,8 +162,9 @@ def _float_activations(model: keras.Model, sample: np.ndarray) -> Iterator[Any]:
     layers = activation_layers(model)
     try:
         for layer in layers:
-            layer._observer, layer.trainable = (lambda layer, x: x), False
-        yield
+            layer.trainable = False
+        with rounding_replaced(layers, lambda layer, x: x):
+            yield
     finally:
         for layer in layers:
-            layer._observer, layer.trainable = None, True
+            layer.trainable = True
