@@ -12,6 +12,7 @@ from tfqreg.callbacks.size_budget import SizeBudget
 from tfqreg.callbacks.stages import Stages
 from tfqreg.distillation import DistillationLoss
 from tfqreg.errors import ModelError
+from tfqreg.layers.activation_quantizer import rounding_replaced
 from tfqreg.layers.queries import activation_layers
 from tfqreg.lessons import Augment
 from tfqreg.lessons import Lessons as Lessons
@@ -149,8 +150,9 @@ def _float_activations(model: keras.Model, sample: np.ndarray) -> Iterator[Any]:
     layers = activation_layers(model)
     try:
         for layer in layers:
-            layer._observer, layer.trainable = (lambda layer, x: x), False
-        yield
+            layer.trainable = False
+        with rounding_replaced(layers, lambda layer, x: x):
+            yield
     finally:
         for layer in layers:
-            layer._observer, layer.trainable = None, True
+            layer.trainable = True

@@ -13,12 +13,13 @@ from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, functional, rebui
 from tfqreg.graph.patterns import canonical
 from tfqreg.graph.placement import any_signed, fixed_scale, is_signed, place
 from tfqreg.graph.roles import Role, role
-from tfqreg.layers import Quantized, QuantizedActivation
+from tfqreg.layers import ActivationQuantizer, Quantized, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers
 from tfqreg.layers.ranges import Range, layer_for
 from tfqreg.quantizers import Quantizer, Uniform
 from tfqreg.regularizers import Penalty, Pruning
+from tfqreg.regularizers.penalty import shared_copy
 
 
 @dataclass(frozen=True)
@@ -118,18 +119,16 @@ def quantize(
     replaced: list[tuple[Any, Any]] = []
     penalties: dict[int, Any] = {}
 
-    def own_copy(penalty: Any) -> Any:
-        # The rules stay the caller's: each quantized model learns coefficients of its own.
-        if penalty is None:
-            return None
-        return penalties.setdefault(id(penalty), type(penalty).from_config(penalty.get_config()))
-
     def replace(path: str, operation: Any) -> Any:
         new, rule = clone(operation), chosen.get(path)
         replaced.append((operation, new))
         if rule is None or rule.skip or role(operation) != Role.WEIGHTED_SUM:
             return new
-        return Quantized(new, rule.weights, own_copy(rule.regularizer), own_copy(rule.prune))
+        # The rules stay the caller's: each quantized model learns coefficients of its own.
+        regularizer, prune = (
+            shared_copy(penalty, penalties) for penalty in (rule.regularizer, rule.prune)
+        )
+        return Quantized(new, rule.weights, regularizer, prune)
 
     representatives, quantizers = _activation_quantizers(graph, skipped, chosen, activations)
 
@@ -184,7 +183,7 @@ def _check_kernels(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
 
 def _activation_quantizers(
     graph: FlatGraph, skipped: set[Node], chosen: dict[str, Rule], default: int | Range | None
-) -> tuple[dict[int, Any], dict[Any, QuantizedActivation]]:
+) -> tuple[dict[int, Any], dict[Any, ActivationQuantizer]]:
     if default is None:
         return {}, {}
     representatives, members = place(graph, skipped)
@@ -199,7 +198,7 @@ def _activation_quantizers(
             {rule.activations} if rule and rule.activations else (), *map(wanted, absorbed)
         )
 
-    quantizers: dict[Any, QuantizedActivation] = {}
+    quantizers: dict[Any, ActivationQuantizer] = {}
     taken: dict[str, int] = {}
     for edge, edges in members.items():
         producers = [e.producer for e in edges]
@@ -239,7 +238,7 @@ def strip(model: keras.Model) -> keras.Model:
     wrappers: list[tuple[Quantized, Any]] = []
 
     def replace(path: str, operation: Any) -> Any:
-        if isinstance(operation, QuantizedActivation):
+        if isinstance(operation, ActivationQuantizer):
             return lambda x, **_: x
         if isinstance(operation, Quantized):
             new = clone(operation.layer)
