@@ -1,1 +1,1 @@
-"""Schedules of the sparsity, and thresholds by magnitude."""
+"""What prunes weights and bases, the schedules and thresholds it uses, and what removes units."""

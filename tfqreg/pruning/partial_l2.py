@@ -77,10 +77,10 @@ class PartialL2(LearnedPenalty, Pruning):
             quantized_kernel.count,
         )
 
-    def update(self, pairs: list[tuple[Any, Any]], share: float | None) -> None:
-        """Sets the threshold of all kernels to the quantile `share` of all their weights."""
+    def update(self, pairs: list[tuple[Any, Any]], fraction: float | None) -> None:
+        """Sets the threshold of all kernels to the quantile `fraction` of all their weights."""
         weights = [ops.convert_to_numpy(w) for _, w in pairs]
-        threshold = None if share is None else histogram_threshold(weights, share)
+        threshold = None if fraction is None else histogram_threshold(weights, fraction)
         for quantized_kernel, _ in pairs:
             quantized_kernel.start_pruning()
             if threshold is not None:
@@ -90,10 +90,10 @@ class PartialL2(LearnedPenalty, Pruning):
             squares = sum(float(np.square(w[np.abs(w) <= goal]).sum()) for w in weights)
             self.start_from(squares / self.count)
 
-    def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[np.ndarray]:
-        """Returns which weights of each kernel lie above the quantile `share` of all."""
+    def final_masks(self, pairs: list[tuple[Any, Any]], fraction: float) -> list[np.ndarray]:
+        """Returns which weights of each kernel lie above the quantile `fraction` of all."""
         weights = [ops.convert_to_numpy(w) for _, w in pairs]
-        threshold = exact_threshold(weights, share)
+        threshold = exact_threshold(weights, fraction)
         return [np.abs(w) > threshold for w in weights]
 
     def get_config(self) -> dict[str, Any]:

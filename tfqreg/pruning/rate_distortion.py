@@ -88,8 +88,8 @@ class RateDistortion(Pruning):
         self.sparsity = check_sparsity(sparsity, "RateDistortion")
         self.built = True
 
-    def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[np.ndarray]:
-        """Returns which weights of each kernel score above the quantile `share` of all.
+    def final_masks(self, pairs: list[tuple[Any, Any]], fraction: float) -> list[np.ndarray]:
+        """Returns which weights of each kernel score above the quantile `fraction` of all.
 
         The best of each kernel stays.
         """
@@ -100,7 +100,7 @@ class RateDistortion(Pruning):
             )
             for quantized_kernel, weights in pairs
         ]
-        threshold = exact_threshold(found, share)
+        threshold = exact_threshold(found, fraction)
         return [score > min(threshold, np.nextafter(score.max(), 0.0)) for score in found]
 
     def get_config(self) -> dict[str, Any]:

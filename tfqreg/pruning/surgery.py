@@ -93,9 +93,11 @@ class Surgery(Pruning):
         self.deviations, self.margin = deviations, float(margin)
         self.built = True
 
-    def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[np.ndarray]:
+    def final_masks(self, pairs: list[tuple[Any, Any]], fraction: float) -> list[np.ndarray]:
         """Returns the masks after a last operation."""
-        return [self._mask(quantized_kernel, weights, share) for quantized_kernel, weights in pairs]
+        return [
+            self._mask(quantized_kernel, weights, fraction) for quantized_kernel, weights in pairs
+        ]
 
     def _mask(self, quantized_kernel: Any, weights: Any, fraction: float) -> np.ndarray:
         w = ops.convert_to_numpy(weights)

@@ -1,6 +1,4 @@
-"""`drop_weak_units`: a narrower model, by the units and channels that carry least for the weights
-they take.
-"""
+"""`drop_weak_units`: a narrower model, without the units that carry least per weight they take."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +7,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import clone, flatten, rebuild, set_weights_of
-from tfqreg.pruning.dead_units import Chain, chains, inner, remove_dead_units, weights_in_use
+from tfqreg.pruning.chains import Chain, chains, inner, weights_in_use
+from tfqreg.pruning.dead_units import remove_dead_units
 
 
 @dataclass
 class _Units:
-    """The units of one chain: which stay, what each carries, and the layers that write and read
-    them.
-    """
+    """The units of one chain's producer: which stay, and what each carries."""
 
     chain: Chain
     stays: np.ndarray
@@ -25,8 +23,7 @@ class _Units:
 
 
 def drop_weak_units(model: keras.Model, keep: float) -> keras.Model:
-    """Returns a copy with fewer units and channels, about `keep` of the weights of all layers
-    together; train it then.
+    """Returns a copy with fewer units and channels, about `keep` of the weights; train it then.
 
     One unit after another goes, the one of the least
 
@@ -38,22 +35,24 @@ def drop_weak_units(model: keras.Model, keep: float) -> keras.Model:
 
     Args:
         model: a float model, Functional or Sequential.
-        keep: share of the weights to keep, 0 < keep <= 1.
+        keep: fraction of the weights of all layers together to keep, 0 < keep <= 1.
 
     Raises:
-        TypeError: for a subclassed model.
-        ValueError: for a share out of range.
+        ModelTypeError: for a subclassed model.
+        ModelError: for a fraction out of range.
 
     Example:
         >>> import keras
-        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="a"), keras.layers.Dense(2)])
+        >>> a, b = keras.layers.Dense(8, name="a"), keras.layers.Dense(2, name="b")
+        >>> model = keras.Sequential([keras.Input((4,)), a, b])
         >>> drop_weak_units(model, 0.5).get_layer("a").units
         4
     """
     if not 0.0 < keep <= 1.0:
-        raise ValueError(
-            f"drop_weak_units: `keep` is a share of the weights, 0 < keep <= 1. Received: "
-            f"keep={keep!r}"
+        raise ModelError(
+            "drop_weak_units",
+            "`keep` is a fraction of the weights, 0 < keep <= 1",
+            received=f"keep={keep!r}",
         )
     copies: list[tuple[Any, Any]] = []
 
@@ -101,7 +100,7 @@ def _live(groups: list[_Units], sizes: dict[int, float]) -> dict[int, float]:
 
 
 def _worths(group: _Units, live: dict[int, float]) -> np.ndarray:
-    """Returns what every unit carries a weight, infinity for those that are gone or the last."""
+    """Returns what every unit carries per weight, infinity if it is gone or the last."""
     staying = group.stays.sum()
     if staying <= 1:
         return np.full(len(group.stays), np.inf)

@@ -174,22 +174,22 @@ class Pruning(Penalty):
         """Returns 0: by default the mask does the work."""
         return ops.zeros(())
 
-    def update(self, pairs: list[tuple[Any, Any]], share: float | None) -> None:
+    def update(self, pairs: list[tuple[Any, Any]], fraction: float | None) -> None:
         """Moves towards a fraction of pruned weights, by the masks; called every so many steps.
 
         Args:
             pairs: the kernels that share this object, each `QuantizedKernel` with its float
                 weights.
-            share: the fraction of pruned weights to stand at now; None leaves it where it is.
+            fraction: the fraction of pruned weights to stand at now; None leaves it where it is.
         """
         for quantized_kernel, _ in pairs:
             quantized_kernel.start_pruning()
-        if share is not None:
+        if fraction is not None:
             for (quantized_kernel, _), mask in zip(
-                pairs, self.final_masks(pairs, share), strict=True
+                pairs, self.final_masks(pairs, fraction), strict=True
             ):
                 quantized_kernel.mask.assign(mask)
 
-    def final_masks(self, pairs: list[tuple[Any, Any]], share: float) -> list[Any]:
+    def final_masks(self, pairs: list[tuple[Any, Any]], fraction: float) -> list[Any]:
         """Returns, for each kernel, the boolean array of the weights that stay."""
         raise NotImplementedError
