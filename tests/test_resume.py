@@ -18,7 +18,8 @@ TRAIN = f"""
 import sys, keras, numpy as np, tensorflow as tf, tfqreg as tq
 from keras import layers
 tf.config.experimental.enable_op_determinism()
-tf.config.threading.set_intra_op_parallelism_threads(1)  # sums by several threads differ from process to process
+# Sums by several threads differ from process to process.
+tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 rng = np.random.default_rng(0)
 x = rng.normal(size=(64, 6, 6, 2)).astype("float32")
@@ -34,7 +35,12 @@ def new_model():
     q = tq.quantize(net, [
         tq.Rule("conv", tq.Uniform(3, per_channel=True), tq.MSQE(0.02), tq.PartialL2(0.5)),
         tq.Rule("hidden", tq.Focused(separation=0.0), prune=tq.Surgery(0.5)),
-        tq.Rule("head", tq.Uniform(4, scale_from="task"), tq.MSQE(0.02, scope="layer"), tq.PartialL2(0.25)),
+        tq.Rule(
+            "head",
+            tq.Uniform(4, scale_from="task"),
+            tq.MSQE(0.02, scope="layer"),
+            tq.PartialL2(0.25),
+        ),
     ], activations=4)
     q.compile(keras.optimizers.Adam(0.01), "mse")
     return q
@@ -42,7 +48,8 @@ def new_model():
 def fit(q, first, *callbacks):
     stages = tq.Stages(refresh_steps=3)
     callbacks = [stages, tq.Incremental(), *callbacks]
-    q.fit(x, y, batch_size=8, initial_epoch=first, epochs={EPOCHS}, shuffle=False, callbacks=callbacks, verbose=0)
+    options = dict(batch_size=8, epochs={EPOCHS}, shuffle=False, verbose=0)
+    q.fit(x, y, initial_epoch=first, callbacks=callbacks, **options)
 
 def dump(q, file):
     parts = [*q.variables, *q.optimizer.variables]

@@ -10,6 +10,7 @@ from keras import ops
 
 from tfqreg.batches import batches_of, count_batches
 from tfqreg.bias import BiasCorrection
+from tfqreg.errors import ModelError
 from tfqreg.layers import ActivationQuantizer
 from tfqreg.layers.activation import SAMPLE_SIZE
 from tfqreg.layers.activation_quantizer import rounding_replaced
@@ -21,8 +22,13 @@ def calibrate(
 ) -> keras.Model:
     """Sets the scales of weights and activations from data, without training; returns the model.
 
-    With `quantize` at 8 bits this is plain post-training quantization. Some hundred inputs do,
-    labels or none.
+    With `quantize` at 8 bits this is plain post-training quantization. A few hundred inputs do,
+    labels or none. Scales are those of least squared error; biases are moved by
+
+        b_c <- b_c - (E[y_hat_c] - E[y_c])
+
+    for each channel c, with the output `y` of a layer in the float model and `y_hat` in the model
+    of quantized weights.
 
     Args:
         model: a model with quantizers, not trained quantized yet: scales and biases that were
@@ -30,13 +36,13 @@ def calibrate(
         data: an array of inputs or a dict of them, or an iterable of batches (a tf.data.Dataset or
             a generator), of which labels are ignored; a batch of several inputs without labels is
             `((first, second),)`.
-        batch_size: samples a batch where `data` is an array; 64 by default.
-        correct_bias: moves biases (or the means of BatchNormalization) by what the rounding of
-            weights moves the mean of their channel; True by default. It takes twice the time.
+        batch_size: samples per batch if `data` is an array; 64 by default.
+        correct_bias: moves the biases, or the means of the BatchNormalization that follows; True by
+            default. It takes twice the time.
         verbose: 0 for no progress bar; 1 by default.
 
     Raises:
-        ValueError: for a model without activation quantizers, no data, or data with NaN.
+        ModelError: for a model without activation quantizers, no data, or data with NaN.
 
     Example:
         >>> import keras, numpy as np
@@ -51,9 +57,10 @@ def calibrate(
     """
     layers = activation_layers(model)
     if not layers:
-        raise ValueError(
-            f"{model.name}: no activation quantizers to calibrate. Call tfqreg.quantize(model) "
-            f"first."
+        raise ModelError(
+            model.name,
+            "no activation quantizers to calibrate",
+            "Call tfqreg.quantize(model) first",
         )
     for wrapper in quantized_layers(model):
         wrapper.fit_quantizers()
@@ -64,10 +71,11 @@ def calibrate(
     correction = BiasCorrection(model) if correct_bias else None
     for layer, sample in _observe(model, layers, batches, correction, progress).items():
         if not sample.size or not np.isfinite(sample).all():
-            raise ValueError(
-                f"{layer.name}: calibration saw "
-                f"{'NaN or infinity' if sample.size else 'no data'}. Give sound inputs "
-                f"that reach this layer. Received: {sample.size} values"
+            raise ModelError(
+                layer.name,
+                f"calibration saw {'NaN or infinity' if sample.size else 'no data'}",
+                "Give sound inputs that reach this layer",
+                f"{sample.size} values",
             )
         layer.calibrate(ops.convert_to_tensor(sample[None]))
     if correction is not None:
@@ -82,9 +90,7 @@ def _observe(
     correction: BiasCorrection | None,
     progress: keras.utils.Progbar,
 ) -> dict[ActivationQuantizer, np.ndarray]:
-    """Returns a sample of what each activation quantizer sees in the net of quantized weights and
-    float activations.
-    """
+    """Returns a sample of what each activation quantizer sees, weights rounded and inputs not."""
     seen: dict[ActivationQuantizer, list[np.ndarray]] = {layer: [] for layer in layers}
     random, count = np.random.default_rng(0), 0
 

@@ -26,8 +26,8 @@ from tfqreg.wrap import Rule, quantize
 
 # Images that scales are fitted to before they are trained: a few hundred do.
 CALIBRATION_IMAGES = 512
-# Images that BatchNormalization is measured on: enough for means and variances to a percent, and
-# seconds of inference.
+# Images that BatchNormalization is measured on: a variance from n images is off by sqrt(2 / n) of
+# itself, about a percent for these.
 NORM_IMAGES = 10_000
 # Images per batch when the teacher is asked: its activations, without gradients, fit in memory.
 TEACHER_BATCH = 500

@@ -298,8 +298,10 @@ class Save(keras.callbacks.Callback):
         print(int(self.model.optimizer.mode), int(all((unit > 0).all() for unit in units)))
 
 def fit(q, first, *others):
-    rounds = tq.ALQRounds(bits=0.8, rounds=1, split=(2, 2, 2), rounds_until=0.6, ste_until=0.7, coordinate_until=0.85)
-    q.fit(x, y, batch_size=8, initial_epoch=first, epochs=10, shuffle=False, callbacks=[rounds, *others], verbose=0)
+    ends = dict(rounds_until=0.6, ste_until=0.7, coordinate_until=0.85)
+    rounds = tq.ALQRounds(bits=0.8, rounds=1, split=(2, 2, 2), **ends)
+    options = dict(batch_size=8, epochs=10, shuffle=False, verbose=0)
+    q.fit(x, y, initial_epoch=first, callbacks=[rounds, *others], **options)
     return [np.asarray(v) for v in (*q.variables, *q.optimizer.variables)]
 
 keras.utils.set_random_seed(0)

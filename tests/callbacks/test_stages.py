@@ -19,7 +19,7 @@ def pruned_net(sparsity: float = 0.5, alpha: float = 0.01, **arguments) -> keras
 def walk(
     model: keras.Model, callback: tq.Stages, steps: int, epochs: int, stride: int = 1
 ) -> Iterator[int]:
-    """Drives the callback as `fit` does, training left out; yields after the begin of every batch."""
+    """Drives the callback as `fit` does, without training; yields after each batch begins."""
     model.compile(keras.optimizers.SGD(0.0), "mse")
     callback.set_model(model)
     callback.set_params({"steps": steps, "epochs": epochs, "verbose": 0})
@@ -140,7 +140,7 @@ def test_a_kernel_beside_pruned_ones_is_quantized_and_regularized_at_once():
 
 @pytest.mark.parametrize("stride", [3, 7, 32])
 def test_several_steps_an_execution(stride):
-    """With `steps_per_execution` the callback sees few of the steps, and none of those that matter."""
+    """With `steps_per_execution` the callback sees few of the steps, none that matters."""
     q = pruned_net(0.5)
     seen = {step: stage(q) for step in walk(q, tq.Stages(), steps=1000, epochs=2, stride=stride)}
     for step, found in seen.items():
@@ -269,14 +269,16 @@ import numpy as np, keras, tfqreg as tq
 import tensorflow_model_optimization as tfmot
 sparsity = tfmot.sparsity.keras
 polynomial = sparsity.PolynomialDecay(0.25, 0.75, begin_step=0, end_step=20, frequency=4)
-for schedule, expected in ((polynomial, 0.75), (sparsity.ConstantSparsity(0.5, begin_step=0, frequency=4), 0.5)):
+constant = sparsity.ConstantSparsity(0.5, begin_step=0, frequency=4)
+for schedule, expected in ((polynomial, 0.75), (constant, 0.5)):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(16), keras.layers.Dense(1)])
     q = tq.quantize(model, [tq.Rule(".*", prune=tq.PartialL2(0.9))], activations=None)
     q.compile("sgd", "mse")
     x = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
     q.fit(x, x[:, :1], batch_size=4, epochs=6, callbacks=[tq.Stages(sparsity=schedule)], verbose=0)
-    masks = np.concatenate([np.array(k.mask).ravel() for w in q.layers[1:] for k, _ in w.kernel_pairs()])
+    pairs = [pair for layer in q.layers[1:] for pair in layer.kernel_pairs()]
+    masks = np.concatenate([np.array(kernel.mask).ravel() for kernel, _ in pairs])
     assert 1 - masks.mean() == expected, 1 - masks.mean()
 print("accepted")
 """

@@ -172,8 +172,8 @@ class Stages(Progress):
     def _settle(self) -> None:
         for quantized_kernel, _ in self.pairs:
             quantized_kernel.settle()
-        regularizers = {quantized_kernel.regularizer for quantized_kernel, _ in self.pairs}
-        for penalty in regularizers - {None}:
+        penalties = (quantized_kernel.regularizer for quantized_kernel, _ in self.pairs)
+        for penalty in {penalty for penalty in penalties if penalty}:
             penalty.settle()
 
 

@@ -52,6 +52,7 @@ import keras
 from tfqreg.graph.flat import Edge, FlatGraph, Node
 from tfqreg.graph.roles import FIXED_GRIDS, MAXIMA, Role, activation_name, function_name, role
 
+# Roles by what the rules ask of them; those of `is_signed` come last.
 HAS_WEIGHTS = frozenset({Role.WEIGHTED_SUM, Role.NORM, Role.AFFINE, Role.SCALE})
 ABSORBED_BY_WEIGHTS = frozenset({Role.NORM, Role.AFFINE, Role.SCALE, Role.HARD_SIGMOID})
 FUSES_RELU = HAS_WEIGHTS | {Role.SUM, Role.PRODUCT, Role.MEAN}

@@ -61,7 +61,9 @@ MOVES = (
     "ZeroPadding1D",
     "ZeroPadding2D",
 )
+# Their role depends on how they interpolate.
 RESIZES = ("Resize", "Resizing", "UpSampling2D")
+# The functions that layers and operations of these classes compute.
 FUNCTIONS = {
     "HardSigmoid": "hard_sigmoid",
     "HardSilu": "hard_silu",

@@ -20,6 +20,7 @@ from tfqreg.graph.flat import FlatGraph, Node
 from tfqreg.layers import ActivationQuantizer, Quantized
 
 PRODUCERS = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
+# What stands between two layers and keeps each channel for itself.
 PASSING = (
     keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
