@@ -2,9 +2,9 @@ r"""Moving statistics of BatchNormalization, measured anew with the weights as t
 
     mean = (1/N) sum_b n_b mean_b,    variance = (1/N) sum_b n_b variance_b
 
-over batches b of n_b samples, N in all: averages that are exact where training leaves exponentially
-weighted ones, of weights that have moved since. Quantized weights move the statistics most, above
-all in depthwise layers (Nagel et al. 2022, arXiv 2203.11086, section 3.2).
+over batches b of n_b samples, N in all: averages that are exact, while training leaves
+exponentially weighted ones, of weights that have moved since. Quantized weights move the statistics
+most, above all in depthwise layers (Nagel et al. 2022, arXiv 2203.11086, section 3.2).
 """
 
 from collections.abc import Callable, Iterator

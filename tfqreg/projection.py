@@ -1,4 +1,4 @@
-"""Puts the weights of a model on integer grids where its quantizers do not by themselves."""
+"""Puts the weights of a model on integer grids if its quantizers have not done so."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""BitsBudget: a container of the bytes that were asked for, and what it says where it cannot be."""
+"""BitsBudget: a container of the bytes that were asked for, and what it says if it cannot be."""
 
 import keras
 import numpy as np

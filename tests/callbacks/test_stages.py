@@ -318,7 +318,7 @@ def test_settled_weights_stand_on_the_grid():
     monitor = tq.Monitor()
     q.fit(x, y, batch_size=8, epochs=40, callbacks=[*tq.callbacks_for(q), monitor], verbose=0)
     errors = [np.mean([row["grid_error"] for row in rows.values()]) for rows in monitor.rows]
-    assert errors[0] > 0.2 and errors[-1] < 0.02  # 0.29 where weights are spread evenly
+    assert errors[0] > 0.2 and errors[-1] < 0.02  # 0.29 if weights are spread evenly
 
 
 def test_callbacks_for():

@@ -1,4 +1,4 @@
-"""Training that ends where the coefficient has done its work."""
+"""Training that ends once the coefficient has done its work."""
 
 import keras
 import numpy as np

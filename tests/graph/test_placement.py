@@ -58,7 +58,7 @@ def test_residual_net():
         "image_quantizer",
         "mean_quantizer",
         "pointwise_quantizer",
-        "pool_quantizer",  # behind the maximum, not before
+        "pool_quantizer",  # after the maximum, not before
         "residual_quantizer",
     ]
     assert consumers(q, "pool_quantizer") == {"depthwise", "residual"}
@@ -128,7 +128,7 @@ def test_shared_grid_reaches_through_pools_and_reshapes():
     } >= {"a"}
 
 
-def test_behind_a_maximum_pool():
+def test_after_a_maximum_pool():
     x = layers.MaxPooling2D(name="pool")(conv(activation="relu")(inputs := image()))
     q = tq.quantize(keras.Model(inputs, conv("b")(x)))
     assert source(q, "pool_quantizer") == "pool"
@@ -288,7 +288,7 @@ def test_all_parts_of_a_split_share_its_grid():
     assert names(x, joined) == ["conv_quantizer", "x_quantizer"]
 
 
-def test_behind_a_maximum_of_all_pixels():
+def test_after_a_maximum_of_all_pixels():
     x = keras.Input((4, 4, 4), name="x")
     y = layers.GlobalMaxPooling2D(name="top")(layers.Conv2D(4, 1, name="conv")(x))
     assert names(x, y) == ["top_quantizer", "x_quantizer"]

@@ -24,8 +24,8 @@ class Incremental(Progress):
 
     Args:
         shares: fractions of the surviving weights; (0.25, 0.5, 0.75, 0.875, 1) by default.
-        start: fraction of the training after which the first part is due; where pruning ends, 0.45,
-            or 0 if nothing is pruned, by default.
+        start: fraction of the training after which the first part is due; the end of pruning,
+            0.45, by default, or 0 if nothing is pruned.
         until: fraction of the training after which the last part is on its grid; 0.75 by default.
         total_steps: steps of the whole training; taken from `fit` by default.
 

@@ -20,7 +20,7 @@ FEWEST_REFRESHES = 50
 
 
 class Stages(Progress):
-    """Walks a model through pruning and quantization; needed where rules prune, and good for all.
+    """Walks a model through pruning and quantization; needed if rules prune, and good for all.
 
     | fraction of the training | what happens |
     |---|---|

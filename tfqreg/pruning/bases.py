@@ -92,7 +92,7 @@ class Candidates:
 
     Args:
         scores: modelled increase of the loss without each base, (channels, parts, bases), infinite
-            where there is no base.
+            if there is no base.
         bits_per_base: bits that each base takes, one per weight of its group.
     """
 
@@ -110,7 +110,7 @@ def increase(
 ) -> np.ndarray:
     """Returns what deleting each base adds to the quadratic model of the loss.
 
-        -slope alpha + curvature alpha^2 / 2,    infinite where there is no base to delete
+        -slope alpha + curvature alpha^2 / 2,    infinite if there is no base to delete
 
     Reference: Qu et al. 2020, arXiv 1912.08883.
     """

@@ -2,7 +2,7 @@ r"""Partial L2: an L2 penalty on the weights under a threshold alone, which driv
 
     T = (1/N) sum_w w^2 1{|w| <= theta(r)},    cost = exp(psi) T - alpha psi
 
-theta(r) is the r-th quantile of |w|, constant in the gradient: dT/dw = (2/N) w where |w| <= theta,
+theta(r) is the r-th quantile of |w|, constant in the gradient: dT/dw = (2/N) w if |w| <= theta,
 and 0 elsewhere.
 
 Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
