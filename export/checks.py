@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from tfqreg.graph.flat import clone, flatten, rebuild, set_weights_of
-from tfqreg.layers import QuantizedActivation
+from tfqreg.layers import ActivationQuantizer, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers
 from tfqreg.wrap import quantize
@@ -128,13 +128,17 @@ class _StandIn(keras.layers.Layer):
 
 
 @contextmanager
-def _scales_set(model: keras.Model) -> Iterator[list[QuantizedActivation]]:
+def _scales_set(model: keras.Model) -> Iterator[list[ActivationQuantizer]]:
     """Gives each activation quantizer without a scale one of its own, as long as the context lasts;
     yields those.
 
     Equal scales would hide where a tensor changes its grid.
     """
-    unset = [layer for layer in activation_layers(model) if not layer.base_scale > 0]
+    unset = [
+        layer
+        for layer in activation_layers(model)
+        if isinstance(layer, QuantizedActivation) and not layer.has_levels
+    ]
     try:
         for index, layer in enumerate(unset):
             layer.base_scale.assign(2.0**-5 * (1 + index / 1024))

@@ -281,7 +281,7 @@ def test_a_rule_that_matches_nothing():
     rules = [tq.Rule("steam", tq.Uniform(4)), *BITS_8]
     with pytest.raises(
         ValueError,
-        match=r"Rule 'steam' matches no layer. .* Received a model with the layers: stem,",
+        match=r"Rule 'steam' matches no layer. .* Received: a model with the layers: stem,",
     ):
         tq.quantize(conv_net(), rules)
     rules[0] = tq.Rule("steam", tq.Uniform(4), optional=True)

@@ -1,4 +1,4 @@
-"""Images in the forms users hold them, as batches."""
+"""Samples in the forms in which users hold them, as batches."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,8 +8,11 @@ import numpy as np
 
 
 def is_array(data: Any) -> bool:
-    """Returns whether `data` is one array of samples, or a dict of such, rather than an iterable of
-    batches.
+    """Returns whether `data` is one array of samples, or a dict of such, and no batches.
+
+    Example:
+        >>> is_array(np.zeros((8, 2))), is_array([np.zeros((4, 2)), np.zeros((4, 2))])
+        (True, False)
     """
     return hasattr(data, "shape") or isinstance(data, dict)
 
@@ -19,8 +22,12 @@ def batches_of(data: Any, batch_size: int, shuffle_seed: int | None = None) -> I
 
     Args:
         data: an array, a dict of arrays, or an iterable of batches.
-        batch_size: samples a batch of an array; the last may have fewer.
-        shuffle_seed: shuffles an array's samples; None keeps their order.
+        batch_size: samples per batch of an array; the last batch may have fewer.
+        shuffle_seed: shuffles an array's samples; None, the default, keeps their order.
+
+    Example:
+        >>> [batch.tolist() for batch in batches_of(np.arange(5), batch_size=2)]
+        [[0, 1], [2, 3], [4]]
     """
     if not is_array(data):
         return data
@@ -37,8 +44,11 @@ def batches_of(data: Any, batch_size: int, shuffle_seed: int | None = None) -> I
 
 
 def count_batches(data: Any, batch_size: int) -> int | None:
-    """Returns the number of `batches_of(data, batch_size)`, None where only running through them
-    would tell.
+    """Returns how many batches `batches_of` gives, None if only running through them would say.
+
+    Example:
+        >>> count_batches(np.arange(5), batch_size=2), count_batches(iter([]), batch_size=2)
+        (3, None)
     """
     if is_array(data):
         return -(-len(keras.tree.flatten(data)[0]) // batch_size)

@@ -24,10 +24,10 @@ Means = dict[Quantized, list[np.ndarray]]
 
 
 class BiasCorrection:
-    """Measures what the rounding of weights does to the means, batch by batch, and `apply`s the
-    remedy.
+    """Measures what the rounding of weights does to the means of channels, and mends it.
 
-    Each batch goes through the model twice, first within `reference()`, then within `correcting()`.
+    Each batch goes through the model twice, first within `reference()`, then within `correcting()`;
+    `apply` comes last.
 
     Args:
         model: a model with wrapped layers; those with neither a bias nor a BatchNormalization of
@@ -43,41 +43,41 @@ class BiasCorrection:
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Lets the model compute with float weights, and keeps its means for the next
-        `correcting()`.
-        """
+        """Lets the model compute with float weights; keeps its means for `correcting()`."""
         self.expected = {wrapper: [] for wrapper in self.targets}
 
         def note(wrapper: Quantized, y: Any) -> Any:
             self.expected[wrapper].append(_means(wrapper, y))
             return y
 
-        kernels = [kernel for wrapper in self.wrappers for kernel, _ in wrapper.kernel_pairs()]
-        stages = [int(kernel.stage) for kernel in kernels]
+        quantized_kernels = [
+            quantized_kernel
+            for wrapper in self.wrappers
+            for quantized_kernel, _ in wrapper.kernel_pairs()
+        ]
+        stages = [int(quantized_kernel.stage) for quantized_kernel in quantized_kernels]
         try:
-            for kernel in kernels:
-                kernel.stage.assign(Stage.PRUNE)  # in which weights are float
+            for quantized_kernel in quantized_kernels:
+                quantized_kernel.stage.assign(Stage.PRUNE)  # in which weights are float
             with _intercepted(list(self.targets), note):
                 yield
         finally:
-            for kernel, stage in zip(kernels, stages, strict=True):
-                kernel.stage.assign(stage)
+            for quantized_kernel, stage in zip(quantized_kernels, stages, strict=True):
+                quantized_kernel.stage.assign(stage)
 
     @contextmanager
     def correcting(self) -> Iterator[None]:
         """Lets the model compute with what is corrected so far, and averages in this batch."""
 
         def correct(wrapper: Quantized, y: Any) -> Any:
-            with np.errstate(
-                invalid="ignore", over="ignore"
-            ):  # `calibrate` tells of NaN by the name of its layer
+            # `calibrate` reports NaN by the name of its layer.
+            with np.errstate(invalid="ignore", over="ignore"):
                 moved = _means(wrapper, y) - self.expected[wrapper].pop(0)
                 self.calls[wrapper] += 1
                 shift = self.shifts.get(wrapper, np.zeros_like(moved))
                 self.shifts[wrapper] = shift = shift + (moved - shift) / self.calls[wrapper]
-            return y - np.reshape(
-                shift, [-1 if i == _channel_axis(wrapper, y) else 1 for i in range(len(y.shape))]
-            )
+            axis = _channel_axis(wrapper, y)
+            return y - np.reshape(shift, [-1 if i == axis else 1 for i in range(len(y.shape))])
 
         with _intercepted(list(self.targets), correct):
             yield
@@ -97,7 +97,7 @@ def _targets(
     found = {}
     for wrapper in wrappers:
         if not hasattr(wrapper.layer, "activation"):
-            continue  # where the output before the activation stands is unknown
+            continue  # what comes before its activation cannot be seen
         bias = getattr(wrapper.layer, "bias", None)
         if bias is not None and len(bias.shape) == 1:
             found[wrapper] = bias, -1.0
@@ -107,9 +107,7 @@ def _targets(
 
 
 def _norms(model: keras.Model) -> dict[Quantized, keras.layers.BatchNormalization]:
-    """Returns the BatchNormalization that takes the output of a layer, where each has no other
-    partner.
-    """
+    """Returns the BatchNormalization that follows a layer, if neither has another partner."""
     try:
         nodes = flatten(model).nodes
     except TypeError:  # a subclassed model has no graph

@@ -10,8 +10,9 @@ from keras import ops
 
 from tfqreg.batches import batches_of, count_batches
 from tfqreg.bias import BiasCorrection
-from tfqreg.layers import QuantizedActivation
+from tfqreg.layers import ActivationQuantizer
 from tfqreg.layers.activation import SAMPLE_SIZE
+from tfqreg.layers.activation_quantizer import rounding_replaced
 from tfqreg.layers.queries import activation_layers, quantized_layers
 
 
@@ -68,7 +69,7 @@ def calibrate(
                 f"{'NaN or infinity' if sample.size else 'no data'}. Give sound inputs "
                 f"that reach this layer. Received: {sample.size} values"
             )
-        layer.assign_grid(*layer.fit_grid(ops.convert_to_tensor(sample[None])))
+        layer.calibrate(ops.convert_to_tensor(sample[None]))
     if correction is not None:
         correction.apply()
     return model
@@ -76,42 +77,34 @@ def calibrate(
 
 def _observe(
     model: keras.Model,
-    layers: list[QuantizedActivation],
+    layers: list[ActivationQuantizer],
     batches: Iterable[Any],
     correction: BiasCorrection | None,
     progress: keras.utils.Progbar,
-) -> dict[QuantizedActivation, np.ndarray]:
+) -> dict[ActivationQuantizer, np.ndarray]:
     """Returns a sample of what each activation quantizer sees in the net of quantized weights and
     float activations.
     """
-    seen: dict[QuantizedActivation, list[np.ndarray]] = {layer: [] for layer in layers}
+    seen: dict[ActivationQuantizer, list[np.ndarray]] = {layer: [] for layer in layers}
     random, count = np.random.default_rng(0), 0
 
-    def observe(layer: QuantizedActivation, x: Any) -> Any:
+    def observe(layer: ActivationQuantizer, x: Any) -> Any:
         values = ops.convert_to_numpy(x).ravel()
         seen[layer].append(
             values if values.size <= SAMPLE_SIZE else random.choice(values, SAMPLE_SIZE)
         )
         return x
 
-    def watch(observer: Any) -> None:
-        for layer in layers:
-            layer._observer = observer
-
-    try:
-        for count, batch in enumerate(batches, 1):
-            inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
-            if correction is not None:
-                watch(lambda layer, x: x)
-                with correction.reference():
-                    model(inputs, training=False)
-            watch(observe)
-            with nullcontext() if correction is None else correction.correcting():
+    for count, batch in enumerate(batches, 1):
+        inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
+        if correction is not None:
+            with rounding_replaced(layers, lambda layer, x: x), correction.reference():
                 model(inputs, training=False)
-            progress.update(count)
-        progress.update(count, finalize=True)
-    finally:
-        watch(None)
+        correcting = nullcontext() if correction is None else correction.correcting()
+        with rounding_replaced(layers, observe), correcting:
+            model(inputs, training=False)
+        progress.update(count)
+    progress.update(count, finalize=True)
     return {
         layer: np.concatenate(values) if values else np.zeros(0, np.float32)
         for layer, values in seen.items()

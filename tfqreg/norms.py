@@ -7,13 +7,14 @@ weighted ones, of weights that have moved since. Quantized weights move the stat
 all in depthwise layers (Nagel et al. 2022, arXiv 2203.11086, section 3.2).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import keras
 
 from tfqreg.batches import batches_of, count_batches
+from tfqreg.errors import ModelError
 
 Norm: TypeAlias = keras.layers.BatchNormalization
 
@@ -21,21 +22,23 @@ Norm: TypeAlias = keras.layers.BatchNormalization
 def reestimate_norms(
     model: keras.Model, data: Any, batch_size: int = 128, verbose: int = 1
 ) -> keras.Model:
-    """Sets the moving statistics of every BatchNormalization to their averages over data; returns
-    the model.
+    """Sets the moving statistics of every BatchNormalization anew; returns the model.
 
-    Best called after training, with the weights on their grid. Nothing else changes.
+        mean = (1/N) sum_b n_b mean_b,    variance = (1/N) sum_b n_b variance_b
+
+    over batches b of n_b samples, N in all. Best called after training, with the weights on their
+    grid. Nothing else changes.
 
     Args:
         model: any model; a BatchNormalization that is not trainable stays as it is.
         data: an array of inputs or a dict of them, or an iterable of batches, of which labels are
             ignored.
-        batch_size: samples a batch where `data` is an array, best that of the training; 128 by
+        batch_size: samples per batch if `data` is an array, best that of the training; 128 by
             default.
         verbose: 0 for no progress bar; 1 by default.
 
     Raises:
-        ValueError: for a model without BatchNormalization, or no data.
+        ModelError: for a model without BatchNormalization, or no data.
 
     Example:
         >>> import keras, numpy as np
@@ -48,27 +51,26 @@ def reestimate_norms(
     """
     norms = norms_of(model)
     if not norms:
-        raise ValueError(
-            f"{model.name}: no BatchNormalization to measure. Leave out reestimate_norms."
+        raise ModelError(
+            model.name, "no BatchNormalization to measure", "Leave out reestimate_norms"
         )
     progress = keras.utils.Progbar(
         count_batches(data, batch_size), verbose=verbose, unit_name="batch"
     )
     seen, count = 0, 0
-    with _measuring(norms):
+    with _momenta_kept(norms), fixed_mode(norms, training=True):
         for count, batch in enumerate(batches_of(data, batch_size), 1):
             inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
             size = len(keras.tree.flatten(inputs)[0])
             seen += size
             for norm in norms:
-                norm.momentum = (
-                    1.0 - size / seen
-                )  # its own update is then the average of all batches so far
+                # Its own update is then the average of all batches so far.
+                norm.momentum = 1.0 - size / seen
             model(inputs, training=False)
             progress.update(count)
     if not count:
-        raise ValueError(
-            f"{model.name}: no data to measure BatchNormalization on. Received: {data!r}"
+        raise ModelError(
+            model.name, "no data to measure BatchNormalization on", received=repr(data)
         )
     progress.update(count, finalize=True)
     return model
@@ -81,32 +83,39 @@ def norms_of(model: keras.Model) -> list[Norm]:
     )
 
 
-def fix_mode(norm: Norm, training: bool) -> None:
-    """Has a BatchNormalization compute as in training, or as in inference, whatever its model does."""
+@contextmanager
+def fixed_mode(norms: list[Norm], training: bool) -> Iterator[None]:
+    """Has every BatchNormalization compute as in training, or as in inference, for a while.
 
-    def call(
-        inputs: Any, training: bool | None = None, mask: Any = None, fixed: bool = training
-    ) -> Any:
-        return type(norm).call(norm, inputs, training=fixed, mask=mask)
+    Keras asks a layer for its mode when it traces a step, so a step that was traced within the
+    context keeps the mode after it.
 
-    norm.call = call  # type: ignore[method-assign]
+    Args:
+        norms: the layers, whatever mode their model computes in.
+        training: True for the statistics of the batch, False for the moving ones.
+    """
+    try:
+        for norm in norms:
+            norm.call = _call_in_mode(norm, training)  # type: ignore[method-assign]
+        yield
+    finally:
+        for norm in norms:
+            del norm.call  # the class's own is found again
 
 
-def free_mode(norm: Norm) -> None:
-    """Undoes `fix_mode`."""
-    del norm.call  # the class's own is found again
+def _call_in_mode(norm: Norm, mode: bool) -> Callable[..., Any]:
+    def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return type(norm).call(norm, inputs, training=mode, mask=mask)
+
+    return call
 
 
 @contextmanager
-def _measuring(norms: list[Norm]) -> Iterator[None]:
-    """Has these layers, and no others, compute as in training."""
+def _momenta_kept(norms: list[Norm]) -> Iterator[None]:
+    """Gives the layers the momenta back that they had."""
     momenta = [norm.momentum for norm in norms]
-
     try:
-        for norm in norms:
-            fix_mode(norm, training=True)
         yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
-            free_mode(norm)
             norm.momentum = momentum

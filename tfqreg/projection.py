@@ -11,11 +11,11 @@ from tfqreg.layers.queries import kernel_pairs, quantized_layers
 
 
 def project(model: keras.Model) -> dict[str, float]:
-    """Moves levels that lie on no integer grid to the nearest one; returns the largest change of a
-    weight by kernel.
+    """Moves levels that lie on no integer grid to the nearest one; returns what that changed.
 
-    Kernels that are on a grid already stay as they are and are not listed. Needed before export
-    where `MultiBit` weights were trained without `ALQRounds`, which does this at its end.
+    The result is the largest change of a weight by "layer/kernel". Kernels that are on a grid
+    already stay as they are and are not listed. Needed before export if `MultiBit` weights were
+    trained without `ALQRounds`, which does this at its end.
 
     Args:
         model: a model with wrapped layers.
@@ -29,26 +29,27 @@ def project(model: keras.Model) -> dict[str, float]:
     """
     changes = {}
     for layer in quantized_layers(model):
-        for kernel, variable in layer.kernel_pairs():
-            if kernel.quantizer.on_grid(kernel.state):
+        for quantized_kernel, weights in layer.kernel_pairs():
+            if quantized_kernel.quantizer.on_grid(quantized_kernel.state):
                 continue
-            before = ops.convert_to_numpy(kernel.quantized(variable))
-            for name, value in kernel.quantizer.project(kernel.state).items():
-                kernel.state[name].assign(value)
-            variable.assign(kernel.quantized(variable))
-            changes[f"{layer.name}/{kernel.name}"] = float(
-                np.abs(ops.convert_to_numpy(variable) - before).max()
-            )
+            before = ops.convert_to_numpy(quantized_kernel.quantized(weights))
+            projected_state = quantized_kernel.quantizer.project(quantized_kernel.state)
+            for name, value in projected_state.items():
+                quantized_kernel.state[name].assign(value)
+            weights.assign(quantized_kernel.quantized(weights))
+            change = np.abs(ops.convert_to_numpy(weights) - before).max()
+            changes[f"{layer.name}/{quantized_kernel.name}"] = float(change)
     return changes
 
 
 @contextmanager
 def projected(model: keras.Model) -> Iterator[None]:
-    """Has the model on integer grids for as long as the context lasts, and puts everything back
-    after it.
-    """
-    pairs = kernel_pairs(model)
-    variables = [v for kernel, variable in pairs for v in (variable, *kernel.state.values())]
+    """Has the model on integer grids for as long as the context lasts."""
+    variables = [
+        variable
+        for quantized_kernel, weights in kernel_pairs(model)
+        for variable in (weights, *quantized_kernel.state.values())
+    ]
     values = [ops.convert_to_numpy(v).copy() for v in variables]
     try:
         project(model)

@@ -8,22 +8,25 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.graph.patterns import canonical
-from tfqreg.graph.placement import fixed_scale, is_signed, place
+from tfqreg.graph.placement import any_signed, fixed_scale, is_signed, place
 from tfqreg.graph.roles import Role, role
-from tfqreg.layers import Quantized, QuantizedActivation
+from tfqreg.layers import ActivationQuantizer, Quantized, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers
 from tfqreg.layers.ranges import Range, layer_for
 from tfqreg.quantizers import Quantizer, Uniform
 from tfqreg.regularizers import Penalty, Pruning
+from tfqreg.regularizers.penalty import shared_copy
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens to the layers whose path matches a pattern; the first rule that matches a layer
-    decides.
+    """What happens to the layers whose path matches a pattern.
+
+    Of several rules that match a layer the first decides.
 
     Args:
         pattern: regular expression, searched for in the path "nested_model/layer".
@@ -31,10 +34,13 @@ class Rule:
         regularizer: penalty towards the grid; none by default. Rules that hold the same object
             share its coefficient.
         prune: penalty towards zero and mask; none by default.
-        activations: bits of the matched layers' outputs, or a range, where they differ from the
-            rest of the model.
-        skip: leaves the matched layers in float.
-        optional: lets the rule match nothing, which is an error otherwise.
+        activations: bits of the matched layers' outputs, or a range, if they differ from the rest
+            of the model; None by default.
+        skip: leaves the matched layers in float; False by default.
+        optional: lets the rule match nothing, which is an error otherwise; False by default.
+
+    Raises:
+        ModelError: for a pattern that is no regular expression.
 
     Example:
         >>> Rule(r"block_\\d+/conv", weights=Uniform(bits=4)).matches("block_3/conv")
@@ -53,8 +59,10 @@ class Rule:
         try:
             re.compile(self.pattern)
         except re.error as error:
-            raise ValueError(
-                f"Rule: the pattern is no regular expression: {error}. Received: {self.pattern!r}"
+            raise ModelError(
+                "Rule",
+                f"the pattern is no regular expression: {error}",
+                received=repr(self.pattern),
             ) from None
 
     def matches(self, path: str) -> bool:
@@ -70,33 +78,38 @@ def quantize(
     """Returns a copy of a float model with its kernels wrapped and its activations quantized.
 
     Weights are copied. Activation quantizers stand at the inputs, after activations and after
-    additions, never between a convolution and its BatchNorm; where TFLite needs one scale for
-    several tensors, they share one. A separable convolution becomes its two convolutions, and an
-    activation that no integer kernel absorbs (softmax, say) becomes a layer of its own.
+    additions, never between a convolution and its BatchNorm; if TFLite needs one scale for several
+    tensors, they share one (`tfqreg.graph.placement` has the rules). A separable convolution
+    becomes its two convolutions, and an activation that no integer operator absorbs (softmax, say)
+    becomes a layer of its own.
 
     Args:
         model: Functional or Sequential, nested models included.
-        rules: what happens to which layer; every kernel to 8 bits a channel by default. A layer
-            with a kernel that no rule matches is an error.
+        rules: what happens to which layer; every kernel to 8 bits, one scale per channel, by
+            default. A layer with a kernel that no rule matches is an error.
         activations: bits of the activations, on learned grids, or a range: `LearnedRange`,
-            `UnitRange` or `MultiBitRange`; None leaves them in float, which cannot be exported.
+            `UnitRange` or `MultiBitRange`; 8 by default. None leaves them in float, which cannot be
+            exported.
 
     Raises:
-        TypeError: for a subclassed model.
-        ValueError: for rules and layers that do not match, an unknown input shape, a kernel of NaN
+        ModelTypeError: for a subclassed model.
+        ModelError: for rules and layers that do not match, an unknown input shape, a kernel of NaN
             or zeros, or a model that is quantized already.
 
     Example:
         >>> import keras
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")])
-        >>> quantize(model, [Rule("head", weights=Uniform(bits=4))]).get_layer("head").quantizer.bits
+        >>> quantized = quantize(model, [Rule("head", weights=Uniform(bits=4))])
+        >>> quantized.get_layer("head").quantizer.bits
         4
     """
     rules = list(rules) if rules is not None else [Rule(".*", weights=Uniform(8, per_channel=True))]
     functional(model)
     if quantized_layers(model) or activation_layers(model):
-        raise ValueError(
-            f"{model.name}: the model is quantized already. Quantize tfqreg.strip(model) instead."
+        raise ModelError(
+            model.name,
+            "the model is quantized already",
+            "Quantize tfqreg.strip(model) instead",
         )
     float_model = canonical(model)
     graph = flatten(float_model)
@@ -106,18 +119,16 @@ def quantize(
     replaced: list[tuple[Any, Any]] = []
     penalties: dict[int, Any] = {}
 
-    def own_copy(penalty: Any) -> Any:
-        # The rules stay the caller's: each quantized model learns coefficients of its own.
-        if penalty is None:
-            return None
-        return penalties.setdefault(id(penalty), type(penalty).from_config(penalty.get_config()))
-
     def replace(path: str, operation: Any) -> Any:
         new, rule = clone(operation), chosen.get(path)
         replaced.append((operation, new))
         if rule is None or rule.skip or role(operation) != Role.WEIGHTED_SUM:
             return new
-        return Quantized(new, rule.weights, own_copy(rule.regularizer), own_copy(rule.prune))
+        # The rules stay the caller's: each quantized model learns coefficients of its own.
+        regularizer, prune = (
+            shared_copy(penalty, penalties) for penalty in (rule.regularizer, rule.prune)
+        )
+        return Quantized(new, rule.weights, regularizer, prune)
 
     representatives, quantizers = _activation_quantizers(graph, skipped, chosen, activations)
 
@@ -133,26 +144,30 @@ def quantize(
 
 
 def _match(graph: FlatGraph, rules: list[Rule]) -> dict[str, Rule]:
-    """Returns the first matching rule of every path; raises where a kernel or a rule is left
-    without a partner.
+    """Returns the first matching rule of every path.
+
+    Raises:
+        ModelError: for a kernel without a rule, or a rule without a layer.
     """
     paths = list(dict.fromkeys(node.path for node in graph.nodes))
     chosen = {path: rule for path in paths for rule in reversed(rules) if rule.matches(path)}
     for rule in rules:
         if not rule.optional and not any(rule.matches(path) for path in paths):
-            raise ValueError(
-                f"Rule {rule.pattern!r} matches no layer. Correct the pattern, or allow it with "
-                f"optional=True. "
-                f"Received a model with the layers: {', '.join(paths)}"
+            raise ModelError(
+                "",
+                f"Rule {rule.pattern!r} matches no layer",
+                "Correct the pattern, or allow it with optional=True",
+                f"a model with the layers: {', '.join(paths)}",
             )
     bare = {node.path for node in graph.nodes if role(node.operation) == Role.WEIGHTED_SUM} - set(
         chosen
     )
     if bare:
-        raise ValueError(
-            f"No rule matches {', '.join(sorted(bare))}. Add a rule for them, Rule('.*') for all "
-            f"the rest, or "
-            f"skip=True to leave them in float. Received: rules={[rule.pattern for rule in rules]}"
+        raise ModelError(
+            "",
+            f"No rule matches {', '.join(sorted(bare))}",
+            "Add a rule for them, Rule('.*') for all the rest, or skip=True to leave them in float",
+            f"rules={[rule.pattern for rule in rules]}",
         )
     return chosen
 
@@ -168,7 +183,7 @@ def _check_kernels(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
 
 def _activation_quantizers(
     graph: FlatGraph, skipped: set[Node], chosen: dict[str, Rule], default: int | Range | None
-) -> tuple[dict[int, Any], dict[Any, QuantizedActivation]]:
+) -> tuple[dict[int, Any], dict[Any, ActivationQuantizer]]:
     if default is None:
         return {}, {}
     representatives, members = place(graph, skipped)
@@ -183,14 +198,13 @@ def _activation_quantizers(
             {rule.activations} if rule and rule.activations else (), *map(wanted, absorbed)
         )
 
-    quantizers: dict[Any, QuantizedActivation] = {}
+    quantizers: dict[Any, ActivationQuantizer] = {}
     taken: dict[str, int] = {}
     for edge, edges in members.items():
         producers = [e.producer for e in edges]
-        signs = {is_signed(e) for e in edges}
         name = producers[0].operation.name if producers[0] else edges[0].keras_tensor.name
         calls = taken[name] = taken.get(name, 0) + 1
-        signed = True if True in signs else None if None in signs else False
+        signed = any_signed(map(is_signed, edges))
         scale = fixed_scale(edges)
         full_name = f"{name}_quantizer" if calls == 1 else f"{name}_quantizer_{calls - 1}"
         if scale is None:
@@ -203,21 +217,28 @@ def _activation_quantizers(
 
 
 def strip(model: keras.Model) -> keras.Model:
-    """Returns the plain float model: the wrapped layers themselves with the quantized weights, no
-    quantizers.
+    """Returns the plain float model, with the quantized weights and without quantizers.
 
     Args:
         model: what `quantize` returned, trained or not, or any Functional or Sequential model with
             wrappers.
 
     Raises:
-        TypeError, ValueError: as `quantize`.
+        ModelTypeError: for a subclassed model.
+        ModelError: for weights that have no codes, as `Quantized.encode`.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")])
+        >>> plain = strip(quantize(model, [Rule("head", weights=Uniform(bits=2))]))
+        >>> type(plain.get_layer("head")).__name__, len(set(plain.get_weights()[0].ravel())) <= 3
+        ('Dense', True)
     """
     pairs: list[tuple[Any, Any]] = []
     wrappers: list[tuple[Quantized, Any]] = []
 
     def replace(path: str, operation: Any) -> Any:
-        if isinstance(operation, QuantizedActivation):
+        if isinstance(operation, ActivationQuantizer):
             return lambda x, **_: x
         if isinstance(operation, Quantized):
             new = clone(operation.layer)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Edge
-from tfqreg.layers import QuantizedActivation
+from tfqreg.layers import ActivationQuantizer
 
 from ..ir import Attribute, Graph, Op, Quantization, Tensor
 from ..kernels.arithmetic import INT8_MAX, INT8_MIN, activation_bounds
@@ -164,7 +164,7 @@ class Builder:
         """Returns a tensor as a batch of images (1, height, width, channels)."""
         return self.reshaped(name, image_shape(self.shape(name)))
 
-    def quantized(self, value: Value, layer: QuantizedActivation) -> str:
+    def quantized(self, value: Value, layer: ActivationQuantizer) -> str:
         """Gives an open operator its output grid, or moves a tensor to another grid."""
         grid, low = grid_of(layer), layer.encode()[1]
         if isinstance(value, Open):
@@ -349,7 +349,7 @@ def used(graph: Graph) -> Graph:
     return replace(graph, tensors=tensors, ops=ops[::-1])
 
 
-def grid_of(layer: QuantizedActivation) -> Quantization:
+def grid_of(layer: ActivationQuantizer) -> Quantization:
     """Returns the int8 grid of an activation quantizer: its highest code is stored as 127."""
     scale, low = layer.encode()
     return Quantization(np.array(scale), 127 - (2**layer.bits - 1) - low)

@@ -14,7 +14,7 @@ import keras
 from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Edge, FlatGraph, Node, flatten
 from tfqreg.graph.roles import INFERENCE_IDENTITY
-from tfqreg.layers import Quantized, QuantizedActivation
+from tfqreg.layers import ActivationQuantizer, Quantized
 from tfqreg.layers.quantized import kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers
 
@@ -76,7 +76,7 @@ def lower_in_part(
             continue
         if all(edge in builder.values for edge in node.inputs):
             _attempt(lambda node=node: _node(builder, node), problems)
-        elif isinstance(node.operation, QuantizedActivation):
+        elif isinstance(node.operation, ActivationQuantizer):
             _attempt(lambda node=node: _resume(builder, node), [])
     for edge in flat.outputs:
         if edge in builder.values:
@@ -112,7 +112,7 @@ def _input(builder: Builder, edge: Edge, float_io: bool) -> None:
     name = edge.keras_tensor.name
     first = _first_operations(edge)
     quantizer = next(iter(first), None)
-    if len(first) != 1 or not isinstance(quantizer, QuantizedActivation):
+    if len(first) != 1 or not isinstance(quantizer, ActivationQuantizer):
         raise ModelError(
             name,
             "a model input needs one QuantizedActivation right behind it",

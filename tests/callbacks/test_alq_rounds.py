@@ -168,7 +168,7 @@ def test_the_floor_holds_and_says_so():
     callback = tq.ALQRounds(bits=0.01, rounds=1, floor=0.5)
     with pytest.warns(
         UserWarning,
-        match=r"pruning ends at 0\.571 bits a weight instead of 0\.010: the floor of 0\.5",
+        match=r"pruning ends at 0\.571 bits per weight instead of 0\.010: the floor of 0\.5",
     ):
         model.fit(X, Y, batch_size=8, epochs=3, verbose=0, callbacks=[callback])
     assert tq.average_bits(model) == {
@@ -253,7 +253,7 @@ def test_a_trained_network_ships_with_its_integers(tmp_path):
         ({"bits": 1.0, "size_bytes": 10, "size": len}, "give `bits`, or `size_bytes`"),
         ({"size_bytes": 10}, "together with `size`"),
         ({"bits": 0.0}, "above 0"),
-        ({"bits": 1.0, "rounds_until": 0.9, "ste_until": 0.8}, "shares must rise"),
+        ({"bits": 1.0, "rounds_until": 0.9, "ste_until": 0.8}, "fractions must rise"),
         ({"bits": 1.0, "rounds": 0}, "one round at least"),
         ({"bits": 1.0, "split": (1, 1, 0)}, "one round at least"),
         ({"bits": 1.0, "decay": 0.0}, "0 < decay"),

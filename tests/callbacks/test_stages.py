@@ -200,7 +200,7 @@ def test_unknown_number_of_steps():
     "shares", [(0.3, 0.4, 0.8), (0.9, 0.1, 0.8), (0.5, -0.1, 0.8), (0.5, 0.5, 1.1)]
 )
 def test_shares_out_of_order(shares):
-    with pytest.raises(ValueError, match=r"Stages: shares must rise, .* Received: "):
+    with pytest.raises(ValueError, match=r"Stages: fractions must rise, .* Received: "):
         tq.Stages(*shares)
 
 
@@ -258,7 +258,7 @@ def test_a_schedule_that_is_not_due_leaves_the_threshold():
 
 
 def test_a_schedule_out_of_range():
-    with pytest.raises(ValueError, match="must return a share of the weights"):
+    with pytest.raises(ValueError, match="must return a fraction of the weights"):
         next(walk(pruned_net(), tq.Stages(sparsity=lambda step: 80), steps=10, epochs=10))
 
 

@@ -1,6 +1,4 @@
-"""MultiBitActivation: the nearest of uneven levels, fitted by least squares, followed by running
-averages.
-"""
+"""MultiBitActivation: the nearest of uneven levels, least squares, then running averages."""
 
 import itertools
 
@@ -32,7 +30,7 @@ def levels_of(reference: float, coordinates: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("bits", range(1, 5))
 def test_every_element_takes_the_nearest_level(bits):
     layer, x = MultiBitActivation(bits), np.linspace(-2, 4, 4001, dtype=np.float32)
-    layer.assign_grid(0.9, 0.5 ** np.arange(bits))
+    layer.assign_levels(0.9, 0.5 ** np.arange(bits))
     levels = levels_of(0.9, 0.5 ** np.arange(bits))
     found = np.asarray(layer(x[None]))[0]
     np.testing.assert_allclose(np.abs(found - x), np.abs(levels - x[:, None]).min(1), atol=1e-6)
@@ -41,7 +39,7 @@ def test_every_element_takes_the_nearest_level(bits):
 
 def test_the_gradient_passes_between_the_lowest_and_the_highest_level():
     layer, x = MultiBitActivation(2), np.linspace(-1, 4, 2001, dtype=np.float32)
-    layer.assign_grid(1.0, [0.5, 0.25])
+    layer.assign_levels(1.0, [0.5, 0.25])
     (in_x,) = gradients(lambda x: tf.reduce_sum(layer(x)), x[None])
     away = np.abs(np.abs(x - 1.0) - 0.75) > 1e-3
     np.testing.assert_array_equal(in_x[0][away], (np.abs(x - 1.0) < 0.75).astype(np.float32)[away])
@@ -70,7 +68,7 @@ def test_first_levels_are_better_than_as_many_even_ones():
         float(value) for value in tq.QuantizedActivation(2, signed=False).fit_grid(tensor)
     )
     even = np.square(scale * np.clip(np.round(x / scale), low, low + 3) - x).mean()
-    levels = levels_of(*map(np.asarray, MultiBitActivation(2).fit_grid(tensor)))
+    levels = levels_of(*map(np.asarray, MultiBitActivation(2).first_levels(tensor)))
     assert np.square(levels - x[:, None]).min(1).mean() < even
 
 
@@ -78,7 +76,7 @@ def test_levels_start_from_the_first_batch_and_follow_by_running_averages():
     layer, x, later = MultiBitActivation(2), some()[None], some(seed=1)[None] + 1.0
     np.testing.assert_array_equal(layer(x), x)
     layer(x, training=True)
-    first = [np.asarray(v) for v in layer.fit_grid(keras.ops.convert_to_tensor(x))]
+    first = [np.asarray(v) for v in layer.first_levels(keras.ops.convert_to_tensor(x))]
     for value, variable in zip(first, (layer.reference, layer.coordinates), strict=True):
         np.testing.assert_allclose(variable, value, rtol=1e-6)
     layer(later, training=True)
@@ -121,3 +119,14 @@ def test_the_export_names_the_layer_and_the_remedy(tmp_path):
         export_tflite(q, tmp_path / "q.tflite")
     assert not (tmp_path / "q.tflite").exists()
     assert "body_quantizer" in str(check(q)) and "activations=2" in str(check(q))
+
+
+def test_variables_as_the_first_releases_stored_them():
+    """log2_scale, base_scale (1 once there are levels), low, reference, coordinates."""
+    layer = MultiBitActivation(2)
+    store = {"0": 0.0, "1": 1.0, "2": 0.0, "3": 0.9, "4": [0.5, 0.25]}
+    layer.load_own_variables({key: np.float32(value) for key, value in store.items()})
+    assert bool(layer.has_levels)
+    np.testing.assert_allclose(
+        np.unique(layer(np.float32([[-2.0, 0.4, 1.0, 4.0]]))), [0.15, 0.65, 1.15, 1.65], rtol=1e-6
+    )

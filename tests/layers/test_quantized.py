@@ -92,9 +92,7 @@ def test_computes_with_the_decoded_weights(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_channel_has_the_scale_of_its_weights(name):
-    """Weights of very different sizes by output channel come back, each within half a step of its
-    channel.
-    """
+    """Weights that differ by output channel come back within half a step of their channel."""
     model, _ = build(name, bits=8)
     wrapper = model.layers[1]
     for kernel, axes in CASES[name][2].items():

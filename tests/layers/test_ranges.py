@@ -1,6 +1,4 @@
-"""Ranges: learned grids with their choices, [0, 1] or uneven levels where activations are never
-negative.
-"""
+"""Ranges: learned grids with their choices; [0, 1] or uneven levels for what is never negative."""
 
 import keras
 import numpy as np

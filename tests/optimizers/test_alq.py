@@ -1,4 +1,4 @@
-"""The optimizer of multi-bit weights: its steps on the quadratic model, and how it fits into Keras."""
+"""The optimizer of multi-bit weights: its steps on the quadratic model, its place in Keras."""
 
 import itertools
 
@@ -258,7 +258,7 @@ def test_invariant_4_the_gradient_of_the_coordinates_is_that_of_the_weights_on_t
     g = kernel.quantizer.groups(tuple(variable.shape), kernel.axes).split(
         tape.gradient(loss, variable.value)
     )
-    expected = alq.combine_over_weights(kernel.state["basis"].numpy().astype(np.float32), g)
+    expected = alq.gradient_in_coordinates(kernel.state["basis"].numpy().astype(np.float32), g)
     value, step = np.asarray(kernel.state["alpha"]).copy(), 1e-2
     for place in ((0, 0, 0), (3, 0, 2)):
         losses = []

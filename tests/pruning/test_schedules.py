@@ -21,6 +21,6 @@ def test_share_or_pair():
 @pytest.mark.parametrize("share", [-0.1, 1.0, 80.0, float("nan")])
 def test_share_out_of_range(share):
     with pytest.raises(
-        ValueError, match=r"must return a share of the weights.* Received: .* at step 7"
+        ValueError, match=r"must return a fraction of the weights.* Received: .* at step 7"
     ):
         sparsity_at(lambda step: share, 7)

@@ -1,6 +1,4 @@
-"""Focused quantization of whole layers: which kernels it suits, what it says of others, and zeros
-that stay zero.
-"""
+"""Focused quantization of whole layers: kernels it suits, notes on others, zeros that stay."""
 
 import warnings
 
@@ -120,7 +118,7 @@ def pruned_net() -> tuple[keras.Model, np.ndarray, np.ndarray]:
 
 
 class Zeros(keras.callbacks.Callback):
-    """Asserts after each batch that what is pruned for good computes as 0; notes the stages it saw."""
+    """Asserts after each batch that what is pruned for good computes as 0; notes the stages."""
 
     def __init__(self) -> None:
         super().__init__()

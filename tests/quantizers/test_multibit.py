@@ -1,6 +1,4 @@
-"""Multi-bit weights: groups, sketching, whole-number coordinates, and what the wrapper makes of
-them.
-"""
+"""Multi-bit weights: groups, sketching, whole-number coordinates, and their wrapper."""
 
 import keras
 import numpy as np

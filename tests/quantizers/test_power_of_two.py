@@ -1,4 +1,4 @@
-"""PowerOfTwo, Focused and the mixture behind it: the invariants of focused quantization, by number."""
+"""PowerOfTwo, Focused and their mixture: the invariants of focused quantization, by number."""
 
 import math
 

@@ -66,7 +66,7 @@ def test_target_bits_steer_lambda_beta(error, sign):
 @pytest.mark.parametrize(
     "quantizer", [tq.WRPN(4, normalize=False), tq.LearnedBits(normalize=False)], ids=repr
 )
-def test_weights_outside_a_fixed_range_are_told(quantizer):
+def test_weights_outside_a_fixed_range_are_reported(quantizer):
     name = type(quantizer).__name__
     with pytest.warns(
         UserWarning,
@@ -76,7 +76,7 @@ def test_weights_outside_a_fixed_range_are_told(quantizer):
     wrapped(np.float32([[1.0, 0.1]]), quantizer)  # warns of nothing
 
 
-def test_bits_at_a_bound_are_told_once():
+def test_bits_at_a_bound_are_reported_once():
     penalty, wrappers = two_kernels("kernels")
     wrappers[0].kernels["kernel"].state["beta_unit"].assign([[0.31]])
     with pytest.warns(

@@ -240,7 +240,7 @@ def test_learned_bits_and_their_penalty_belong_together():
         ({"strength": 0}, "`strength` must be a positive number"),
         ({"power": 3}, "`power` must be 0, 1 or 2"),
         ({"reduction": "max"}, "`reduction` must be"),
-        ({"rise": 1.5}, "`rise` is a share"),
+        ({"rise": 1.5}, "`rise` is a fraction"),
         ({"fall": 0.1}, "rise < fall <= 1"),
         ({"target_bits": -1}, "`target_bits` must be a positive number"),
     ],

@@ -1,9 +1,8 @@
-"""The rounds of ALQ: bases, coordinates, pruning; then what follows them until the weights are
-integers.
-"""
+"""`ALQRounds`: rounds of bases, coordinates and pruning, then the way to weights of integers."""
 
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import keras
@@ -11,7 +10,8 @@ from keras import ops
 
 from tfqreg.callbacks.alq_phases import Phase, phases
 from tfqreg.callbacks.progress import Progress
-from tfqreg.norms import fix_mode, free_mode, norms_of
+from tfqreg.errors import ModelError
+from tfqreg.norms import fixed_mode, norms_of
 from tfqreg.optimizers import ALQ, Mode
 from tfqreg.projection import project, projected
 from tfqreg.pruning.bases import (
@@ -26,34 +26,38 @@ from tfqreg.pruning.bases import (
 # A kernel may shrink this many times as fast as all of them together, as published (p_r /
 # iterations over top_k).
 FASTEST = 2.7
+# Bounds how often the size is measured once pruning is over. Each try deletes one base at least,
+# and all of the excess if bytes are proportional to bits: they are not if this is not enough.
 TRIES = 20
 
 
 class ALQRounds(Progress):
-    """Takes a model with `MultiBit` weights and the optimizer `ALQ` to an average bit width, or to
-    bytes.
+    """Takes multi-bit weights to an average bit width, or to bytes, and onto integers.
 
-    | share of training | what happens |
+    | fraction of the training | what happens |
     |---|---|
     | 0 to `rounds_until` | `rounds` times: basis steps, coordinate steps, pruning of bases |
     | to `ste_until` | basis steps around float weights, straight through |
     | to `coordinate_until` | coordinate steps |
-    | to the end | coordinates are whole numbers of a unit for each output channel, and go on learning as such |
+    | to the end | coordinate steps among whole numbers of a unit per output channel |
 
-    Pruning deletes the bases that cost the loss least for the bits they take, a constant share of
-    what there is at each step; BatchNormalization computes with its moving statistics meanwhile.
-    The callback holds no state: a saved training resumes exactly in any phase. `deviation` tells,
-    by kernel, the largest change of a weight when coordinates become whole.
+    Pruning deletes the bases that cost the loss least for the bits they take, a constant fraction
+    of what there is at each step, such that the last step arrives at the target;
+    BatchNormalization computes with its moving statistics meanwhile. The callback holds no state: a
+    saved training resumes exactly in any phase. `deviation` reports, by "layer/kernel", the largest
+    change of a weight when coordinates become whole.
 
     Args:
-        bits: average bases a weight to end with; or
-        size_bytes, size: a size to end with at most, and the callable that measures a model, such
-            as `lambda model: len(pack(write_tflite(lower(model))))`. It sees the model on its
-                integer grid.
-        rounds: 4 by default.
+        bits: average bases per weight to end with; or
+        size_bytes: a size to end with at most, and
+        size: the callable that returns the bytes of a model, `tfqreg.export.container_size` for
+            one. It sees the model on its integer grid.
+        rounds: how many rounds there are; 4 by default.
         split: how a round divides into basis, coordinate and pruning steps; (2, 1, 1) by default.
-        rounds_until, ste_until, coordinate_until: shares of the training; 0.62, 0.86 and 0.95 by
-            default, the published epochs with our last phase behind them.
+        rounds_until: fraction of the training after which the rounds end; 0.62 by default. This
+            and the next are the published epochs, with our last phase after them.
+        ste_until: fraction after which the straight-through phase ends; 0.86 by default.
+        coordinate_until: fraction after which coordinates are whole numbers; 0.95 by default.
         decay: factor by which the optimizer's rate falls within each round, and again after them;
             0.05 by default.
         floor: average bits that no kernel is pruned below; 0.02 by default. One base is always
@@ -61,7 +65,7 @@ class ALQRounds(Progress):
         total_steps: steps of the whole training; taken from `fit` by default.
 
     Raises:
-        ValueError: for targets or shares out of range, an optimizer that is not `ALQ` or has a
+        ModelError: for targets or fractions out of range, an optimizer that is not `ALQ` or has a
             schedule for a rate, and a model without multi-bit weights, when training starts.
 
     Example:
@@ -87,62 +91,56 @@ class ALQRounds(Progress):
     ) -> None:
         super().__init__(total_steps)
         if (bits is None) == (size_bytes is None) or (size_bytes is None) != (size is None):
-            raise ValueError(
-                "ALQRounds: give `bits`, or `size_bytes` together with `size`. "
-                f"Received: bits={bits}, size_bytes={size_bytes}, size={size}"
+            raise _refused(
+                "give `bits`, or `size_bytes` together with `size`",
+                f"bits={bits}, size_bytes={size_bytes}, size={size}",
             )
         if not (bits or size_bytes or 0) > 0:
-            raise ValueError(
-                f"ALQRounds: the target is above 0. Received: bits={bits}, size_bytes={size_bytes}"
-            )
+            raise _refused("the target is above 0", f"bits={bits}, size_bytes={size_bytes}")
         if not 0.0 < rounds_until <= ste_until <= coordinate_until <= 1.0:
-            raise ValueError(
-                "ALQRounds: shares must rise, 0 < rounds_until <= ste_until <= coordinate_until "
-                "<= 1. "
-                f"Received: {rounds_until}, {ste_until}, {coordinate_until}"
+            raise _refused(
+                "fractions must rise, 0 < rounds_until <= ste_until <= coordinate_until <= 1",
+                f"{rounds_until}, {ste_until}, {coordinate_until}",
             )
         if rounds < 1 or len(split) != 3 or min(split) < 0 or split[2] <= 0:
-            raise ValueError(
-                "ALQRounds: one round at least, of three parts, the last above 0. "
-                f"Received: rounds={rounds}, split={split}"
+            raise _refused(
+                "one round at least, of three parts, the last above 0",
+                f"rounds={rounds}, split={split}",
             )
         if not 0.0 < decay <= 1.0 or not 0.0 <= floor < 1.0:
-            raise ValueError(
-                f"ALQRounds: 0 < decay <= 1 and 0 <= floor < 1. Received: decay={decay}, "
-                f"floor={floor}"
-            )
+            raise _refused("0 < decay <= 1 and 0 <= floor < 1", f"decay={decay}, floor={floor}")
         self.bits, self.size_bytes, self.size = bits, size_bytes, size
         self.rounds, self.split, self.decay, self.floor = rounds, split, decay, floor
         self.ends = (rounds_until, ste_until, coordinate_until)
         self.deviation: dict[str, float] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Finds the kernels and the steps at which phases begin; raises where the parts do not
-        belong together.
-        """
+        """Finds the kernels and phases; raises ModelError if model and optimizer do not match."""
         super().on_train_begin(logs)
-        self.kernels = multibit_kernels(self.model)
+        self.pairs = multibit_kernels(self.model)
         optimizer = self.model.optimizer
         if not isinstance(optimizer, ALQ):
-            raise ValueError(
-                f"ALQRounds: only ALQ trains the multi-bit weights of {', '.join(self.kernels)}. "
-                f"Compile the model "
-                f"with tfqreg.ALQ. Received: {type(optimizer).__name__}"
+            raise ModelError(
+                "ALQRounds",
+                f"only ALQ trains the multi-bit weights of {', '.join(self.pairs)}",
+                "Compile the model with tfqreg.ALQ",
+                type(optimizer).__name__,
             )
         if not isinstance(optimizer.initial_rate, int | float):
-            raise ValueError(
-                "ALQRounds: it sets the learning rate itself, which cannot be a schedule. "
-                f"Received: learning_rate={optimizer.initial_rate!r}"
+            raise _refused(
+                "it sets the learning rate itself, which cannot be a schedule",
+                f"learning_rate={optimizer.initial_rate!r}",
             )
-        optimizer.build(
-            self.model.trainable_variables
-        )  # the first phase sets its mode; a built one returns at once
+        # The first phase sets its mode; if it is built already this returns at once.
+        optimizer.build(self.model.trainable_variables)
         self.phases = phases(self.total, self.rounds, self.split, self.ends, self.decay)
-        self.weights = sum(kernel.count for kernel, _ in self.kernels.values())
-        sizes = [kernel.state["basis"].shape[-1] for kernel, _ in self.kernels.values()]
-        self.largest_base = max(sizes) / self.weights  # in average bits
+        quantized_kernels = [quantized_kernel for quantized_kernel, _ in self.pairs.values()]
+        self.weight_count = sum(each.count for each in quantized_kernels)
+        largest = max(each.state["basis"].shape[-1] for each in quantized_kernels)
+        self.largest_base = largest / self.weight_count  # in average bits
         self.norms = norms_of(self.model)
         self.norms_held = False
+        self.release_norms = ExitStack()
         self.train_functions: dict[bool, Any] = {}
 
     def phase_at(self, step: int) -> Phase:
@@ -150,7 +148,7 @@ class ALQRounds(Progress):
         return next((phase for phase in self.phases if step < phase.stop), self.phases[-1])
 
     def on_step(self, step: int, last: int) -> None:
-        """Sets the mode and the rate, and prunes where it is time to."""
+        """Sets the mode and the rate, and prunes when it is time to."""
         phase = self.phase_at(step)
         optimizer = self.model.optimizer
         optimizer.learning_rate = optimizer.initial_rate * phase.factor(step)
@@ -164,9 +162,7 @@ class ALQRounds(Progress):
             self.deviation |= project(self.model)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Releases BatchNormalization; puts the weights on their integer grid where the training is
-        over.
-        """
+        """Releases BatchNormalization; puts weights on integers if the training is over."""
         self._hold_norms(False)
         if self.last_step + 1 >= self.total:
             self.deviation |= project(self.model)
@@ -181,11 +177,10 @@ class ALQRounds(Progress):
             return
         self.train_functions[self.norms_held] = self.model.train_function
         self.norms_held = hold
-        for norm in self.norms:
-            if hold:
-                fix_mode(norm, training=False)
-            else:
-                free_mode(norm)
+        if hold:
+            self.release_norms.enter_context(fixed_mode(self.norms, training=False))
+        else:
+            self.release_norms.close()
         if hold in self.train_functions:
             self.model.train_function = self.train_functions[hold]
         else:
@@ -202,8 +197,7 @@ class ALQRounds(Progress):
         self.model.optimizer.bits_planned.assign(average_bits(self.model)["total"])
 
     def _prune(self, step: int, phase: Phase, stride: int) -> None:
-        """Deletes a constant share of the bits, such that the last pruning step arrives at the
-        goal.
+        """Deletes a constant fraction of the bits, so that the last pruning step is at the goal.
 
         Args:
             step: the one that comes.
@@ -211,54 +205,58 @@ class ALQRounds(Progress):
             stride: steps from one call to the next.
         """
         optimizer = self.model.optimizer
-        goal, planned = (
-            float(ops.convert_to_numpy(v)) for v in (optimizer.bits_goal, optimizer.bits_planned)
-        )
+        goal, planned = _float(optimizer.bits_goal), _float(optimizer.bits_planned)
         prunings = [p for p in self.phases if p.mode == Mode.PRUNE]
         left = sum(p.stop - max(p.start, step) for p in prunings if p.stop > step)
-        share = 1.0 - min(goal / planned, 1.0) ** min(stride / left, 1.0)
-        planned *= 1.0 - share
+        fraction = 1.0 - min(goal / planned, 1.0) ** min(stride / left, 1.0)
+        planned *= 1.0 - fraction
         optimizer.bits_planned.assign(planned)
         # At a round's last step there is no time left to catch up within it.
-        self._delete(planned, 1.0 if step + stride >= phase.stop else FASTEST * share)
+        self._delete(planned, 1.0 if step + stride >= phase.stop else FASTEST * fraction)
         if stride >= left:
             self._finish_pruning()
 
-    def _delete(self, bits: float, share: float) -> None:
-        """Prunes down to average bits a weight, by no more than a share of any kernel's bases."""
+    def _delete(self, bits: float, fraction: float) -> None:
+        """Prunes to average bits per weight, by at most a fraction of any kernel's bases."""
         optimizer, candidates = self.model.optimizer, []
         excess = average_bits(self.model)["total"] - bits
-        for kernel, variable in self.kernels.values():
-            slope, curvature = map(ops.convert_to_numpy, optimizer.coordinate_model(variable))
-            state = {
-                name: ops.convert_to_numpy(kernel.state[name])
-                for name in ("alpha", "valid", "basis")
-            }
-            scores = increase(slope, curvature, state["alpha"], state["valid"])
-            candidates.append(Candidates(scores, state["basis"].shape[-1]))
-        chosen = to_delete(candidates, excess * self.weights, share, self.floor)
-        for (kernel, _), bases in zip(self.kernels.values(), chosen, strict=True):
-            delete(kernel, bases)
+        for quantized_kernel, weights in self.pairs.values():
+            slope, curvature = map(ops.convert_to_numpy, optimizer.coordinate_model(weights))
+            alpha, valid = (
+                ops.convert_to_numpy(quantized_kernel.state[name]) for name in ("alpha", "valid")
+            )
+            base_bits = quantized_kernel.state["basis"].shape[-1]
+            candidates.append(Candidates(increase(slope, curvature, alpha, valid), base_bits))
+        chosen = to_delete(candidates, excess * self.weight_count, fraction, self.floor)
+        for (quantized_kernel, _), bases in zip(self.pairs.values(), chosen, strict=True):
+            delete(quantized_kernel, bases)
 
     def _reach_size(self) -> None:
-        """Prunes on until the size is reached, where there is one."""
+        """Prunes on until the size is reached, if there is one."""
         for _ in range(TRIES if self.size is not None else 0):
             self._set_goal()
-            goal = float(ops.convert_to_numpy(self.model.optimizer.bits_goal))
+            goal = _float(self.model.optimizer.bits_goal)
             now = average_bits(self.model)["total"]
             if now <= goal:
                 break
             self._delete(min(goal, now - self.largest_base), 1.0)
 
     def _finish_pruning(self) -> None:
-        """Makes sure of the size; warns where the floor is in the way."""
+        """Makes sure of the size; warns if the floor is in the way."""
         self._reach_size()
-        goal = float(ops.convert_to_numpy(self.model.optimizer.bits_goal))
+        goal = _float(self.model.optimizer.bits_goal)
         now = average_bits(self.model)["total"]
         if now - goal > self.largest_base:
             warnings.warn(
-                f"ALQRounds: pruning ends at {now:.3f} bits a weight instead of {goal:.3f}: the "
-                f"floor of {self.floor} "
-                "bits holds. Lower `floor`, or ask for more bits.",
+                f"ALQRounds: pruning ends at {now:.3f} bits per weight instead of {goal:.3f}: the "
+                f"floor of {self.floor} bits holds. Lower `floor`, or ask for more bits.",
                 stacklevel=2,
             )
+
+
+def _refused(rule: str, received: str) -> ModelError:
+    return ModelError("ALQRounds", rule, received=received)
+
+
+def _float(value: Any) -> float:
+    return float(ops.convert_to_numpy(value))

@@ -7,7 +7,7 @@ from tfqreg.optimizers import Mode
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps from `start` to before `stop`; the rate's factor falls geometrically between its ends."""
+    """Steps from `start` to before `stop`, between which the rate's factor falls geometrically."""
 
     name: str
     mode: Mode
@@ -18,10 +18,8 @@ class Phase:
 
     def factor(self, step: int) -> float:
         """Returns what the initial rate is multiplied by at a step."""
-        share = (step - self.start) / max(self.stop - self.start, 1)
-        return self.first_factor * (self.last_factor / self.first_factor) ** min(
-            max(share, 0.0), 1.0
-        )
+        progress = min(max((step - self.start) / max(self.stop - self.start, 1), 0.0), 1.0)
+        return self.first_factor * (self.last_factor / self.first_factor) ** progress
 
 
 def phases(
@@ -34,10 +32,10 @@ def phases(
     """Returns the phases of a training; those without a step are left out.
 
     Args:
-        total: steps.
-        rounds: their number.
+        total: steps of the training.
+        rounds: how many rounds of basis, coordinate and pruning steps there are.
         split: how a round divides into basis, coordinate and pruning steps.
-        ends: the shares of the training at which the rounds, the straight-through and the
+        ends: the fractions of the training at which the rounds, the straight-through and the
             coordinate phase end; what remains trains coordinates on the integer grid.
         decay: the factor by which the rate falls within a round, and again after the rounds.
 
@@ -50,7 +48,7 @@ def phases(
     until = [0.0, split[0] / whole, (split[0] + split[1]) / whole, 1.0]
     # The rate falls while bases and coordinates learn, and stays where it is while they are pruned.
     learning = until[2] or 1.0
-    factors = [decay ** min(share / learning, 1.0) for share in until]
+    factors = [decay ** min(fraction / learning, 1.0) for fraction in until]
     names = (("basis", Mode.BASIS), ("coordinate", Mode.COORDINATE), ("prune", Mode.PRUNE))
     found = []
     for number in range(rounds):
@@ -63,7 +61,7 @@ def phases(
     rest = 1.0 - ends[0]
     for (name, mode), begin, end in zip(after, ends, (*ends[1:], 1.0), strict=True):
         first, last = (
-            decay ** ((share - ends[0]) / rest if rest else 1.0) for share in (begin, end)
+            decay ** ((fraction - ends[0]) / rest if rest else 1.0) for fraction in (begin, end)
         )
         found.append(Phase(name, mode, round(begin * total), round(end * total), first, last))
     return [phase for phase in found if phase.start < phase.stop]

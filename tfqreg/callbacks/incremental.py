@@ -1,6 +1,6 @@
 """Quantizes weights in parts, the largest first, and fits the grids anew as the weights move."""
 
-from itertools import takewhile
+from itertools import count, takewhile
 from typing import Any
 
 import numpy as np
@@ -8,26 +8,29 @@ from keras import ops
 
 from tfqreg.callbacks.progress import Progress, sync
 from tfqreg.callbacks.stages import PRUNE_UNTIL
-from tfqreg.layers.kernel import QuantizedKernel, Stage
+from tfqreg.errors import ModelError
+from tfqreg.layers.kernel import Stage
 from tfqreg.layers.queries import kernel_pairs
+from tfqreg.pruning.pruned import Pair
 
 
 class Incremental(Progress):
-    """Takes the weights of `PowerOfTwo` and `Focused` kernels onto their grid in growing shares.
+    """Takes the weights of `PowerOfTwo` and `Focused` kernels onto their grid in growing parts.
 
-    The time between `start` and `until` is split evenly among the shares. At the start of each, and
+    The time between `start` and `until` is split evenly among the parts. At the start of each, and
     1, 3, 7, .. epochs after it, the grid is fitted to the weights as they are: ever more rarely,
     because each fit draws components anew. Weights that are still in float learn freely; those on
     the grid go on learning too, straight through.
 
     Args:
-        shares: of the surviving weights; (0.25, 0.5, 0.75, 0.875, 1) by default.
-        start, until: shares of the training; 0.45, or 0 where nothing is pruned, and 0.75 by
-            default.
+        shares: fractions of the surviving weights; (0.25, 0.5, 0.75, 0.875, 1) by default.
+        start: fraction of the training after which the first part is due; where pruning ends, 0.45,
+            or 0 if nothing is pruned, by default.
+        until: fraction of the training after which the last part is on its grid; 0.75 by default.
         total_steps: steps of the whole training; taken from `fit` by default.
 
     Raises:
-        ValueError: for shares that do not rise to 1, times out of order, or a `fit` that does not
+        ModelError: for shares that do not rise to 1, times out of order, or a `fit` that does not
             know its number of steps.
 
     Example:
@@ -47,47 +50,52 @@ class Incremental(Progress):
     ) -> None:
         super().__init__(total_steps)
         if not shares or list(shares) != sorted(set(shares)) or shares[0] <= 0 or shares[-1] != 1.0:
-            raise ValueError(
-                f"Incremental: `shares` must rise from above 0 to 1. Received: shares={shares!r}"
+            raise ModelError(
+                "Incremental",
+                "`shares` must rise from above 0 to 1",
+                received=f"shares={shares!r}",
             )
         if not 0.0 <= (start or 0.0) < until <= 1.0:
-            raise ValueError(
-                f"Incremental: 0 <= start < until <= 1. Received: start={start!r}, until={until!r}"
+            raise ModelError(
+                "Incremental",
+                "0 <= start < until <= 1",
+                received=f"start={start!r}, until={until!r}",
             )
         self.shares, self.start, self.until = tuple(shares), start, until
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds the kernels that are quantized in parts, and the steps at which they are fitted."""
         super().on_train_begin(logs)
-        pairs = kernel_pairs(self.model)
-        self.pairs: list[tuple[QuantizedKernel, Any]] = [
-            pair for pair in pairs if pair[0].float_below is not None
+        self.pairs: list[Pair] = [
+            (quantized_kernel, weights)
+            for quantized_kernel, weights in kernel_pairs(self.model)
+            if quantized_kernel.float_below is not None
         ]
+        prunes = any(quantized_kernel.prune is not None for quantized_kernel, _ in self.pairs)
         start = self.start
         if start is None:
-            start = (
-                PRUNE_UNTIL if any(kernel.prune is not None for kernel, _ in self.pairs) else 0.0
-            )
+            start = PRUNE_UNTIL if prunes else 0.0
         starts = np.linspace(start, self.until, len(self.shares) + 1) * self.total
         epoch = max(self.total // max(self.params.get("epochs") or 1, 1), 1)
-        self.fits: dict[int, float] = {}  # the share of the weights to be on the grid, by step
-        for share, begin, end in zip(self.shares, starts, starts[1:], strict=False):
+        self.fits: dict[int, float] = {}  # the fraction of the weights to be on the grid, by step
+        for fraction, begin, end in zip(self.shares, starts, starts[1:], strict=False):
             within = takewhile(
                 lambda step, end=end: step < end,
-                (round(begin) + (2**i - 1) * epoch for i in range(32)),
+                (round(begin) + (2**i - 1) * epoch for i in count()),
             )
-            self.fits.update(dict.fromkeys(within, share))
+            self.fits.update(dict.fromkeys(within, fraction))
 
     def on_step(self, step: int, last: int) -> None:
-        """Fits the grids where it is time to."""
-        due = [share for at, share in self.fits.items() if last < at <= step]
+        """Fits the grids when it is time to."""
+        due = [fraction for at, fraction in self.fits.items() if last < at <= step]
         if not due:
             return
         sync(self.model)
-        for kernel, variable in self.pairs:
-            if kernel.float_below is not None and bool(kernel.stage == Stage.QUANTIZE):
-                kernel.refit(variable)
-                w = np.abs(ops.convert_to_numpy(kernel.surviving(variable)))
-                kernel.float_below.assign(
-                    np.quantile(w[w > 0], 1.0 - due[-1]) if due[-1] < 1.0 and w.any() else 0.0
-                )
+        for quantized_kernel, weights in self.pairs:
+            float_below = quantized_kernel.float_below
+            if float_below is None or not bool(quantized_kernel.stage == Stage.QUANTIZE):
+                continue
+            quantized_kernel.refit(weights)
+            w = np.abs(ops.convert_to_numpy(quantized_kernel.surviving(weights)))
+            in_parts = due[-1] < 1.0 and w.any()
+            float_below.assign(np.quantile(w[w > 0], 1.0 - due[-1]) if in_parts else 0.0)

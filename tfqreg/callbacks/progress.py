@@ -5,10 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfqreg.errors import ModelError
+
 
 def sync(model: keras.Model) -> None:
-    """Brings the variables up to date: under JAX the training state lives outside of them between
-    epochs.
+    """Brings a model's variables up to date.
+
+    Under JAX the state of training is kept outside of them between epochs.
     """
     if keras.backend.backend() == "jax":
         model.jax_state_sync()  # type: ignore[attr-defined]
@@ -30,15 +33,16 @@ class Progress(keras.callbacks.Callback):
         self.total_steps = total_steps
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Finds the length of the training; raises ValueError where nothing tells it."""
+        """Finds the length of the training; raises ModelError if it is unknown."""
         steps = self.params.get("steps")
         total = self.total_steps or (steps and steps * self.params["epochs"])
         if not total:
             name = type(self).__name__
-            raise ValueError(
-                f"{name}: the length of the training is unknown, the data does not tell its "
-                f"number of batches. "
-                f"Pass {name}(total_steps=...), or steps_per_epoch to fit."
+            raise ModelError(
+                name,
+                "the length of the training is unknown, the data does not give its number of "
+                "batches",
+                f"Pass {name}(total_steps=...), or steps_per_epoch to fit",
             )
         self.total = total
 
@@ -46,8 +50,8 @@ class Progress(keras.callbacks.Callback):
         """Reads the step the optimizer is at."""
         sync(self.model)
         optimizer = self.model.optimizer
-        batches_a_step = getattr(optimizer, "gradient_accumulation_steps", None) or 1
-        self.first_step = int(ops.convert_to_numpy(optimizer.iterations)) * batches_a_step
+        batches_per_step = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+        self.first_step = int(ops.convert_to_numpy(optimizer.iterations)) * batches_per_step
         self.last_step = self.first_step - 1
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:

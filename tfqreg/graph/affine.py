@@ -1,5 +1,6 @@
-"""Layers and operations that compute `gain * x + offset` with constants: Rescaling, Normalization,
-`x + 3`, `x / 6`.
+"""Operations that compute `gain * x + offset` with constants.
+
+Those are Rescaling, Normalization, and arithmetic with a constant such as `x + 3` or `x / 6`.
 """
 
 from typing import Any
@@ -12,8 +13,10 @@ ARITHMETIC = ("Add", "Divide", "Multiply", "Negative", "Subtract", "TrueDivide")
 
 
 def constant_operand(operation: Any) -> tuple[Any, bool] | None:
-    """Returns the constant of an operation on one tensor and one constant, and whether it comes
-    first; else None.
+    """Returns the constant of an operation on one tensor and one constant; None for any other.
+
+    Returns:
+        The constant, and whether it comes before the tensor.
     """
     if isinstance(operation, keras.layers.Layer) or not operation._inbound_nodes:
         return None
@@ -23,17 +26,15 @@ def constant_operand(operation: Any) -> tuple[Any, bool] | None:
         *(arguments.kwargs[name] for name in ("x1", "x2") if name in arguments.kwargs),
     ]
     symbolic = [isinstance(operand, keras.KerasTensor) for operand in operands[:2]]
-    return (
-        None
-        if sum(symbolic) != 1 or len(symbolic) != 2
-        else (operands[symbolic.index(False)], symbolic[1])
-    )
+    if sum(symbolic) != 1 or len(symbolic) != 2:
+        return None
+    return operands[symbolic.index(False)], symbolic[1]
 
 
 def affine_of(operation: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """Returns gain and offset of a layer or operation that computes `gain * x + offset`, or None.
 
-    Both are float64, of one element or of one a channel (the last axis).
+    Both are float64, of one element or of one per channel (the last axis).
 
     Example:
         >>> import keras
@@ -80,22 +81,22 @@ def _normalization(layer: Any) -> tuple[Any, Any] | None:
 
 
 def _by_channel(x: Any) -> np.ndarray | None:
-    """Returns one element or one a channel; None for what varies along another axis, or is not
-    finite.
-    """
+    """Returns one element or one per channel; None if that is too few, or one is not finite."""
     values = np.asarray(x, np.float64)
     if not np.isfinite(values).all() or values.size != (values.shape or (1,))[-1]:
         return None
-    return (
-        values.reshape(-1)[0] * np.ones(())
-        if (values == values.flat[0]).all()
-        else values.reshape(-1)
-    )
+    alike = (values == values.flat[0]).all()
+    return values.reshape(-1)[0] * np.ones(()) if alike else values.reshape(-1)
 
 
 def is_scale(operation: Any) -> bool:
-    """Returns whether an operation only multiplies by one positive number: the codes stay, the
-    scale changes.
+    """Returns whether an operation only multiplies by one positive number.
+
+    Then the codes stay and the scale changes.
+
+    Example:
+        >>> is_scale(keras.layers.Rescaling(0.5)), is_scale(keras.layers.Rescaling([0.5, 0.25]))
+        (True, False)
     """
     found = affine_of(operation)
     return found is not None and found[0].ndim == 0 and bool(found[0] > 0) and not found[1].any()

@@ -1,6 +1,4 @@
-"""A Keras functional model as a flat list of operations, nested models opened, and a way to build
-it anew.
-"""
+"""A Keras functional model as a flat list of operations, and a way to build it anew."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,10 +26,10 @@ class Edge:
 
 @dataclass(eq=False)
 class Node:
-    """One call of one operation (a layer or a `keras.ops` function). `path` is
-    "nested_model/layer".
+    """One call of one operation, a layer or a `keras.ops` function.
 
-    `args` and `kwargs` are those of the call, Keras tensors among them.
+    `path` is "nested_model/layer"; `args` and `kwargs` are those of the call, Keras tensors among
+    them.
     """
 
     operation: Any
@@ -54,9 +52,13 @@ class FlatGraph:
 def functional(model: Any, path: str = "") -> Any:
     """Returns the Functional graph of a Functional or Sequential model.
 
+    Args:
+        model: any Keras model.
+        path: names the model in errors; its own name by default.
+
     Raises:
-        TypeError: for a subclassed model, which has no graph.
-        ValueError: for a Sequential model whose input shape is not known yet.
+        ModelTypeError: for a subclassed model, which has no graph.
+        ModelError: for a Sequential model whose input shape is not known yet.
     """
     name = path or getattr(model, "name", repr(model))
     if isinstance(model, keras.Sequential):
@@ -94,10 +96,17 @@ def keras_nodes(model: Any) -> list[Any]:
 
 
 def flatten(model: Any) -> FlatGraph:
-    """Returns the flat graph of a Functional or Sequential model.
+    """Returns the flat graph of a Functional or Sequential model, its nested models opened.
 
     Raises:
-        TypeError, ValueError: as `functional`.
+        ModelTypeError, ModelError: as `functional`.
+
+    Example:
+        >>> dense, relu = keras.layers.Dense(2, name="fc"), keras.layers.ReLU(name="b")
+        >>> inner = keras.Sequential([keras.Input((4,)), dense], name="a")
+        >>> model = keras.Sequential([keras.Input((4,)), inner, relu])
+        >>> [node.path for node in flatten(model).nodes]
+        ['a/fc', 'b']
     """
     graph = FlatGraph([], [], [])
     top = functional(model)
@@ -145,8 +154,12 @@ def rebuild(
         replace: maps the path and the operation to what is called in its place, once for a shared
             operation.
         after: maps a tensor of the old graph and its new counterpart to the tensor that consumers
-            see.
-        prefix, cache: of the recursion.
+            see; the new one by default.
+        prefix: path of the model in the one that holds it, for the recursion.
+        cache: the new operations by the ids of the old ones, for the recursion.
+
+    Raises:
+        ModelTypeError, ModelError: as `functional`.
     """
     cache = {} if cache is None else cache
     top = functional(model, prefix.rstrip("/"))
@@ -178,22 +191,24 @@ def clone(operation: Any) -> Any:
     """Returns a fresh operation of the same configuration, weights not copied.
 
     Raises:
-        ValueError: for a Lambda, or a class whose `get_config` does not hold what its constructor
+        ModelError: for a Lambda, or a class whose `get_config` does not hold what its constructor
             takes.
     """
     name = type(operation).__name__
     if isinstance(operation, keras.layers.Lambda):
-        raise ValueError(
-            f"{operation.name}: a Lambda cannot be copied. Use a layer of Keras or of your own "
-            f"instead."
+        raise ModelError(
+            operation.name,
+            "a Lambda cannot be copied",
+            "Use a layer of Keras or of your own instead",
         )
     try:
         return type(operation).from_config(operation.get_config())
     except (NotImplementedError, TypeError) as error:
-        raise ValueError(
-            f"{operation.name}: a {name} cannot be copied. Give it a `get_config` with all that "
-            f"its constructor takes. "
-            f"Received: {str(error).strip().splitlines()[0]}"
+        raise ModelError(
+            operation.name,
+            f"a {name} cannot be copied",
+            "Give it a `get_config` with all that its constructor takes",
+            str(error).strip().splitlines()[0],
         ) from error
 
 

@@ -1,5 +1,6 @@
-"""Rewrites a float model's operations into ones that have an integer form; the function computed
-stays the same.
+"""Rewrites a float model's operations into ones that have an integer form.
+
+The function computed stays the same.
 
 silu(x)                        -> x * sigmoid(x)
 relu6(x + 3) / 6               -> hard_sigmoid(x)
@@ -34,10 +35,8 @@ def rewrite(operation: Any) -> Callable[..., Any] | None:
 
 
 def _silu(name: str) -> Callable[..., Any]:
-    sigmoid, multiply = (
-        keras.layers.Activation("sigmoid", name=f"{name}_sigmoid"),
-        keras.layers.Multiply(name=name),
-    )
+    sigmoid = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")
+    multiply = keras.layers.Multiply(name=name)
     return lambda x, **_: multiply([x, sigmoid(x)])
 
 
@@ -60,13 +59,14 @@ def _chain(cls: type, name: str, count: int) -> Callable[..., Any]:
 def _average(layer: Any) -> Callable[..., Any]:
     count = len(_inputs(layer))
     total = _chain(keras.layers.Add, f"{layer.name}_sum", count)
-    share = keras.layers.Rescaling(1 / count, name=layer.name)
-    return lambda tensors, **_: share(total(tensors))
+    division = keras.layers.Rescaling(1 / count, name=layer.name)
+    return lambda tensors, **_: division(total(tensors))
 
 
 def hard_functions(graph: FlatGraph) -> dict[int, Callable[..., Any]]:
-    """Returns what to call in place of the operations that spell out a hard sigmoid or a hard
-    swish, by their id.
+    """Returns, by id, what to call in place of operations that spell out a hard sigmoid or swish.
+
+    Keras and exporters write `x * relu6(x + 3) / 6` as four operations, TFLite has one for it.
     """
     replaced: dict[int, Callable[..., Any]] = {}
     matches: Counter[int] = Counter()
@@ -141,8 +141,16 @@ def _activation(function: str, node: Node) -> Callable[..., Any]:
 
 
 def canonical(model: keras.Model) -> keras.Model:
-    """Returns a copy in which separable convolutions and activations that do not fuse are layers of
-    their own.
+    """Returns a copy of a model in which every operation has an integer form of its own.
+
+    Separable convolutions are two convolutions, activations that no kernel fuses are layers, and
+    what the module's table lists is rewritten.
+
+    Example:
+        >>> dense = keras.layers.Dense(2, activation="silu", name="fc")
+        >>> model = canonical(keras.Sequential([keras.Input((4,)), dense]))
+        >>> [node.path for node in flatten(model).nodes]
+        ['fc', 'fc_silu_sigmoid', 'fc_silu']
     """
     hard = hard_functions(flatten(model))
     copies: list[tuple[Any, Any]] = []

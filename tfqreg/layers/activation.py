@@ -16,31 +16,35 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.quantizers.base import check_bits, check_float32
+from tfqreg.errors import ModelError
+from tfqreg.layers.activation_quantizer import ActivationQuantizer
+from tfqreg.quantizers.base import check_bits
 from tfqreg.quantizers.uniform import grid_codes, least_squares_scale
 
 # Elements that the squared error is averaged over: the mean over a batch's first samples is an
-# unbiased estimate, and spares large activations several passes a step.
+# unbiased estimate, and spares large activations several passes per step.
 SAMPLE_SIZE = 1 << 14
-# The share of the levels below zero that a signed grid may have: a swish needs few, an even
-# distribution half.
-SHARES_BELOW_ZERO = (1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
+# The fractions of the levels that a signed grid may have below zero, one scale fitted for each: a
+# swish needs few of them, an even distribution half. 1/32 of 256 levels are the 8 that a swish's
+# -0.28 takes beside a maximum of 9.
+FRACTIONS_BELOW_ZERO = (1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
 
 
 def first_samples(x: Any) -> Any:
-    """Returns the first samples of a batch, about `SAMPLE_SIZE` elements of it and one sample at
-    least.
-    """
+    """Returns the first samples of a batch: about `SAMPLE_SIZE` elements, at least one sample."""
     return x[: max(1, SAMPLE_SIZE // math.prod(n or 1 for n in x.shape[1:]))]
 
 
 def activation_error(x: Any, scale: Any, low: Any, high: Any, pull: float = 0.0) -> Any:
-    """Returns `mean((x - s p)^2)` with `p` constant; its gradient reaches the scale, and `x` by
-    `pull` times.
+    """Returns `mean((x - s p)^2)` with the codes `p` held constant.
+
+    Its gradient reaches the scale, and `x` by `pull` times.
 
     Args:
-        x: activations.
-        scale, low, high: the grid.
+        x: activations, the samples along the first axis.
+        scale: spacing of the levels, a scalar.
+        low: the lowest code.
+        high: the highest code.
         pull: 0, the default, leaves `x` alone.
     """
     x = first_samples(x)
@@ -72,30 +76,65 @@ def power_of_two_near(scale: Any, x: Any, low: Any, high: Any) -> Any:
     )
 
 
+def fit_grid(
+    x: Any, bits: int, signed: bool | None, centred: bool = False, power_of_two: bool = False
+) -> tuple[Any, Any]:
+    """Returns the scale and the lowest code of least squared error on a sample of activations.
+
+    Args:
+        x: activations, the samples along the first axis.
+        bits: base-2 logarithm of the number of levels.
+        signed: whether some levels are negative; None lets `x` decide.
+        centred: gives half of the levels to negative values if there are any; False, the default,
+            gives them the fraction of least error.
+        power_of_two: takes a power of two for the scale, and half of the levels for negative
+            values; False by default.
+    """
+    x = ops.reshape(first_samples(x), (1, -1))
+    levels = 2.0**bits
+    fractions = (1 / 2,) if centred or power_of_two else FRACTIONS_BELOW_ZERO
+    below = sorted({-min(max(round(levels * part), 1), levels - 1) for part in fractions})
+    # One row for each lowest code that comes into question, the unsigned grid first.
+    low = ops.convert_to_tensor([[float(n)] for n in (0, *(below if signed is not False else ()))])
+    scale = least_squares_scale(x * ops.ones_like(low), low, low + (levels - 1.0), axes=(1,))
+    if power_of_two:
+        scale = power_of_two_near(scale, x, low, low + (levels - 1.0))
+    if signed is False:
+        return scale[0, 0], low[0, 0]
+    error = grid_error(x, scale, low, low + (levels - 1.0))[:, 0]
+    best = 1 + ops.argmin(error[1:])
+    if signed is None:
+        best = ops.where(ops.min(x) < 0, best, 0)
+    return ops.take(scale[:, 0], best), ops.take(low[:, 0], best)
+
+
 @keras.saving.register_keras_serializable(package="tfqreg")
-class QuantizedActivation(keras.layers.Layer):
+class QuantizedActivation(ActivationQuantizer):
     """Rounds activations to a grid of `2^bits` levels whose scale is learned.
+
+        p = clip(round(x / s), low, low + 2^bits - 1),    x_hat = s * p
 
     The scale starts from the first training batch, or from `tfqreg.calibrate(model, data)`; until
     then the layer passes its input through. A layer that is called in several places is one grid
-    for all of them.
+    for all of them. Inputs and outputs are of the same shape, any.
 
     Args:
         bits: width of the codes, 1 to 8; 8 by default.
-        signed: False for what is never negative (after a ReLU), True for the rest; None lets the
-            first data decide.
+        signed: False for what is never negative (after a ReLU), True for the rest; None, the
+            default, lets the first data decide.
         scale_from: "msqe" trains the scale to lower the squared error, "task" trains it by the loss
-            (LSQ).
-        fixed_scale: spacing of the levels where an operator dictates it (1/256 behind a sigmoid);
-            learned by default.
+            (LSQ); "msqe" by default.
+        fixed_scale: spacing of the levels where an operator dictates it (1/256 after a sigmoid);
+            None, the default, for a learned one.
         power_of_two: takes the power of two of least squared error for the scale, from the same
             data, and leaves it: 8-bit dynamic fixed point. What is signed is centred at zero. False
-                by default.
+            by default.
         pull: how strongly the squared error also pulls the activations themselves to their levels,
             through the layers before; 0, the default, leaves them alone.
+        kwargs: of `keras.layers.Layer`.
 
     Raises:
-        ValueError: for bits out of range, an unknown `scale_from`, a negative `pull` or one without
+        ModelError: for bits out of range, an unknown `scale_from`, a negative `pull` or one without
             the squared error, a fixed scale that is not positive or whose sign is left to the data,
             or a policy of mixed precision.
 
@@ -105,6 +144,8 @@ class QuantizedActivation(keras.layers.Layer):
         >>> layer.assign_grid(scale=0.5, low=0)
         >>> np.asarray(layer(np.float32([[-1.0, 0.3, 0.6, 9.0]])))
         array([[0. , 0.5, 0.5, 1.5]], dtype=float32)
+
+    Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095; Esser et al. 2020, arXiv 1902.08153.
     """
 
     def __init__(
@@ -118,38 +159,36 @@ class QuantizedActivation(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_float32(self, self.name)
         self.bits = check_bits(bits, self.name)
         if scale_from not in ("msqe", "task"):
-            raise ValueError(
-                f'{self.name}: `scale_from` must be "msqe" or "task". Received: '
-                f"scale_from={scale_from!r}"
+            raise ModelError(
+                self.name,
+                '`scale_from` must be "msqe" or "task"',
+                received=f"scale_from={scale_from!r}",
             )
         if not 0.0 <= pull < math.inf or (
             pull and (scale_from != "msqe" or fixed_scale is not None)
         ):
-            raise ValueError(
-                f'{self.name}: `pull` must be 0 or more, with scale_from="msqe" and no fixed '
-                f"scale. "
-                f"Received: pull={pull!r}, scale_from={scale_from!r}, fixed_scale={fixed_scale}"
+            raise ModelError(
+                self.name,
+                '`pull` must be 0 or more, with scale_from="msqe" and no fixed scale',
+                received=f"pull={pull!r}, scale_from={scale_from!r}, fixed_scale={fixed_scale}",
             )
         if fixed_scale is not None and not (fixed_scale > 0 and signed is not None):
-            raise ValueError(
-                f"{self.name}: a fixed scale must be positive, and `signed` True or False with it. "
-                f"Received: fixed_scale={fixed_scale}, signed={signed}"
+            raise ModelError(
+                self.name,
+                "a fixed scale must be positive, and `signed` True or False with it",
+                received=f"fixed_scale={fixed_scale}, signed={signed}",
             )
         self.signed = signed
         self.scale_from = scale_from
         self.fixed_scale = fixed_scale
         self.power_of_two = power_of_two
         self.pull = pull
-        self._observer: Any = None
         # The trained part is relative: what the first batch finds is no gradient step, and belongs
         # to the state.
-        base_scale, low = (
-            fixed_scale or 0.0,
-            -(2.0 ** (bits - 1)) if fixed_scale and signed else 0.0,
-        )
+        base_scale = fixed_scale or 0.0
+        low = -(2.0 ** (bits - 1)) if fixed_scale and signed else 0.0
         constant = keras.initializers.Constant
         self.base_scale = self.add_weight(
             shape=(), initializer=constant(base_scale), trainable=False, name="base_scale"
@@ -164,6 +203,11 @@ class QuantizedActivation(keras.layers.Layer):
         self.built = True
 
     @property
+    def has_levels(self) -> Any:
+        """Whether data has set the levels, a boolean tensor ()."""
+        return self.base_scale > 0
+
+    @property
     def scale(self) -> Any:
         """The spacing of the levels; 0 before any data was seen."""
         return ops.convert_to_tensor(self.base_scale) * ops.power(
@@ -176,33 +220,17 @@ class QuantizedActivation(keras.layers.Layer):
         return ops.convert_to_tensor(self.low) + (2.0**self.bits - 1.0)
 
     def fit_grid(self, x: Any, centred: bool = False) -> tuple[Any, Any]:
-        """Returns the scale and the lowest code of least squared error on a sample of `x`, or the
-        fixed ones.
+        """Returns the scale and the lowest code of least squared error, or the fixed ones.
 
         Args:
-            x: activations.
-            centred: gives half of the levels to negative values where there are any, whatever `x`
-                asks for: training may move values anywhere, and the lowest code stays.
+            x: activations, the samples along the first axis.
+            centred: gives half of the levels to negative values if there are any, whatever `x`
+                asks for: training may move values anywhere, and the lowest code stays. False by
+                default.
         """
         if self.fixed_scale is not None:
             return ops.convert_to_tensor(self.base_scale), ops.convert_to_tensor(self.low)
-        x = ops.reshape(first_samples(x), (1, -1))
-        levels = 2.0**self.bits
-        shares = (1 / 2,) if centred or self.power_of_two else SHARES_BELOW_ZERO
-        below = sorted({-min(max(round(levels * share), 1), levels - 1) for share in shares})
-        low = ops.convert_to_tensor(
-            [[float(n)] for n in (0, *(below if self.signed is not False else ()))]
-        )
-        scale = least_squares_scale(x * ops.ones_like(low), low, low + (levels - 1.0), axes=(1,))
-        if self.power_of_two:
-            scale = power_of_two_near(scale, x, low, low + (levels - 1.0))
-        if self.signed is False:
-            return scale[0, 0], low[0, 0]
-        error = grid_error(x, scale, low, low + (levels - 1.0))[:, 0]
-        best = 1 + ops.argmin(error[1:])
-        if self.signed is None:
-            best = ops.where(ops.min(x) < 0, best, 0)
-        return ops.take(scale[:, 0], best), ops.take(low[:, 0], best)
+        return fit_grid(x, self.bits, self.signed, centred, self.power_of_two)
 
     def assign_grid(self, scale: float, low: float) -> None:
         """Sets the spacing of the levels and the lowest code."""
@@ -210,26 +238,22 @@ class QuantizedActivation(keras.layers.Layer):
         self.log2_scale.assign(0.0)
         self.low.assign(low)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Returns the quantized activations."""
-        if self._observer is not None:
-            return self._observer(self, inputs)
-        if not training:
-            return ops.where(self.base_scale > 0, self._quantize(inputs), inputs)
+    def calibrate(self, x: Any) -> None:
+        """Sets the grid to that of least squared error on activations `x`, samples first."""
+        self.assign_grid(*self.fit_grid(x))
+
+    def _in_training(self, x: Any) -> Any:
         base_scale, low = ops.cond(
-            self.base_scale > 0,
+            self.has_levels,
             lambda: (ops.convert_to_tensor(self.base_scale), ops.convert_to_tensor(self.low)),
-            lambda: self.fit_grid(ops.stop_gradient(inputs), centred=True),
+            lambda: self.fit_grid(ops.stop_gradient(x), centred=True),
         )
         self.base_scale.assign(base_scale)
         self.low.assign(low)
         if self.scale_from == "msqe" and self.log2_scale.trainable:
-            self.add_loss(
-                activation_error(
-                    inputs, self.scale, ops.convert_to_tensor(self.low), self.high, self.pull
-                )
-            )
-        return self._quantize(inputs)
+            low = ops.convert_to_tensor(self.low)
+            self.add_loss(activation_error(x, self.scale, low, self.high, self.pull))
+        return self._quantize(x)
 
     def _quantize(self, x: Any) -> Any:
         scale = ops.where(self.base_scale > 0, self.scale, 1.0)
@@ -240,6 +264,7 @@ class QuantizedActivation(keras.layers.Layer):
         if self.scale_from == "msqe":
             scale = ops.stop_gradient(scale)
         else:
+            # LSQ's factor on the gradient of the scale.
             count = math.prod(n or 1 for n in x.shape[1:])
             factor = 1.0 / math.sqrt(count * 2.0 ** (self.bits - 1))
             scale = ops.stop_gradient(scale) + factor * (scale - ops.stop_gradient(scale))
@@ -249,26 +274,22 @@ class QuantizedActivation(keras.layers.Layer):
         """Returns the spacing of the levels as float32, and the lowest code.
 
         Raises:
-            ValueError: when no data has set the scale.
+            ModelError: if no data has set the scale.
         """
         scale = np.float32(ops.convert_to_numpy(self.scale))
         if not (np.isfinite(scale) and scale > 0):
-            raise ValueError(
-                f"{self.name}: the scale is not set. Train the model, or call "
-                f"tfqreg.calibrate(model, data). "
-                f"Received: scale={scale}"
+            raise ModelError(
+                self.name,
+                "the scale is not set",
+                "Train the model, or call tfqreg.calibrate(model, data)",
+                f"scale={scale}",
             )
         return float(scale), int(ops.convert_to_numpy(self.low))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns the input shape."""
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return {
             **super().get_config(),
-            "bits": self.bits,
             "signed": self.signed,
             "scale_from": self.scale_from,
             "fixed_scale": self.fixed_scale,

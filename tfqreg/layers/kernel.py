@@ -1,6 +1,4 @@
-"""What the wrapper keeps for one kernel: its quantizer's variables, its mask, its stage, its
-penalties.
-"""
+"""What the wrapper keeps for one kernel: quantizer's variables, mask, stage and penalties."""
 
 import enum
 import warnings
@@ -10,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.quantizers import Quantizer
 from tfqreg.quantizers.base import Params
 from tfqreg.regularizers import Penalty, Pruning
@@ -17,21 +16,31 @@ from tfqreg.regularizers.msqe import squared_error
 
 
 class Stage(enum.IntEnum):
-    """Where a kernel stands in training: float weights pruned; quantized; quantized at the full
-    coefficient.
-    """
+    """Where a kernel stands in training."""
 
-    PRUNE = 0
-    QUANTIZE = 1
-    SETTLE = 2
+    PRUNE = 0  # weights are float, and pruned
+    QUANTIZE = 1  # weights are quantized
+    SETTLE = 2  # weights are quantized, and the regularizer acts at its full coefficient
 
 
 class QuantizedKernel(keras.layers.Layer):
-    """The variables that turn one float kernel into quantized weights; the wrapper calls `weights`
-    and `penalty`.
+    """The variables that turn one kernel's float weights into quantized ones.
 
-    Everything that changes in training is a variable here: `stage`, the quantizer's `state`, and,
-    where the kernel is pruned, `mask` and `threshold`.
+    The wrapper calls `weights_in_use` and `penalty`. Everything that changes in training is a
+    variable here: `stage`, the quantizer's `state`, and, if the kernel is pruned, `mask` and
+    `threshold`.
+
+    Args:
+        weights: the float kernel, a variable of any shape.
+        axes: its output-channel axes.
+        quantizer: of the weights.
+        regularizer: penalty towards the grid, or None.
+        prune: penalty towards zero and mask, or None.
+        kwargs: of `keras.layers.Layer`.
+
+    Raises:
+        ModelError: for pruning with a quantizer that has no level at 0, and what `quantizer`,
+            `regularizer` and `prune` refuse.
     """
 
     def __init__(
@@ -60,10 +69,12 @@ class QuantizedKernel(keras.layers.Layer):
         )
         if prune is not None:
             if not quantizer.prunable:
-                raise ValueError(
-                    f"{self.name}: {type(quantizer).__name__} has no level at 0, so its weights "
-                    f"cannot be pruned. Use "
-                    f"WRPN or Uniform, or leave `prune` out. Received: prune={prune}"
+                raise ModelError(
+                    self.name,
+                    f"{type(quantizer).__name__} has no level at 0, so its weights cannot be "
+                    "pruned",
+                    "Use WRPN or Uniform, or leave `prune` out",
+                    f"prune={prune}",
                 )
             prune.register(self)
             self.mask = self.add_weight(
@@ -74,7 +85,7 @@ class QuantizedKernel(keras.layers.Layer):
             )
         else:
             self.mask = self.threshold = None
-        # Weights under this magnitude stay in float where a quantizer takes its weights in parts.
+        # Weights under this magnitude stay in float if a quantizer takes its weights in parts.
         self.float_below = (
             self.add_weight(shape=(), initializer="zeros", trainable=False, name="float_below")
             if quantizer.incremental
@@ -110,9 +121,7 @@ class QuantizedKernel(keras.layers.Layer):
         self._warn(weights)
 
     def _warn(self, weights: Any) -> None:
-        """Says what the user should know of the quantizer and these weights, once the mask is
-        final.
-        """
+        """Warns of a quantizer that does not suit these weights, once the mask is final."""
         pruning = self.prune is not None and not self.frozen
         note = "" if pruning else self.quantizer.note(weights, self.mask)
         if note:
@@ -133,13 +142,11 @@ class QuantizedKernel(keras.layers.Layer):
         return bool(self.threshold < 0) or not bool(ops.all(self.mask))
 
     def start_pruning(self) -> None:
-        """Enters the stage in which weights are float and the pruned share grows."""
+        """Enters the stage in which weights are float and the pruned fraction grows."""
         self.stage.assign(Stage.PRUNE)
 
     def refit(self, weights: Any) -> None:
-        """Sets the quantizer's variables that no gradient moves to suit the weights as they are
-        now.
-        """
+        """Sets those of the quantizer's variables that no gradient moves to suit the weights."""
         for name, value in self.fitted(weights).items():
             if name not in self.quantizer.trainable:
                 self.state[name].assign(value)
@@ -171,9 +178,7 @@ class QuantizedKernel(keras.layers.Layer):
         return ops.where(ops.convert_to_tensor(self.mask), w, 0.0)
 
     def weights_in_use(self, weights: Any) -> Any:
-        """Returns the weights the forward pass computes with: float at first, then quantized, in
-        parts or at once.
-        """
+        """Returns the weights that the forward pass computes with in the present stage."""
         in_use = self.stage >= self.quantized_from
         return ops.cond(
             in_use, lambda: self._partly_quantized(weights), lambda: self._float(weights)
@@ -198,7 +203,7 @@ class QuantizedKernel(keras.layers.Layer):
     def grid_squares(self, weights: Any) -> Any:
         """Returns the sum of squared distances of the surviving weights to their levels."""
         w = self.surviving(weights)
-        # Where 0 is a level, pruned weights stand on it and add nothing.
+        # If 0 is a level, pruned weights stand on it and add nothing.
         mask = (
             None
             if self.quantizer.has_zero or self.mask is None
@@ -207,7 +212,7 @@ class QuantizedKernel(keras.layers.Layer):
         return squared_error(w, self.quantizer.nearest(w, self.state), mask)
 
     def penalty(self, weights: Any) -> Any:
-        """Returns this kernel's share of the regularizers' cost in its present stage."""
+        """Returns this kernel's part of the regularizers' cost in its present stage."""
         return ops.cond(
             self.stage == Stage.PRUNE,
             lambda: self._prune_cost(weights),
@@ -229,8 +234,9 @@ class QuantizedKernel(keras.layers.Layer):
         return cost
 
     def settle(self) -> None:
-        """Ends what is learned but the weights: full strength of the regularizer, quantized weights
-        in the forward.
+        """Ends what is learned but the weights.
+
+        The regularizer acts at full strength, the forward pass computes with quantized weights.
         """
         self.stage.assign(Stage.SETTLE)
         if self.float_below is not None:
@@ -238,6 +244,6 @@ class QuantizedKernel(keras.layers.Layer):
         self.quantizer.settle(self.state)
 
     def encode(self, weights: Any) -> tuple[np.ndarray, Params]:
-        """Returns the int8 codes of the kernel, pruned ones 0, and the parameters that decode them."""
+        """Returns the int8 codes, pruned ones 0, and the parameters that decode them."""
         codes, params = self.quantizer.encode(self.surviving(weights), self.state)
         return (codes if self.mask is None else codes * ops.convert_to_numpy(self.mask)), params

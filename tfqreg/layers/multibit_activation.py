@@ -14,7 +14,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.layers.activation import QuantizedActivation, first_samples
+from tfqreg.errors import ModelError
+from tfqreg.layers.activation import first_samples, fit_grid
+from tfqreg.layers.activation_quantizer import ActivationQuantizer
 from tfqreg.optimizers.quadratic import (
     nearest_codes,
     normal_equations,
@@ -23,17 +25,20 @@ from tfqreg.optimizers.quadratic import (
 )
 from tfqreg.quantizers.base import check_bits
 
+# Of the running averages, as of Keras' BatchNormalization: they follow about the last 100 batches.
 MOMENTUM = 0.99
+# Fits in turns from the best even levels on. Each lowers the error or leaves it; they run once, so
+# that a few too many cost little.
 FIRST_FITS = 20
 
 
 def fit_levels(x: Any, reference: Any, coordinates: Any) -> tuple[Any, Any]:
-    """Returns x_ref () and gamma (bases,) of least squared error, with each element on the side it
-    is on now.
+    """Returns x_ref () and gamma (bases,) of least squared error, each element staying on its side.
 
     Args:
         x: activations, any shape.
-        reference, coordinates: the levels that decide the sides.
+        reference: x_ref of the levels that decide the sides.
+        coordinates: their gamma.
     """
     x = ops.reshape(x, (1, 1, -1))
     codes = nearest_codes(x - reference, ops.reshape(coordinates, (1, 1, -1)))
@@ -49,24 +54,24 @@ def fit_levels(x: Any, reference: Any, coordinates: Any) -> tuple[Any, Any]:
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
-class MultiBitActivation(QuantizedActivation):
-    """Rounds activations to `x_ref + sum_i +-gamma_i`, whose levels follow the data; experimental,
-    not for export.
+class MultiBitActivation(ActivationQuantizer):
+    """Rounds activations to `x_ref + sum_i +-gamma_i`, levels that follow the data; experimental.
 
     The levels start from the first training batch, or from `tfqreg.calibrate(model, data)`; until
     then the layer passes its input through. An integer tensor has even levels, these do not: the
-    export refuses the layer.
+    export refuses the layer. Inputs and outputs are of the same shape, any.
 
     Args:
         bits: binary vectors, 1 to 4; 2 by default.
+        kwargs: of `keras.layers.Layer`.
 
     Raises:
-        ValueError: for bits out of range.
+        ModelError: for bits out of range, or a policy of mixed precision.
 
     Example:
         >>> import numpy as np
         >>> layer = MultiBitActivation(bits=1)
-        >>> layer.assign_grid(2.0, [0.5])
+        >>> layer.assign_levels(2.0, [0.5])
         >>> np.asarray(layer(np.float32([[0.0, 1.9, 2.1]])))
         array([[1.5, 1.5, 2.5]], dtype=float32)
 
@@ -75,54 +80,55 @@ class MultiBitActivation(QuantizedActivation):
     """
 
     def __init__(self, bits: int = 2, **kwargs: Any) -> None:
-        check_bits(bits, "MultiBitActivation", highest=4)
-        super().__init__(bits, signed=False, **kwargs)
-        self.log2_scale.trainable = False
-        self.reference = self.add_weight(
-            shape=(), initializer="zeros", trainable=False, name="reference"
+        super().__init__(**kwargs)
+        self.bits = check_bits(bits, "MultiBitActivation", highest=4)
+        self.started, self.reference, self.coordinates = (
+            self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
+            for name, shape in (("started", ()), ("reference", ()), ("coordinates", (bits,)))
         )
-        self.coordinates = self.add_weight(
-            shape=(bits,), initializer="zeros", trainable=False, name="coordinates"
-        )
+        self.built = True
 
-    def fit_grid(self, x: Any, centred: bool = False) -> tuple[Any, Any]:
-        """Returns x_ref and gamma of a sample of `x`; `centred` changes nothing here.
+    @property
+    def has_levels(self) -> Any:
+        """Whether data has set the levels, a boolean tensor ()."""
+        return self.started > 0
 
-        Fits in turns never raise the error, so from the best even levels on they end no worse than
-        those.
+    def first_levels(self, x: Any) -> tuple[Any, Any]:
+        """Returns x_ref and gamma that suit a sample of `x`, starting from the best even levels.
+
+        Fits in turns never raise the error, so they end no worse than those.
         """
         x = first_samples(x)
-        scale, _ = super().fit_grid(x)
+        scale, _ = fit_grid(x, self.bits, signed=False)
         reference = scale * (2.0**self.bits - 1.0) / 2.0
         coordinates = scale * ops.power(2.0, ops.arange(self.bits, dtype="float32") - 1.0)
         for _ in range(FIRST_FITS):
             reference, coordinates = fit_levels(x, reference, coordinates)
         return reference, coordinates
 
-    def assign_grid(self, scale: Any, low: Any) -> None:
-        """Sets x_ref, given as `scale`, and gamma, given as `low`."""
-        self.reference.assign(scale)
-        self.coordinates.assign(low)
-        self.base_scale.assign(1.0)  # from here on there are levels
+    def assign_levels(self, reference: Any, coordinates: Any) -> None:
+        """Sets x_ref (), and gamma (bases,)."""
+        self.reference.assign(reference)
+        self.coordinates.assign(coordinates)
+        self.started.assign(1.0)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """Returns the quantized activations."""
-        if self._observer is not None:
-            return self._observer(self, inputs)
-        if training:
-            self._follow(ops.stop_gradient(inputs))
-        return ops.where(self.base_scale > 0, self._quantize(inputs), inputs)
+    def calibrate(self, x: Any) -> None:
+        """Sets the levels to `first_levels` of activations `x`, samples first."""
+        self.assign_levels(*self.first_levels(x))
 
-    def _follow(self, x: Any) -> None:
+    def _in_training(self, x: Any) -> Any:
+        held = ops.stop_gradient(x)
         now = ops.convert_to_tensor(self.reference), ops.convert_to_tensor(self.coordinates)
 
         def average() -> tuple[Any, Any]:
-            found = fit_levels(first_samples(x), *now)
-            return tuple(
-                MOMENTUM * old + (1.0 - MOMENTUM) * new for old, new in zip(now, found, strict=True)
-            )  # type: ignore[return-value]
+            reference, coordinates = (
+                MOMENTUM * old + (1.0 - MOMENTUM) * new
+                for old, new in zip(now, fit_levels(first_samples(held), *now), strict=True)
+            )
+            return reference, coordinates
 
-        self.assign_grid(*ops.cond(self.base_scale > 0, average, lambda: self.fit_grid(x)))
+        self.assign_levels(*ops.cond(self.has_levels, average, lambda: self.first_levels(held)))
+        return self._quantize(x)
 
     def _quantize(self, x: Any) -> Any:
         reference, coordinates = (
@@ -144,20 +150,22 @@ class MultiBitActivation(QuantizedActivation):
         """Raises: the levels lie on no integer grid.
 
         Raises:
-            ValueError: always.
+            ModelError: always.
         """
         levels = ", ".join(f"{value:.4g}" for value in ops.convert_to_numpy(self.coordinates))
-        raise ValueError(
-            f"{self.name}: multi-bit activations lie on no integer grid, they are for comparisons "
-            f"in float. Quantize "
-            f"with a number of bits, activations={self.bits}. Received: coordinates {levels}"
+        raise ModelError(
+            self.name,
+            "multi-bit activations lie on no integer grid, they are for comparisons in float",
+            f"Quantize with a number of bits, activations={self.bits}",
+            f"coordinates {levels}",
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor."""
-        config = super().get_config()
-        return {
-            key: value
-            for key, value in config.items()
-            if key not in ("signed", "scale_from", "fixed_scale", "pull", "power_of_two")
-        }
+    def load_own_variables(self, store: Any) -> None:
+        """Reads the variables; files of the first releases hold those of an even grid beside them.
+
+        There `base_scale` said whether the levels were set: log2_scale, base_scale, low, reference,
+        coordinates.
+        """
+        if len(store.keys()) == 5:
+            store = {str(i): store[key][()] for i, key in enumerate(("1", "3", "4"))}
+        super().load_own_variables(store)

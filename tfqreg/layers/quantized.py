@@ -1,6 +1,4 @@
-"""The one weight wrapper: any Keras layer with a kernel computes with quantized, pruned,
-regularized weights.
-"""
+"""The weight wrapper: any Keras layer with a kernel computes with quantized, pruned weights."""
 
 import copy
 from collections.abc import Callable
@@ -15,27 +13,28 @@ from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.quantizers import Quantizer, Uniform
 from tfqreg.quantizers.base import Params, check_float32
 from tfqreg.regularizers import Penalty, Pruning
+from tfqreg.regularizers.penalty import copy_of
 
-KERNEL_NAMES = ("kernel", "depthwise_kernel", "pointwise_kernel")
+KERNEL_NAMES = ("kernel", "depthwise_kernel", "pointwise_kernel")  # as Keras calls them
+ONE_KERNEL = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+)
 
 
 def kernel_names(layer: keras.layers.Layer) -> tuple[str, ...]:
     """Returns the names of the layer's kernels; the layer need not be built."""
     if isinstance(layer, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
         return ("depthwise_kernel", "pointwise_kernel")
-    kinds = (
-        keras.layers.Dense,
-        keras.layers.EinsumDense,
-        keras.layers.Conv1D,
-        keras.layers.Conv2D,
-        keras.layers.Conv3D,
-        keras.layers.Conv1DTranspose,
-        keras.layers.Conv2DTranspose,
-        keras.layers.Conv3DTranspose,
-        keras.layers.DepthwiseConv1D,
-        keras.layers.DepthwiseConv2D,
-    )
-    if isinstance(layer, kinds):
+    if isinstance(layer, ONE_KERNEL):
         return ("kernel",)
     return tuple(
         name for name in KERNEL_NAMES if isinstance(getattr(layer, name, None), keras.Variable)
@@ -59,22 +58,13 @@ def output_axes(layer: keras.layers.Layer, name: str) -> tuple[int, ...]:
     return (rank - 1,)
 
 
-def own(penalty: Any) -> Any:
-    """Returns the penalty, or a copy with variables of its own where its scope is one layer."""
-    return (
-        type(penalty).from_config(penalty.get_config())
-        if penalty and penalty.scope == "layer"
-        else penalty
-    )
-
-
 @keras.saving.register_keras_serializable(package="tfqreg")
 class Quantized(keras.layers.Wrapper):
     """Wraps a layer with a kernel so that it computes with quantized weights.
 
-    The inner layer keeps its float kernel, which the optimizer trains; its call sees `q(w)` in the
-    kernel's place. The layer is used as it is, none of its code is repeated. `SeparableConv2D` has
-    two kernels, both quantized.
+    The inner layer keeps its float kernel w, which the optimizer trains; its call sees `q(w)` in
+    the kernel's place. The layer is used as it is, none of its code is repeated, and inputs and
+    outputs have its shapes. `SeparableConv2D` has two kernels, both quantized.
 
     Args:
         layer: a layer with a kernel: Dense, EinsumDense, a convolution, or one of your own that
@@ -85,7 +75,7 @@ class Quantized(keras.layers.Wrapper):
             the stages that `tfqreg.callbacks_for(model)` steers.
 
     Raises:
-        ValueError: for a layer that has no kernel, or computes in mixed precision.
+        ModelError: for a layer that has no kernel, or computes in mixed precision.
 
     Example:
         >>> import keras, numpy as np
@@ -110,8 +100,10 @@ class Quantized(keras.layers.Wrapper):
         check_float32(self, self.name)
         check_float32(layer, self.name)
         self.quantizer = weights if weights is not None else Uniform()
-        self.regularizer = own(regularizer)
-        self.prune = own(prune)
+        self.regularizer, self.prune = (
+            copy_of(penalty) if penalty and penalty.scope == "layer" else penalty
+            for penalty in (regularizer, prune)
+        )
         self.kernels: dict[str, QuantizedKernel] = {}
 
     def build(self, input_shape: Any = None) -> None:
@@ -119,10 +111,11 @@ class Quantized(keras.layers.Wrapper):
         super().build(input_shape)
         names = kernel_names(self.layer)
         if not names:
-            raise ValueError(
-                f"{self.name}: {type(self.layer).__name__} has no kernel to quantize. Wrap a "
-                f"Dense or convolution "
-                f"layer, or leave this one out. Received: layer={self.layer}"
+            raise ModelError(
+                self.name,
+                f"{type(self.layer).__name__} has no kernel to quantize",
+                "Wrap a Dense or convolution layer, or leave this one out",
+                f"layer={self.layer}",
             )
         for name in names:
             variable = getattr(self.layer, name)
@@ -182,31 +175,35 @@ class Quantized(keras.layers.Wrapper):
         """Returns, by kernel name, the int8 codes that ship and the parameters that decode them.
 
         Raises:
-            ValueError: for a kernel with NaN or infinity, one whose codes are all zero, or levels
+            ModelError: for a kernel with NaN or infinity, one whose codes are all zero, or levels
                 on no integer grid.
         """
         encoded = {}
         for quantized_kernel, weights in self.kernel_pairs():
-            check_kernel(ops.convert_to_numpy(weights), f"{self.name}/{quantized_kernel.name}")
+            path = f"{self.name}/{quantized_kernel.name}"
+            check_kernel(ops.convert_to_numpy(weights), path)
             if not quantized_kernel.quantizer.on_grid(quantized_kernel.state):
-                raise ValueError(
-                    f"{self.name}/{quantized_kernel.name}: its levels lie on no integer grid yet. Call "
-                    f"tfqreg.project(model), or "
-                    f"let training end with its callback. Received: {quantized_kernel.quantizer!r}"
+                raise ModelError(
+                    path,
+                    "its levels lie on no integer grid yet",
+                    "Call tfqreg.project(model), or let training end with its callback",
+                    f"{quantized_kernel.quantizer!r}",
                 )
             codes, params = quantized_kernel.encode(weights)
             if not codes.any():
-                raise ValueError(
-                    f"{self.name}/{quantized_kernel.name}: every code is 0, the layer computes nothing. "
-                    f"Lower the sparsity of "
-                    f"its rule, add bits, or take the layer out. Received: bits={params['bits']}"
+                raise ModelError(
+                    path,
+                    "every code is 0, the layer computes nothing",
+                    "Lower the sparsity of its rule, add bits, or take the layer out",
+                    f"bits={params['bits']}",
                 )
             encoded[quantized_kernel.name] = codes, params
         return encoded
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        """Returns the inner layer's output, symbolically; a layer of one's own need not tell its
-        output shape.
+        """Returns the inner layer's output, symbolically.
+
+        A layer of one's own need not have `compute_output_shape`.
         """
         return self.layer.compute_output_spec(*args, **kwargs)
 
@@ -237,7 +234,7 @@ class Quantized(keras.layers.Wrapper):
 
 
 def check_kernel(w: np.ndarray, name: str) -> None:
-    """Raises ValueError when a kernel holds NaN or infinity, or nothing but zeros."""
+    """Raises ModelError if a kernel holds NaN or infinity, or nothing but zeros."""
     broken = w.size - int(np.isfinite(w).sum())
     if broken:
         raise ModelError(
@@ -253,7 +250,7 @@ def check_kernel(w: np.ndarray, name: str) -> None:
 
 
 def _serialize_shared(penalty: Penalty | None) -> dict[str, Any] | None:
-    # Keras' own mark of a shared object is lost where configurations nest; written here,
+    # Keras' own mark of a shared object is lost when configurations nest; written here,
     # `load_model` restores one coefficient for all the wrappers that share it.
     if penalty is None:
         return None
@@ -263,7 +260,7 @@ def _serialize_shared(penalty: Penalty | None) -> dict[str, Any] | None:
 def _sum_of(
     regularizer: Callable[[Any], Any] | None, quantized_kernel: QuantizedKernel
 ) -> Callable[[Any], Any]:
-    # Keras evaluates a variable's regularizer once a step, however often its layer is called.
+    # Keras evaluates a variable's regularizer once per step, however often its layer is called.
     return (
         quantized_kernel.penalty
         if regularizer is None

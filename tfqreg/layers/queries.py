@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from tfqreg.layers.activation import QuantizedActivation
+from tfqreg.layers.activation_quantizer import ActivationQuantizer
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.layers.quantized import Quantized
 
@@ -19,9 +19,9 @@ def kernel_pairs(model: keras.Model) -> list[tuple[QuantizedKernel, keras.Variab
     return [pair for layer in quantized_layers(model) for pair in layer.kernel_pairs()]
 
 
-def activation_layers(model: keras.Model) -> list[QuantizedActivation]:
+def activation_layers(model: keras.Model) -> list[ActivationQuantizer]:
     """Returns the activation quantizers of a model, nested and subclassed models included."""
-    return _layers_of(model, QuantizedActivation)
+    return _layers_of(model, ActivationQuantizer)
 
 
 def _layers_of(model: keras.Model, cls: type) -> list[Any]:

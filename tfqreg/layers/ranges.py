@@ -1,9 +1,10 @@
-r"""What `quantize(activations=...)` and `Rule(activations=...)` take beside a number of bits."""
+"""What `quantize(activations=...)` and `Rule(activations=...)` take beside a number of bits."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tfqreg.layers.activation import QuantizedActivation
+from tfqreg.layers.activation_quantizer import ActivationQuantizer
 from tfqreg.layers.multibit_activation import MultiBitActivation
 from tfqreg.quantizers.base import check_bits
 
@@ -11,29 +12,33 @@ from tfqreg.quantizers.base import check_bits
 class Range(Protocol):
     """Makes the quantizers of activations."""
 
-    def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
-        """Returns a quantizer; `signed` is False for what is never negative, None where that is
-        unknown.
+    def layer(self, signed: bool | None, name: str) -> ActivationQuantizer:
+        """Returns a quantizer.
+
+        Args:
+            signed: False for what is never negative, None if that is unknown.
+            name: of the layer.
         """
         ...
 
 
 @dataclass(frozen=True)
 class LearnedRange:
-    """Activations on a learned grid: what a number of bits alone gives, with the choices of
-    `QuantizedActivation`.
+    """Activations on a learned grid, which a number of bits alone stands for.
+
+        x_hat = s clip(round(x / s), low, low + 2^bits - 1)
 
     Args:
         bits: width of the codes, 1 to 8; 8 by default.
         scale_from: "msqe" trains the scales to lower the squared error, "task" trains them by the
-            loss (LSQ).
+            loss (LSQ); "msqe" by default.
         power_of_two: gives each grid a power of two for its scale, which is set by the first data
             and stays; False by default.
         pull: how strongly the squared error also pulls the activations to their levels; 0 by
             default.
 
     Raises:
-        ValueError: for values that `QuantizedActivation` refuses.
+        ModelError: for values that `QuantizedActivation` refuses.
 
     Example:
         >>> LearnedRange(bits=4, pull=0.5).layer(signed=False, name="relu_quantizer").pull
@@ -51,13 +56,13 @@ class LearnedRange:
         # Mixed precision is for the layer of a model to refuse, by its own name.
         self._layer(None, "LearnedRange", dtype="float32")
 
-    def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
+    def layer(self, signed: bool | None, name: str) -> ActivationQuantizer:
         """Returns a quantizer."""
         return self._layer(signed, name)
 
     def _layer(
         self, signed: bool | None, name: str, dtype: str | None = None
-    ) -> QuantizedActivation:
+    ) -> ActivationQuantizer:
         return QuantizedActivation(
             self.bits,
             signed,
@@ -71,8 +76,7 @@ class LearnedRange:
 
 @dataclass(frozen=True)
 class UnitRange:
-    r"""Activations clipped to [0, 1] where they are never negative: those that DoReFa and WRPN
-    compute with.
+    r"""Activations clipped to [0, 1] if they are never negative, as DoReFa and WRPN want them.
 
         x_hat = round(clip(x, 0, 1) (2^k - 1)) / (2^k - 1),    straight-through inside [0, 1]
 
@@ -83,7 +87,7 @@ class UnitRange:
         signed_bits: width of the codes of the rest, 1 to 8; 8 by default.
 
     Raises:
-        ValueError: for bits out of range.
+        ModelError: for bits out of range.
 
     Example:
         >>> UnitRange(bits=2).layer(signed=False, name="relu_quantizer").fixed_scale
@@ -100,7 +104,7 @@ class UnitRange:
         for bits in (self.bits, self.signed_bits):
             check_bits(bits, "UnitRange")
 
-    def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
+    def layer(self, signed: bool | None, name: str) -> ActivationQuantizer:
         """Returns a quantizer."""
         if signed is False:
             return QuantizedActivation(
@@ -111,18 +115,19 @@ class UnitRange:
 
 @dataclass(frozen=True)
 class MultiBitRange:
-    """Activations on the uneven levels of `MultiBitActivation` where they are never negative;
-    experimental.
+    """Activations on uneven levels if they are never negative; experimental.
 
-    No integer model has such levels: the export refuses them. What may be negative keeps a learned
-    grid.
+        x_hat = x_ref + sum_i gamma_i D_i,    D_i in {-1, 1}
+
+    as of `tfqreg.layers.multibit_activation.MultiBitActivation`. No integer model has such levels:
+    the export refuses them. What may be negative keeps a learned grid.
 
     Args:
         bits: binary vectors, 1 to 4; 2 by default.
         signed_bits: width of the codes of the rest, 1 to 8; 8 by default.
 
     Raises:
-        ValueError: for bits out of range.
+        ModelError: for bits out of range.
 
     Example:
         >>> MultiBitRange().layer(signed=False, name="relu_quantizer").bits
@@ -138,16 +143,20 @@ class MultiBitRange:
         check_bits(self.bits, "MultiBitRange", highest=4)
         check_bits(self.signed_bits, "MultiBitRange")
 
-    def layer(self, signed: bool | None, name: str) -> QuantizedActivation:
+    def layer(self, signed: bool | None, name: str) -> ActivationQuantizer:
         """Returns a quantizer."""
         if signed is False:
             return MultiBitActivation(self.bits, name=name)
         return QuantizedActivation(self.signed_bits, signed, name=name)
 
 
-def layer_for(wanted: set[Any], signed: bool | None, name: str) -> QuantizedActivation:
-    """Returns the quantizer with the fewest bits that is asked for; a number of bits stands for a
-    `LearnedRange`.
+def layer_for(wanted: set[Any], signed: bool | None, name: str) -> ActivationQuantizer:
+    """Returns the quantizer with the fewest bits that is asked for.
+
+    Args:
+        wanted: ranges, or numbers of bits, which stand for a `LearnedRange`.
+        signed: False for what is never negative, None if that is unknown.
+        name: of the layer.
     """
     ranges = (LearnedRange(choice) if isinstance(choice, int) else choice for choice in wanted)
     return min((choice.layer(signed, name) for choice in ranges), key=lambda layer: layer.bits)

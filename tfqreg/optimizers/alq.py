@@ -1,4 +1,10 @@
-"""ALQ, the optimizer of multi-bit weights; everything else it trains by Adam."""
+"""ALQ, the optimizer of multi-bit weights; everything else it trains by Adam.
+
+`ALQ.update_step` is the way in: it builds a quadratic model of the loss around a kernel's weights,
+takes the step that the mode says (`_basis_step`, `_coordinate_step` or `_moments_alone`) for all
+groups of the kernel at once, and stores what comes out. The mathematics of the basis step is in
+`quadratic.py`.
+"""
 
 import enum
 from typing import Any, NamedTuple
@@ -6,10 +12,11 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.optimizers.quadratic import basis_step, chunks
 from tfqreg.quantizers.multibit import ALQ_AT_WORK, combine
 
-LARGEST_CHUNK = 2**24  # values of a basis worked on at once, 64 MiB in float32
+LARGEST_CHUNK = 2**24  # values of a basis worked on at once: bounds the memory, 64 MiB in float32
 
 
 class Mode(enum.IntEnum):
@@ -21,57 +28,72 @@ class Mode(enum.IntEnum):
     STE = 3
 
 
-class _Kernel(NamedTuple):
-    """What a step changes of one kernel; weights and bases are in groups."""
+class _Moments(NamedTuple):
+    """AMSGrad's running means of a gradient and of its square, and the largest of the latter."""
+
+    momentum: Any
+    velocity: Any
+    velocity_hat: Any
+
+
+class _Groups(NamedTuple):
+    """What is trained of one kernel, by groups; the channels are the first axis."""
 
     weights: Any
     basis: Any
     alpha: Any
-    unit: Any
-    momentum: Any
-    velocity: Any
-    velocity_hat: Any
-    refused: Any
+    moments: _Moments  # of the coordinates alpha
+
+
+class _Step(NamedTuple):
+    """What a step leaves of one kernel."""
+
+    groups: _Groups
+    unit: Any  # of the integer grid, 0 for weights on none; in the shape of the state's `unit`
+    refused: Any  # number of groups whose solve was refused
 
 
 class _Model(NamedTuple):
-    """The quadratic model of the loss around the weights in use, in groups, and what it is made of."""
+    """The quadratic model of the loss around the weights in use, and what it is made of."""
 
     gradient: Any
     slope: Any
     curvature: Any
-    momentum: Any
-    velocity: Any
-    velocity_hat: Any
+    moments: _Moments  # of the weights
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class ALQ(keras.optimizers.Adam):
-    r"""Trains the bases and coordinates of `MultiBit` weights on a quadratic model of the loss, the
-    rest by Adam.
+    r"""Trains `MultiBit` weights on a quadratic model of the loss, everything else by Adam.
 
-        slope = rate m / (1 - beta_1^t),    H = (sqrt(max v) + epsilon) / sqrt(1 - beta_2^t),    w* = w - slope / H
+        slope = rate m / (1 - beta_1^t),    H = (sqrt(max v) + epsilon) / sqrt(1 - beta_2^t)
+        w* = w - slope / H
 
     | mode | a step |
     |---|---|
-    | basis | each weight takes the signs of the level nearest to w*; then all coordinates of a group are solved for |
+    | basis | weights take the signs of the level nearest to w*, then coordinates are solved for |
     | coordinate | AMSGrad on the coordinates, whose gradient is B g |
     | prune | moments alone; `ALQRounds` deletes bases between the steps |
     | ste | as basis, around float weights that follow w* |
 
     `mode` is a variable that `ALQRounds` sets; without that callback every step is a basis step.
-    `refused_solves` counts the groups whose coordinates were left as they were since their system
+    `refused_solves` counts the groups whose coordinates were left as they were because their system
     was singular or nearly so.
 
     Args:
         learning_rate: 1e-3 by default; `ALQRounds` needs a number here, no schedule.
-        beta_1, beta_2, epsilon: of the moments; 0.9, 0.999 and 1e-8 by default.
+        beta_1: decay of the mean gradient m; 0.9 by default.
+        beta_2: decay of the mean squared gradient v; 0.999 by default.
+        epsilon: least curvature; 1e-8 by default.
         loss_aware: False fits bases and coordinates to float weights without the loss, H = 1, as
             LQ-Nets does: for comparisons. True by default.
-        clipnorm, clipvalue, global_clipnorm, name: as in `keras.optimizers.Adam`.
+        clipnorm: as in `keras.optimizers.Adam`, as are the next three; None by default.
+        clipvalue: None by default.
+        global_clipnorm: None by default.
+        name: "alq" by default.
 
     Raises:
-        ValueError: for a model without multi-bit weights, when it is built.
+        ModelError: for a model without multi-bit weights, when it is built.
         NotImplementedError: under JAX, whose training step gives an optimizer no way to the state
             of a layer.
 
@@ -113,15 +135,16 @@ class ALQ(keras.optimizers.Adam):
         self.initial_rate = learning_rate
 
     def build(self, var_list: list[Any]) -> None:
-        """Creates the moments; raises where there is nothing multi-bit to train."""
+        """Creates the moments; raises if there is nothing multi-bit to train."""
         if self.built:
             return
         kernels = [getattr(variable, "multibit", None) for variable in var_list]
         if not any(kernels):
-            raise ValueError(
-                "ALQ: no layer has multi-bit weights. Use Adam, or quantize with Rule(..., "
-                "weights=MultiBit()). "
-                f"Received the variables: {', '.join(variable.path for variable in var_list)}"
+            raise ModelError(
+                "ALQ",
+                "no layer has multi-bit weights",
+                "Use Adam, or quantize with Rule(..., weights=MultiBit())",
+                f"the variables {', '.join(variable.path for variable in var_list)}",
             )
         if keras.backend.backend() == "jax":
             raise NotImplementedError(
@@ -163,20 +186,20 @@ class ALQ(keras.optimizers.Adam):
             ALQ_AT_WORK.reset(token)
 
     def coordinate_model(self, variable: keras.Variable) -> tuple[Any, Any]:
-        """Returns slope and curvature of the loss in the coordinates of a multi-bit kernel, as of
-        the last step.
+        """Returns slope and curvature of the loss in a kernel's coordinates, as of the last step.
+
+        Args:
+            variable: the float weights of a multi-bit kernel.
+
+        Returns:
+            Two arrays (channels, parts, bases).
         """
         index = self._get_variable_index(variable)
         if not self.loss_aware:
             alpha, basis = (self.kernels[index].state[name] for name in ("alpha", "basis"))
             return ops.zeros(alpha.shape), ops.full(alpha.shape, float(basis.shape[-1]))
-        momentum, _, velocity_hat = self._coordinate_moments[index]
-        return self._slope_and_curvature(
-            ops.convert_to_tensor(momentum),
-            ops.convert_to_tensor(velocity_hat),
-            self.learning_rate,
-            self.iterations,
-        )
+        moments = _Moments(*map(ops.convert_to_tensor, self._coordinate_moments[index]))
+        return self._slope_and_curvature(moments, self.learning_rate, self.iterations)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Takes a step of one variable."""
@@ -185,133 +208,126 @@ class ALQ(keras.optimizers.Adam):
         if quantized_kernel is None:
             super().update_step(gradient, variable, learning_rate)
             return
+        state = quantized_kernel.state
         rate = ops.cast(learning_rate, "float32")
-        groups = quantized_kernel.quantizer.groups(tuple(variable.shape), quantized_kernel.axes)
-        model = self._quadratic_model(index, groups.split(gradient), rate)
-        now = self._state(index, quantized_kernel, groups.split(ops.convert_to_tensor(variable)))
-        valid = ops.convert_to_tensor(quantized_kernel.state["valid"])
+        cut = quantized_kernel.quantizer.groups(tuple(variable.shape), quantized_kernel.axes)
+        model = self._quadratic_model(index, cut.split(gradient), rate)
+        now = _Groups(
+            cut.split(ops.convert_to_tensor(variable)),
+            ops.convert_to_tensor(state["basis"]),
+            ops.convert_to_tensor(state["alpha"]),
+            _Moments(*map(ops.convert_to_tensor, self._coordinate_moments[index])),
+        )
+        unit, valid = (ops.convert_to_tensor(state[name]) for name in ("unit", "valid"))
         mode = ops.convert_to_tensor(self.mode)
         around_float = (mode == Mode.STE) | (not self.loss_aware)
         branches = [
-            lambda: self._basis(now, model, valid, around_float),
-            lambda: self._coordinate(now, model, valid, rate),
-            lambda: self._moments_alone(now, model),
+            lambda: self._basis_step(now, unit, model, valid, around_float),
+            lambda: self._coordinate_step(now, unit, model, valid, rate),
+            lambda: self._moments_alone(now, unit, model),
         ]
-        new = _Kernel(*ops.switch(ops.where(mode == Mode.STE, int(Mode.BASIS), mode), branches))
-        self.assign(variable, groups.join(new.weights))
-        for name in ("basis", "alpha", "unit"):
-            self.assign(quantized_kernel.state[name], getattr(new, name))
-        for moment, value in zip(self._coordinate_moments[index], new[4:7], strict=True):
+        step = ops.switch(ops.where(mode == Mode.STE, int(Mode.BASIS), mode), branches)
+        self.assign(variable, cut.join(step.groups.weights))
+        self.assign(state["basis"], step.groups.basis)
+        self.assign(state["alpha"], step.groups.alpha)
+        self.assign(state["unit"], step.unit)
+        moments = zip(self._coordinate_moments[index], step.groups.moments, strict=True)
+        for moment, value in moments:
             self.assign(moment, value)
-        self.assign_add(self.refused_solves, new.refused)
+        self.assign_add(self.refused_solves, step.refused)
 
     def _quadratic_model(self, index: int, gradient: Any, rate: Any) -> _Model:
-        moments = self._momentums[index], self._velocities[index], self._hats[index]
+        variables = self._momentums[index], self._velocities[index], self._hats[index]
         # Adam made them in the kernel's shape; what is in them here is in the order of the groups.
-        momentum, velocity, velocity_hat = self._amsgrad(
-            gradient, *(ops.reshape(m, gradient.shape) for m in moments)
-        )
-        for moment, value in zip(moments, (momentum, velocity, velocity_hat), strict=True):
-            self.assign(moment, ops.reshape(value, moment.shape))
-        slope, curvature = self._slope_and_curvature(
-            momentum, velocity_hat, rate, self.iterations + 1
-        )
-        return _Model(gradient, slope, curvature, momentum, velocity, velocity_hat)
+        before = _Moments(*(ops.reshape(variable, gradient.shape) for variable in variables))
+        moments = self._amsgrad(gradient, before)
+        for variable, value in zip(variables, moments, strict=True):
+            self.assign(variable, ops.reshape(value, variable.shape))
+        slope, curvature = self._slope_and_curvature(moments, rate, self.iterations + 1)
+        return _Model(gradient, slope, curvature, moments)
 
-    def _amsgrad(
-        self, gradient: Any, momentum: Any, velocity: Any, velocity_hat: Any
-    ) -> tuple[Any, Any, Any]:
+    def _amsgrad(self, gradient: Any, moments: _Moments) -> _Moments:
+        momentum, velocity, velocity_hat = moments
         momentum = momentum + (gradient - momentum) * (1.0 - self.beta_1)
         velocity = velocity + (ops.square(gradient) - velocity) * (1.0 - self.beta_2)
-        return momentum, velocity, ops.maximum(velocity_hat, velocity)
+        return _Moments(momentum, velocity, ops.maximum(velocity_hat, velocity))
 
-    def _slope_and_curvature(
-        self, momentum: Any, velocity_hat: Any, rate: Any, step: Any
-    ) -> tuple[Any, Any]:
+    def _slope_and_curvature(self, moments: _Moments, rate: Any, step: Any) -> tuple[Any, Any]:
         step = ops.cast(step, "float32")
-        slope = rate * momentum / (1.0 - ops.power(self.beta_1, step))
-        return slope, (ops.sqrt(velocity_hat) + self.epsilon) / ops.sqrt(
+        slope = rate * moments.momentum / (1.0 - ops.power(self.beta_1, step))
+        return slope, (ops.sqrt(moments.velocity_hat) + self.epsilon) / ops.sqrt(
             1.0 - ops.power(self.beta_2, step)
         )
 
-    def _state(self, index: int, quantized_kernel: Any, weights: Any) -> _Kernel:
-        basis, alpha, unit = (
-            ops.convert_to_tensor(quantized_kernel.state[name])
-            for name in ("basis", "alpha", "unit")
-        )
-        momentum, velocity, velocity_hat = map(
-            ops.convert_to_tensor, self._coordinate_moments[index]
-        )
-        return _Kernel(
-            weights, basis, alpha, unit, momentum, velocity, velocity_hat, ops.zeros((), "int32")
-        )
-
-    def _basis(self, now: _Kernel, model: _Model, valid: Any, around_float: Any) -> _Kernel:
-        """The basis step around the weights in use, or around float weights that follow the target."""
-        parts = [
-            self._basis_of_chunk(now, model, valid, around_float, part)
+    def _basis_step(
+        self, now: _Groups, unit: Any, model: _Model, valid: Any, around_float: Any
+    ) -> _Step:
+        """The basis step, around the weights in use or around float weights that follow w*."""
+        results = [
+            self._basis_step_of(
+                *keras.tree.map_structure(lambda value, part=part: value[part], (now, model)),
+                valid[part],
+                around_float,
+            )
             for part in chunks(tuple(now.weights.shape), now.alpha.shape[-1], LARGEST_CHUNK)
         ]
-        columns = [
-            v[0] if len(v) == 1 else ops.concatenate(v, 0)
-            for v in zip(*(p[:-1] for p in parts), strict=True)
-        ]
-        weights, basis, alpha, momentum, velocity, velocity_hat = columns
-        refused = sum(part[-1] for part in parts)
+        parts, refused = zip(*results, strict=True)
+        groups = parts[0]
+        if len(parts) > 1:
+            groups = keras.tree.map_structure(lambda *values: ops.concatenate(values, 0), *parts)
         # Real coordinates leave the integer grid.
-        return _Kernel(
-            weights, basis, alpha, 0.0 * now.unit, momentum, velocity, velocity_hat, refused
-        )
+        return _Step(groups, 0.0 * unit, sum(refused))
 
-    def _basis_of_chunk(
-        self, now: _Kernel, model: _Model, valid: Any, around_float: Any, part: slice
-    ) -> tuple[Any, ...]:
-        model, valid = _Model(*(value[part] for value in model)), valid[part]
-        target = now.weights[part] - model.slope / model.curvature
+    def _basis_step_of(
+        self, now: _Groups, model: _Model, valid: Any, around_float: Any
+    ) -> tuple[_Groups, Any]:
+        """Returns some channels after the basis step, and how many solves were refused."""
+        target = now.weights - model.slope / model.curvature
         curvature = model.curvature if self.loss_aware else ops.ones_like(model.curvature)
-        basis, alpha, refused = basis_step(target, curvature, now.alpha[part], valid)
-        momentum = combine_over_weights(basis, model.momentum)
+        basis, alpha, refused = basis_step(target, curvature, now.alpha, valid)
+        momentum = gradient_in_coordinates(basis, model.moments.momentum)
         # All entries of a base are 1 or -1, so every base of a group has the same variance.
         velocity, velocity_hat = (
             ops.where(valid, ops.sum(value, axis=-1, keepdims=True), 0.0)
-            for value in (model.velocity, model.velocity_hat)
+            for value in (model.moments.velocity, model.moments.velocity_hat)
         )
         weights = ops.where(around_float, target, combine(alpha, basis))
-        return weights, ops.cast(basis, "int8"), alpha, momentum, velocity, velocity_hat, refused
+        moments = _Moments(momentum, velocity, velocity_hat)
+        return _Groups(weights, ops.cast(basis, "int8"), alpha, moments), refused
 
-    def _coordinate(self, now: _Kernel, model: _Model, valid: Any, rate: Any) -> _Kernel:
-        """A step of AMSGrad on the coordinates; on an integer grid the unit follows them by least
-        squares.
+    def _coordinate_step(
+        self, now: _Groups, unit: Any, model: _Model, valid: Any, rate: Any
+    ) -> _Step:
+        """A step of AMSGrad on the coordinates.
+
+        On an integer grid the unit follows them by least squares, `sum alpha a / sum a^2` with the
+        whole numbers a that they round to.
         """
         basis = ops.cast(now.basis, "float32")
-        now = self._with_moments(now, model, basis)
-        slope, curvature = self._slope_and_curvature(
-            now.momentum, now.velocity_hat, rate, self.iterations + 1
-        )
+        moments = self._coordinate_moments_after(now, model, basis)
+        slope, curvature = self._slope_and_curvature(moments, rate, self.iterations + 1)
         alpha = ops.where(valid, now.alpha - slope / curvature, 0.0)
-        unit = ops.reshape(now.unit, (-1, 1, 1))
-        whole = ops.round(alpha / ops.where(unit > 0, unit, 1.0))
+        step = ops.reshape(unit, (-1, 1, 1))
+        whole = ops.round(alpha / ops.where(step > 0, step, 1.0))
         square = ops.sum(ops.square(whole), axis=(1, 2), keepdims=True)
         fitted = ops.sum(alpha * whole, axis=(1, 2), keepdims=True) / ops.maximum(square, 1.0)
-        unit = ops.where((unit > 0) & (square > 0), fitted, unit)
-        return now._replace(
-            weights=combine(alpha, basis), alpha=alpha, unit=ops.reshape(unit, now.unit.shape)
-        )
+        step = ops.where((step > 0) & (square > 0), fitted, step)
+        groups = _Groups(combine(alpha, basis), now.basis, alpha, moments)
+        return _Step(groups, ops.reshape(step, unit.shape), ops.zeros((), "int32"))
 
-    def _moments_alone(self, now: _Kernel, model: _Model) -> _Kernel:
+    def _moments_alone(self, now: _Groups, unit: Any, model: _Model) -> _Step:
+        """No step: the moments follow the gradient, for what `ALQRounds` prunes by."""
         basis = ops.cast(now.basis, "float32")
         weights = combine(now.alpha, basis) if self.loss_aware else now.weights
-        return self._with_moments(now, model, basis)._replace(weights=weights)
+        moments = self._coordinate_moments_after(now, model, basis)
+        groups = now._replace(weights=weights, moments=moments)
+        return _Step(groups, unit, ops.zeros((), "int32"))
 
-    def _with_moments(self, now: _Kernel, model: _Model, basis: Any) -> _Kernel:
-        gradient = combine_over_weights(basis, model.gradient)
-        moments = self._amsgrad(gradient, now.momentum, now.velocity, now.velocity_hat)
-        return now._replace(momentum=moments[0], velocity=moments[1], velocity_hat=moments[2])
+    def _coordinate_moments_after(self, now: _Groups, model: _Model, basis: Any) -> _Moments:
+        return self._amsgrad(gradient_in_coordinates(basis, model.gradient), now.moments)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor; the rate is the one given there, which
-        `ALQRounds` returns to.
-        """
+        """Returns the arguments of the constructor, with the rate that `ALQRounds` returns to."""
         names = ("name", "beta_1", "beta_2", "epsilon", "clipnorm", "clipvalue", "global_clipnorm")
         config = super().get_config()
         rate = (
@@ -325,8 +341,6 @@ class ALQ(keras.optimizers.Adam):
         }
 
 
-def combine_over_weights(basis: Any, gradient: Any) -> Any:
-    """Returns B g, the gradient in the coordinates: (..., bases, size) and (..., size) give (...,
-    bases).
-    """
+def gradient_in_coordinates(basis: Any, gradient: Any) -> Any:
+    """Returns B g: (..., bases, size) and (..., size) give (..., bases)."""
     return ops.squeeze(ops.matmul(basis, ops.expand_dims(gradient, -1)), -1)

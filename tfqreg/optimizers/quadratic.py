@@ -1,9 +1,15 @@
-r"""Steps of multi-bit weights on a quadratic model of the loss, for all groups of a kernel at once.
+r"""Steps of multi-bit weights on a quadratic model of the loss, all groups of a kernel at once.
 
-    f(w) = gradient . (w - w_t) + 1/2 (w - w_t)' diag(H) (w - w_t),    target w* = w_t - gradient / H
+    f(w) = gradient . (w - w_t) + 1/2 (w - w_t)' diag(H) (w - w_t)
+    target w* = w_t - gradient / H
 
-so that f(w) = 1/2 sum H (w - w*)^2 up to a constant. Arrays are (..., size) for weights, (...,
-bases) for coordinates and (..., bases, size) for bases.
+so that f(w) = 1/2 sum H (w - w*)^2 up to a constant. `basis_step` is the way in: each weight takes
+the signs of the level nearest to its target (`nearest_codes`), then all coordinates of a group are
+solved for (`normal_equations`, `solve_coordinates`). A weight's signs are kept as one number, its
+code: the column of `sign_table`.
+
+Arrays are (channels, parts, size) for weights, (channels, parts, bases) for coordinates and
+(channels, parts, bases, size) for bases.
 
 Reference: Qu et al. 2020, arXiv 1912.08883, section 4.
 """
@@ -14,13 +20,23 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+# Added to the diagonal of the coordinates' systems, whose elements are 1 there, as in the paper's
+# code; also the relative rise of the model that counts as rounding.
 RIDGE = 1e-6
-SELECTED_STEPS = 4  # of a bisection
+# Digits of a bisection that are found by selecting among few midpoints per group (1, 2, 4, 8),
+# which is faster there than gathering one for each weight.
+SELECTED_DIGITS = 4
 
 
 def sign_table(bases: int) -> np.ndarray:
-    """Returns all sign vectors as columns, -1.0 and 1.0 (bases, 2^bases); column k holds the binary
-    digits of k.
+    """Returns all sign vectors as columns, -1.0 and 1.0 (bases, 2^bases).
+
+    Column k holds the binary digits of k, the lowest first.
+
+    Example:
+        >>> sign_table(2)
+        array([[-1.,  1., -1.,  1.],
+               [-1., -1.,  1.,  1.]], dtype=float32)
     """
     return np.where(np.arange(2**bases) >> np.arange(bases)[:, None] & 1, 1.0, -1.0).astype(
         np.float32
@@ -28,8 +44,7 @@ def sign_table(bases: int) -> np.ndarray:
 
 
 def nearest_codes(target: Any, alpha: Any) -> Any:
-    """Returns, for each weight, the sign vector whose level `sum_i +-alpha_i` is nearest to its
-    target.
+    """Returns each weight's code, whose level `sum_i +-alpha_i` is nearest to its target.
 
     The levels of a group are sorted and each target finds its place among their midpoints by
     bisection, so no table of weights by levels is built. Levels are symmetric: the search is among
@@ -54,42 +69,68 @@ def nearest_codes(target: Any, alpha: Any) -> Any:
 
 
 def _place(magnitude: Any, midpoints: Any, alpha: Any) -> Any:
-    """Returns where each magnitude stands among the midpoints of its group, plus where the group
-    begins.
+    """Returns how many midpoints of its group each magnitude exceeds, plus where the group begins.
+
+    A bisection finds the count digit by digit, from the highest on. With `done` digits known, the
+    midpoint to compare with is one of 2^done of the group. While these are few, comparisons of the
+    digits before select it (`_selected`); later it is gathered from all midpoints by its index.
+
+    Args:
+        magnitude: (channels, parts, size).
+        midpoints: ascending, (channels, parts, half), half a power of two; the last is not read.
+        alpha: coordinates (channels, parts, bases); 0 where there is no base.
+
+    Returns:
+        Indices into the flat midpoints, int32 (channels, parts, size).
     """
     half = midpoints.shape[-1]
     flat = ops.reshape(midpoints, (-1,))
     rows = ops.arange(0, flat.shape[0], half, dtype="int32")
     position = ops.reshape(rows, (*magnitude.shape[:-1], 1))
-    # Each level occurs 2^k times where k coordinates are 0: the last k steps would only choose
+    # Each level occurs 2^k times where k coordinates are 0: the last k digits would only choose
     # among equals.
     most = ops.max(ops.sum(ops.cast(alpha != 0.0, "int32"), axis=-1))
-    taken: list[Any] = []
+    known: list[Any] = []  # the digits so far, as booleans for each weight
 
-    def gathered(position: Any, i: int) -> Any:
-        return position + ops.where(magnitude > ops.take(flat, position + (2**i - 1)), 2**i, 0)
+    def with_digit(position: Any, digit: int) -> Any:
+        above = magnitude > ops.take(flat, position + (2**digit - 1))
+        return position + ops.where(above, 2**digit, 0)
 
-    for done, i in enumerate(reversed(range(half.bit_length() - 1))):
-        if done >= SELECTED_STEPS:
+    for done, digit in enumerate(reversed(range(half.bit_length() - 1))):
+        if done >= SELECTED_DIGITS:
             position = ops.cond(
-                most > done + 1, lambda p=position, i=i: gathered(p, i), lambda p=position: p
+                most > done + 1,
+                lambda p=position, digit=digit: with_digit(p, digit),
+                lambda p=position: p,
             )
             continue
-        # To choose among few thresholds a group is faster than to gather one a weight.
-        thresholds = [midpoints[..., k : k + 1] for k in range(2**i - 1, half, 2 ** (i + 1))]
-        for above in reversed(taken):
-            thresholds = [
-                ops.where(above, *pair)
-                for pair in zip(thresholds[1::2], thresholds[::2], strict=True)
-            ]
-        taken.append(magnitude > thresholds[0])
-        position = position + ops.where(taken[-1], 2**i, 0)
+        known.append(magnitude > _selected(midpoints, digit, known))
+        position = position + ops.where(known[-1], 2**digit, 0)
     return position
 
 
+def _selected(midpoints: Any, digit: int, known: list[Any]) -> Any:
+    """Returns the midpoint that decides a digit of each weight's place.
+
+    It stands at `higher digits + 2^digit - 1`. Of all that may stand there, each known digit
+    discards every other one, the lowest known first.
+    """
+    half = midpoints.shape[-1]
+    left = [midpoints[..., k : k + 1] for k in range(2**digit - 1, half, 2 ** (digit + 1))]
+    for above in reversed(known):
+        left = [ops.where(above, *pair) for pair in zip(left[1::2], left[::2], strict=True)]
+    return left[0]
+
+
 def signs_of(codes: Any, factors: Any) -> Any:
-    """Returns the sign vectors of codes (..., size), each base times its factor (..., bases): (...,
-    bases, size).
+    """Returns the sign vectors of codes, each base times its factor.
+
+    Args:
+        codes: columns of `sign_table`, int32 (..., size).
+        factors: (..., bases).
+
+    Returns:
+        (..., bases, size).
     """
     bits = ops.reshape(
         ops.convert_to_tensor([2**i for i in range(factors.shape[-1])], dtype="int32"), (-1, 1)
@@ -101,13 +142,12 @@ def signs_of(codes: Any, factors: Any) -> Any:
 def normal_equations(
     target: Any, curvature: Any, codes: Any, table: Any, valid: Any
 ) -> tuple[Any, Any]:
-    """Returns A and r of the model in the coordinates, `1/2 alpha' A alpha - r alpha`, up to a
-    constant and a scale.
+    """Returns A and r of the model in the coordinates, `1/2 alpha' A alpha - r alpha`.
 
         A = B H B',    r = B H w*,    both over the sum of H
 
-    B has few different columns: H and H w* are summed over the weights of each, and B is never
-    built.
+    which is the model up to a constant and a scale. B has few different columns: H and H w* are
+    summed over the weights of each, and B is never built.
 
     Args:
         target: w* (channels, parts, size).
@@ -137,12 +177,13 @@ def normal_equations(
 
 
 def solve_coordinates(matrix: Any, right: Any, valid: Any) -> Any:
-    """Returns the coordinates that minimise the model, `(A + D)^-1 r`, D = 1e-6, and 1 where there
-    is no base.
+    """Returns the coordinates that minimise the model, `(A + D)^-1 r`.
+
+    D is 1e-6 on the diagonal, and 1 where there is no base, whose row of A is 0.
     """
     one = np.eye(valid.shape[-1], dtype=np.float32)
     matrix = matrix + ops.expand_dims(ops.where(valid, RIDGE, 1.0), -1) * one
-    # Where a loss has become NaN the solver would fail without a word about it.
+    # If a loss has become NaN, the solver would fail without a word about it.
     matrix = ops.where(ops.all(ops.isfinite(matrix), axis=(-1, -2), keepdims=True), matrix, one)
     return ops.squeeze(ops.solve(matrix, ops.expand_dims(right, -1)), -1)
 
@@ -154,7 +195,7 @@ def model_value(alpha: Any, matrix: Any, right: Any) -> Any:
 
 
 def basis_step(target: Any, curvature: Any, alpha: Any, valid: Any) -> tuple[Any, Any, Any]:
-    """Returns new bases, coordinates (0 or more), and the number of solves that had to be refused.
+    """Returns new bases, coordinates (0 or more), and the number of solves refused.
 
     Coordinates that would raise the model, as those of a nearly singular system may, are refused:
     the group keeps its old ones. So neither part of the step ever raises it.
@@ -178,8 +219,13 @@ def basis_step(target: Any, curvature: Any, alpha: Any, valid: Any) -> tuple[Any
 
 
 def chunks(shape: tuple[int, ...], bases: int, largest: int) -> list[slice]:
-    """Returns slices of the channels such that each has at most `largest` values of `basis`, one
-    channel at least.
+    """Returns slices of the channels with at most `largest` values of the basis each.
+
+    A slice has one channel at least.
+
+    Example:
+        >>> chunks((3, 1, 10), bases=2, largest=40)
+        [slice(0, 2, None), slice(2, 4, None)]
     """
     channels, parts, size = shape
     step = max(1, largest // (parts * size * bases))

@@ -15,13 +15,14 @@ import numpy as np
 from keras import ops
 
 from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, rebuild
-from tfqreg.layers import Quantized, QuantizedActivation
+from tfqreg.layers import ActivationQuantizer, Quantized
+from tfqreg.regularizers.penalty import shared_copy
 
 PRODUCERS = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
 DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 PASSING = (
     *DEPTHWISE,
-    QuantizedActivation,
+    ActivationQuantizer,
     keras.layers.Activation,
     keras.layers.ReLU,
     keras.layers.BatchNormalization,
@@ -118,7 +119,7 @@ def chains(graph: FlatGraph) -> list[Chain]:
         )
         # A quantizer that two tensors share has one scale for all channels.
         once = all(
-            calls[id(n.operation)] == 1 or isinstance(n.operation, QuantizedActivation)
+            calls[id(n.operation)] == 1 or isinstance(n.operation, ActivationQuantizer)
             for n in nodes
         )
         if suits and once and _same_model(nodes) and all(map(_plain, nodes)):
@@ -270,19 +271,13 @@ def _part(value: np.ndarray, shape: tuple[int, ...], leaving: Any, entering: Any
 
 def _copy(operation: Any, keep: np.ndarray | None, penalties: dict[int, Any]) -> Any:
     """Returns a fresh operation of as many units as are kept."""
-
-    def shared(penalty: Any) -> Any:
-        if penalty is None:
-            return None
-        return penalties.setdefault(id(penalty), type(penalty).from_config(penalty.get_config()))
-
     if isinstance(operation, Quantized):
         layer = _copy(operation.layer, keep, penalties)
         return Quantized(
             layer,
             operation.quantizer,
-            shared(operation.regularizer),
-            shared(operation.prune),
+            shared_copy(operation.regularizer, penalties),
+            shared_copy(operation.prune, penalties),
             name=operation.name,
         )
     if keep is None or not isinstance(operation, PRODUCERS):

@@ -1,5 +1,4 @@
-r"""Partial L2: an L2 penalty on the weights under a threshold alone, which drives a chosen share of
-them to zero.
+r"""Partial L2: an L2 penalty on the weights under a threshold alone, which drives them to zero.
 
     T = (1/N) sum_w w^2 1{|w| <= theta(r)},    cost = exp(psi) T - alpha psi
 
@@ -16,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from tfqreg.pruning.magnitude import exact_threshold, histogram_threshold
+from tfqreg.pruning.schedules import check_sparsity
 from tfqreg.regularizers.coefficient import LearnedPenalty, Schedule
 from tfqreg.regularizers.penalty import Pruning
 
@@ -24,8 +24,12 @@ def partial_squares(w: Any, threshold: Any) -> Any:
     """Returns `sum w^2 1{|w| <= threshold}`.
 
     Args:
-        w: weights.
+        w: weights, of any shape.
         threshold: scalar, constant in the gradient.
+
+    Example:
+        >>> float(partial_squares(np.float32([1, -2, 3]), 2.0))
+        5.0
     """
     small = ops.abs(w) <= ops.stop_gradient(threshold)
     return ops.sum(ops.square(ops.where(small, w, 0.0)))
@@ -35,15 +39,17 @@ def partial_squares(w: Any, threshold: Any) -> Any:
 class PartialL2(LearnedPenalty, Pruning):
     """Prunes the smallest weights: a penalty on them while the stage lasts, then a mask.
 
+        cost = exp(psi) (1/N) sum_w w^2 1{|w| <= theta} - alpha psi
+
     Args:
-        sparsity: share of the weights to prune at the end, 0 <= sparsity < 1.
+        sparsity: fraction of the weights to prune at the end, 0 <= sparsity < 1.
         alpha: pull on the learned coefficient, in units of the loss; 1 by default.
-        coefficient: "learned", a constant, or a callable of the training step.
-        scope: "global" for one threshold and coefficient over all layers that share the object;
-            "layer" for one each.
+        coefficient: "learned", the default, a constant, or a callable of the training step.
+        scope: "global", the default, for one threshold and coefficient over all layers that share
+            the object; "layer" for one each.
 
     Raises:
-        ValueError: for a sparsity outside [0, 1), an alpha that is no positive number, an unknown
+        ModelError: for a sparsity outside [0, 1), an alpha that is no positive number, an unknown
             coefficient or scope.
 
     Example:
@@ -62,17 +68,10 @@ class PartialL2(LearnedPenalty, Pruning):
         **kwargs: Any,
     ) -> None:
         super().__init__(alpha, coefficient, scope, **kwargs)
-        if not 0.0 <= sparsity < 1.0:
-            raise ValueError(
-                f"PartialL2: `sparsity` is a share of the weights, 0 <= sparsity < 1. Received: "
-                f"sparsity={sparsity!r}"
-            )
-        self.sparsity = float(sparsity)
+        self.sparsity = check_sparsity(sparsity, "PartialL2")
 
     def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
-        """Returns one kernel's share of the cost: `exp(psi)` times its squares under the threshold,
-        over N.
-        """
+        """Returns one kernel's part of the cost, `exp(psi) / N` times its squares under theta."""
         return self.cost(
             partial_squares(ops.convert_to_tensor(w), quantized_kernel.threshold),
             quantized_kernel.count,
@@ -82,10 +81,10 @@ class PartialL2(LearnedPenalty, Pruning):
         """Sets the threshold of all kernels to the quantile `share` of all their weights."""
         weights = [ops.convert_to_numpy(w) for _, w in pairs]
         threshold = None if share is None else histogram_threshold(weights, share)
-        for kernel, _ in pairs:
-            kernel.start_pruning()
+        for quantized_kernel, _ in pairs:
+            quantized_kernel.start_pruning()
             if threshold is not None:
-                kernel.set_threshold(threshold)
+                quantized_kernel.set_threshold(threshold)
         if not self.started:
             goal = histogram_threshold(weights, self.sparsity)
             squares = sum(float(np.square(w[np.abs(w) <= goal]).sum()) for w in weights)

@@ -12,23 +12,24 @@ from typing import Any
 import keras
 import numpy as np
 
-State = dict[str, Any]
-Params = dict[str, Any]
+from tfqreg.errors import ModelError
+
+State = dict[str, Any]  # what a quantizer has learned of one kernel, by name
+Params = dict[str, Any]  # what turns codes into floats, "scale" and "bits" among it
 
 
 class Quantizer:
-    """Base of the weight quantizers: a plain configuration; what it learns lives in variables of
-    the layer.
+    """Base of the weight quantizers, which are plain configurations.
 
-    A subclass declares its variables in `state_shapes`, gives them values that suit some weights in
-    `fit_state`, and implements `nearest`, `__call__` and `encode`. `state` maps the declared names to
-    variables (or tensors).
+    What a quantizer learns lives in variables of the layer: a subclass declares them in
+    `state_shapes`, gives them values that suit some weights in `fit_state`, and implements
+    `nearest`, `__call__` and `encode`. `state` maps the declared names to variables (or tensors).
     """
 
     bits: int
     trainable: tuple[str, ...] = ()  # the variables that gradients reach
     fits_error: bool = False  # whether its variables train on the squared error to the grid
-    has_zero: bool = True  # whether a pruned weight finds its 0 among the levels
+    has_zero: bool = True  # whether 0 is a level, so that a pruned weight is quantized to 0
     prunable: bool = True  # whether weights may be pruned at all
     float_forward: bool = False  # whether training computes with float weights until it settles
     incremental: bool = False  # whether training quantizes the weights in parts, the largest first
@@ -36,8 +37,11 @@ class Quantizer:
     def state_shapes(
         self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
     ) -> dict[str, tuple[int, ...]]:
-        """Returns the shape of every variable by name, for a kernel with output channels along
-        `axes`.
+        """Returns the shape of every variable by name.
+
+        Args:
+            kernel_shape: shape of the kernel.
+            axes: its output-channel axes.
         """
         raise NotImplementedError
 
@@ -45,16 +49,15 @@ class Quantizer:
         """Returns the state that suits the weights `w`.
 
         Args:
-            w: weights.
+            w: weights, any shape.
             axes: their output-channel axes.
-            mask: boolean of the shape of `w`; weights outside it do not count.
+            mask: boolean of the shape of `w`; weights outside it do not count. All count by
+                default.
         """
         raise NotImplementedError
 
     def note(self, w: Any, mask: Any = None) -> str:
-        """Returns what the user should know of a kernel that this quantizer does not suit; "" by
-        default.
-        """
+        """Returns what the user should know of a kernel that does not suit; "" by default."""
         return ""
 
     def state_dtype(self, name: str) -> str:
@@ -62,8 +65,7 @@ class Quantizer:
         return "float32"
 
     def claim(self, quantized_kernel: Any, weights: keras.Variable) -> None:
-        """Looks at the kernel before its variables are made, and marks it where it needs an
-        optimizer of its own.
+        """Marks weights that need an optimizer of their own; called before the state is made.
 
         Args:
             quantized_kernel: the `QuantizedKernel`.
@@ -71,15 +73,14 @@ class Quantizer:
         """
 
     def on_grid(self, state: State) -> bool:
-        """Returns whether the levels lie on one integer grid for each output channel; where not,
-        `project` helps.
+        """Returns whether each output channel has its levels on one integer grid.
+
+        If not, `project` puts them there.
         """
         return True
 
     def project(self, state: State) -> State:
-        """Returns the part of the state that changes so that the levels lie on an integer grid;
-        nothing by default.
-        """
+        """Returns what of the state changes to put the levels on an integer grid; {} by default."""
         return {}
 
     def constraint(self, name: str) -> Callable[[Any], Any] | None:
@@ -89,8 +90,9 @@ class Quantizer:
         """Freezes what is to stand still at the end of training."""
 
     def nearest(self, w: Any, state: State) -> Any:
-        """Returns the level nearest to each weight; constant in `w`; its scale trains where
-        `fits_error`.
+        """Returns the level nearest to each weight, constant in `w`.
+
+        Its gradient reaches the scale if `fits_error` holds.
         """
         raise NotImplementedError
 
@@ -99,15 +101,11 @@ class Quantizer:
         raise NotImplementedError
 
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
-        """Returns int8 codes in the shape of `w`, and the parameters that turn them back into
-        floats.
-        """
+        """Returns int8 codes in the shape of `w`, and the parameters that `decode` takes."""
         raise NotImplementedError
 
     def code_positions(self, w: Any, params: Params) -> np.ndarray:
-        """Returns where float weights lie on the axis of the codes, `w / scale`, for a picture of
-        them.
-        """
+        """Returns where float weights lie on the axis of the codes, `w / scale`, for pictures."""
         return np.asarray(w, np.float32) / params["scale"]
 
     @staticmethod
@@ -136,38 +134,36 @@ class Quantizer:
 
 
 def check_bits(bits: int, owner: str, lowest: int = 1, highest: int = 8) -> int:
-    """Returns `bits`; raises ValueError when it is no whole number of `lowest` to `highest`."""
+    """Returns `bits`; raises ModelError if it is no whole number of `lowest` to `highest`."""
     if (
         isinstance(bits, bool)
         or not isinstance(bits, int | np.integer)
         or not lowest <= bits <= highest
     ):
-        raise ValueError(
-            f"{owner}: `bits` must be a whole number of {lowest} to {highest}. Received: "
-            f"bits={bits!r}"
-        )
+        rule = f"`bits` must be a whole number of {lowest} to {highest}"
+        raise ModelError(owner, rule, received=f"bits={bits!r}")
     return int(bits)
 
 
 def check_positive(value: Any, owner: str, name: str) -> float:
-    """Returns `value`; raises ValueError when it is no positive number."""
+    """Returns `value`; raises ModelError if it is no positive number."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
         or not (math.isfinite(value) and value > 0)
     ):
-        raise ValueError(f"{owner}: `{name}` must be a positive number. Received: {name}={value!r}")
+        raise ModelError(owner, f"`{name}` must be a positive number", received=f"{name}={value!r}")
     return float(value)
 
 
 def check_float32(layer: Any, owner: str) -> None:
-    """Raises ValueError for a layer that computes in anything but float32, where levels would not
-    be exact.
-    """
+    """Raises ModelError for a layer of mixed precision, in which levels would not be exact."""
     if layer.compute_dtype != "float32":
-        raise ValueError(
-            f"{owner}: quantization is simulated in float32. Build the model under "
-            f'keras.config.set_dtype_policy("float32"). Received: {layer.dtype_policy}'
+        raise ModelError(
+            owner,
+            "quantization is simulated in float32",
+            'Build the model under keras.config.set_dtype_policy("float32")',
+            f"{layer.dtype_policy}",
         )
 
 

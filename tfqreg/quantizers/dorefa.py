@@ -1,8 +1,10 @@
-r"""DoReFa's weight quantizer: a mid-rise grid, without a zero, behind a tanh.
+r"""DoReFa's weight quantizer: a mid-rise grid, without a zero, after a tanh.
 
 Forward, for `k = bits`:
 
-    t = tanh(w) / max|tanh(w)|,    q = 2 round((t + 1)/2 (2^k - 1)) - (2^k - 1),    w_hat = c q / (2^k - 1)
+    t = tanh(w) / max|tanh(w)|
+    q = 2 round((t + 1)/2 (2^k - 1)) - (2^k - 1)
+    w_hat = c q / (2^k - 1)
 
 q is odd, so the levels are +-1, +-3, .. of 2^k - 1 and none is 0. Backward: rounding passes
 gradients straight through; tanh and the maximum are differentiated as they stand. c is 1 as
@@ -22,20 +24,22 @@ from tfqreg.quantizers.wrpn import largest_magnitude
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class DoReFa(Quantizer):
-    """Uniform mid-rise grid behind a normalized tanh, on the range the weights start with or on
-    [-1, 1].
+    """Uniform mid-rise grid after a normalized tanh, without a level at 0.
 
-    No level is 0, so it cannot be pruned: `WRPN` and `Uniform` can.
+        t = tanh(w) / max|tanh(w)|
+        q = 2 round((t + 1)/2 (2^bits - 1)) - (2^bits - 1),    w_hat = c q / (2^bits - 1)
+
+    for a kernel of any shape. It cannot be pruned; `WRPN` and `Uniform` can.
 
     Args:
-        bits: base-2 logarithm of the number of levels, 1 to 7. The codes are odd, up to 2^bits - 1,
-            and take one bit more; with 8 bits they would not fit int8.
+        bits: base-2 logarithm of the number of levels, 1 to 7; 4 by default. The codes are odd, up
+            to 2^bits - 1, and take one bit more; with 8 bits they would not fit int8.
         normalize: gives the levels the range [-c, c], c being the largest |w| when the quantizer is
-            fitted; False leaves it at [-1, 1], which wants a BatchNorm behind the layer. True by
+            fitted; False leaves it at [-1, 1], which wants a BatchNorm after the layer. True by
             default.
 
     Raises:
-        ValueError: for bits out of range.
+        ModelError: for bits out of range.
 
     Example:
         >>> import numpy as np
@@ -58,9 +62,7 @@ class DoReFa(Quantizer):
         return 2**self.bits - 1
 
     def resolution(self, state: State) -> float:
-        """Returns the steps of the grid within 1: `(2^bits - 1) / 2`, for the spacing is 2 /
-        (2^bits - 1).
-        """
+        """Returns the steps of the grid within 1, `(2^bits - 1) / 2`."""
         return self.largest_code / 2
 
     def state_shapes(
@@ -70,8 +72,9 @@ class DoReFa(Quantizer):
         return {"scale": (1,) * len(kernel_shape)}
 
     def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
-        """Returns `scale`, c / (2^k - 1): c is max |w| of the weights in `mask`, or 1 without
-        `normalize`.
+        """Returns `scale`, c / (2^k - 1).
+
+        c is max |w| of the weights in `mask`, or 1 without `normalize`.
         """
         largest = largest_magnitude(w, mask)
         return {
@@ -103,9 +106,7 @@ class DoReFa(Quantizer):
         return self.codes(w) * self.scale(state)
 
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
-        """Returns odd int8 codes and `{"scale": float32, "bits": int}`, bits being the width the
-        codes take.
-        """
+        """Returns odd int8 codes and `{"scale": float32, "bits": int}`, with one bit more."""
         codes = ops.convert_to_numpy(self.codes(ops.convert_to_tensor(w)))
         return codes.astype(np.int8), {
             "scale": ops.convert_to_numpy(self.scale(state)),
@@ -113,7 +114,7 @@ class DoReFa(Quantizer):
         }
 
     def code_positions(self, w: Any, params: Params) -> np.ndarray:
-        """Returns `2 v - (2^k - 1)` for the positions v on the grid, which lie behind the tanh."""
+        """Returns `2 v - (2^k - 1)` for the positions v on the grid, which come after the tanh."""
         return ops.convert_to_numpy(2.0 * self.positions(w, {}) - self.largest_code)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,13 +1,12 @@
-r"""Focused quantization: powers of two around the two means where the weights of a sparse kernel
-are.
+r"""Focused quantization: powers of two around the two means of a sparse kernel's weights.
 
-Where the weights fall into two components (`mixture.py`) with W >= separation, each weight belongs
-to one of them, with mean mu_c a power of two, and what remains of it is shift-quantized with one
-bit less:
+If the weights fall into two components (`mixture.py`) with W >= separation, each weight belongs to
+one of them, with mean mu_c a power of two, and what remains of it is shift-quantized with one bit
+less:
 
     w_hat = alpha (Q_shift(w - mu_c) + mu_c)
 
-Elsewhere plain shift quantization serves. In units of u all levels are integers: mu_c / u + {0,
+Otherwise plain shift quantization serves. In units of u all levels are integers: mu_c / u + {0,
 +-1, +-2, +-4, +-8} for 5 bits. Components are drawn by their probabilities for each weight, at each
 fit. Gradients are those of `PowerOfTwo`.
 """
@@ -19,31 +18,37 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.quantizers.base import State
 from tfqreg.quantizers.mixture import Mixture, fit_mixture, obstacle
 from tfqreg.quantizers.power_of_two import PowerOfTwo, kept, nearest_power, unit_for
 
-# What int8 and int4 hold, less the largest residual.
+# The largest mean in units of u, by bits: a power of two that int4 (7) and int8 (127) hold with the
+# largest residual, 1 and 8, on top.
 LARGEST_CENTRE = {4: 4, 5: 64}
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class Focused(PowerOfTwo):
-    """Powers of two around two means for kernels that have them, around zero for the rest. It
-    expects sparse kernels.
+    """Powers of two around two means for sparse kernels that have them, around zero for the rest.
+
+        w_hat = alpha (Q_shift(w - mu_c) + mu_c)
+
+    for a kernel of any shape.
 
     Args:
         bits: width of a code, 4 or 5 in exact mode, 4 to 7 in paper mode; 5 by default. One bit
             says which mean.
-        separation: W from which on a kernel is recentred; 2 by default. 0 recentres every kernel it
-            can, infinity none.
+        separation: W from which on a kernel is recentred; 2 by default, where an even mixture of
+            two equal Gaussians begins to have two modes. 0 recentres every kernel it can, infinity
+            none.
         sample: draws the component of each weight by its probability, repeatably; False takes the
             likelier. True by default, as published.
         mode: "exact" keeps the levels within int8 (5 bits) or int4 (4 bits); "paper" has the
-            exponents as published.
+            exponents as published. "exact" by default.
 
     Raises:
-        ValueError: for bits out of range, a negative separation or an unknown mode.
+        ModelError: for bits out of range, a negative separation or an unknown mode.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -63,8 +68,8 @@ class Focused(PowerOfTwo):
     ) -> None:
         super().__init__(bits, mode)
         if not separation >= 0.0:
-            raise ValueError(
-                f"Focused: `separation` must be 0 or more. Received: separation={separation!r}"
+            raise ModelError(
+                "Focused", "`separation` must be 0 or more", received=f"separation={separation!r}"
             )
         self.separation = float(separation)
         self.sample = sample
@@ -72,9 +77,7 @@ class Focused(PowerOfTwo):
     def state_shapes(
         self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
     ) -> dict[str, tuple[int, ...]]:
-        """Returns the shapes of `unit`, `alpha`, `exponent_count`, and `centre`, which is that of
-        the kernel.
-        """
+        """Returns the shapes of the state: `centre` has the kernel's, the others are (1, .., 1)."""
         one = (1,) * len(kernel_shape)
         return {"unit": one, "alpha": one, "exponent_count": one, "centre": kernel_shape}
 
@@ -84,9 +87,7 @@ class Focused(PowerOfTwo):
         return 2 ** (self.bits - 3)
 
     def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
-        """Returns the state that suits the weights in `mask`: recentred where they fall into two
-        components.
-        """
+        """Returns the state that suits the weights in `mask`, recentred if they have two means."""
         w = ops.convert_to_numpy(w)
         mixture = fit_mixture(w[kept(w, mask)])
         if mixture is None or mixture.separation < self.separation:
@@ -96,16 +97,17 @@ class Focused(PowerOfTwo):
         return self._recentred(w, mask, mixture)
 
     def note(self, w: Any, mask: Any = None) -> str:
-        """Returns why a kernel is shift-quantized though it was to be recentred, or that none of it
-        is pruned.
-        """
+        """Returns why a kernel is not recentred, or that none of it is pruned; else ""."""
         w = ops.convert_to_numpy(w)
         survives = kept(w, mask)
         reason = obstacle(w[survives])
         if reason and np.isfinite(self.separation):
             return f"shift quantization takes the place of the focused one: {reason}"
         if survives.all():
-            return "none of its weights is pruned, and focused quantization expects a sparse kernel: give it `prune`"
+            return (
+                "none of its weights is pruned, and focused quantization expects a sparse kernel: "
+                "give it `prune`"
+            )
         return ""
 
     def _recentred(self, w: np.ndarray, mask: Any, mixture: Mixture) -> State:

@@ -6,15 +6,18 @@ from typing import Any
 
 from keras import ops
 
+from tfqreg.errors import ModelError
+
 STRUCTURES = ("auto", "channelwise", "kernelwise", "pixelwise", "subchannel")
+# The signs of a base of fewer weights take less than half the 32 bits of its coordinate.
 SMALLEST_GROUP = 16
+# The largest parts of the paper's dense layers: 8192 inputs in 16 parts, 1024 in 2.
 LARGEST_PART = 512
 
 
 @dataclass(frozen=True)
 class WeightGroups:
-    """A kernel as an array (channels, parts, size): `parts` groups of `size` weights in each output
-    channel.
+    """A kernel as (channels, parts, size): `parts` groups of `size` weights per output channel.
 
     `order` is the permutation that brings the kernel's axes into that order before the reshape.
     """
@@ -50,19 +53,19 @@ def groups_of(
     | channelwise | all weights of an output channel | all |
     | kernelwise | one filter kernel: an input channel of an output channel | height x width |
     | pixelwise | one position of an output channel's filter | input channels |
-    | subchannel | one of `subchannels` equal, contiguous parts of an output channel | all / subchannels |
+    | subchannel | one of equal, contiguous parts of an output channel | all / subchannels |
 
-    "auto" takes the larger of kernelwise and pixelwise where that has 16 weights or more, else
+    "auto" takes the larger of kernelwise and pixelwise if that has 16 weights or more, else
     channelwise; for dense layers and convolutions 1x1 the fewest parts of at most 512 weights.
 
     Args:
         shape: of the kernel.
         axes: its output-channel axes.
-        structure: one of the table, or "auto".
+        structure: one of the table, or "auto", the default.
         subchannels: parts of an output channel; the fewest of at most 512 weights by default.
 
     Raises:
-        ValueError: for parts that do not divide the channel, and groups of a single weight.
+        ModelError: for parts that do not divide the channel, and groups of a single weight.
 
     Example:
         >>> groups_of((5, 5, 20, 50), (3,)).parts, groups_of((800, 500), (1,)).size
@@ -88,16 +91,18 @@ def groups_of(
         or fewest
     )
     if weights % parts:
-        raise ValueError(
-            f"an output channel of {weights} weights does not fall into equal parts. Choose a "
-            f"divisor of {weights} for "
-            f"`subchannels`. Received: subchannels={parts}, kernel shape={shape}"
+        raise ModelError(
+            "",
+            f"an output channel of {weights} weights does not fall into equal parts",
+            f"Choose a divisor of {weights} for `subchannels`",
+            f"subchannels={parts}, kernel shape={shape}",
         )
     if parts == weights > 1:
-        raise ValueError(
-            f'a group would hold a single weight. Take structure="channelwise" or "auto". '
-            f"Received: "
-            f"structure={structure!r}, kernel shape={shape}"
+        raise ModelError(
+            "",
+            "a group would hold a single weight",
+            'Take structure="channelwise" or "auto"',
+            f"structure={structure!r}, kernel shape={shape}",
         )
     channels = math.prod(shape[axis] for axis in axes)
     return WeightGroups(tuple(shape), (*axes, *rest), channels, parts, weights // parts)

@@ -1,11 +1,13 @@
 r"""A uniform grid whose width is learned: beta bits, a real number, one for each kernel.
 
-    spacing = c / (2^beta - 1),    q = clip(round(w / spacing), -n, n),    n = 2^ceil(beta) - 1,    w_hat = q spacing
+    spacing = c / (2^beta - 1),    n = 2^ceil(beta) - 1
+    q = clip(round(w / spacing), -n, n),    w_hat = q spacing
 
 beta does not count the sign. It is moved by `SinAReQ`; with `loss_aware` by the loss as well,
 through the spacing:
 
-    dw_hat/dspacing = q - w/spacing inside the range, +-n outside,    dspacing/dbeta = -c ln 2 2^beta / (2^beta - 1)^2
+    dw_hat/dspacing = q - w/spacing inside the range, +-n outside
+    dspacing/dbeta = -c ln 2 2^beta / (2^beta - 1)^2
 
 LSQ's factor `1 / sqrt(N n)` is left out: it would put the loss two orders below the cost of a bit,
 in the same loss.
@@ -28,8 +30,12 @@ from tfqreg.quantizers.wrpn import largest_magnitude, outside_unit_range
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class LearnedBits(Quantizer):
-    """Uniform mid-tread grid with a learned, real-valued number of bits for each kernel; train it
-    with `SinAReQ`.
+    """Uniform mid-tread grid whose number of bits is learned per kernel; train it with `SinAReQ`.
+
+        spacing = c / (2^beta - 1),    n = 2^ceil(beta) - 1
+        q = clip(round(w / spacing), -n, n),    w_hat = q spacing
+
+    for a kernel of any shape; beta is a real number of bits, the sign not counted.
 
     Args:
         largest: where beta starts, and its upper bound; 7 by default. With the sign, 7 bits fill
@@ -45,11 +51,12 @@ class LearnedBits(Quantizer):
             training, which may be short.
 
     Raises:
-        ValueError: for bounds out of range or order, or a pace that is no positive number.
+        ModelError: for bounds out of range or order, or a pace that is no positive number.
 
     Example:
         >>> import numpy as np
-        >>> state = {"beta_unit": np.float32([0.2]), "range": np.float32([1.0]), "frozen": np.float32([0.0])}
+        >>> state = {"beta_unit": 0.2, "range": 1.0, "frozen": 0.0}
+        >>> state = {name: np.float32([value]) for name, value in state.items()}
         >>> LearnedBits().encode(np.float32([0.3, -0.7, 5.0]), state)[0]
         array([ 1, -2,  3], dtype=int8)
 
@@ -77,15 +84,11 @@ class LearnedBits(Quantizer):
     def state_shapes(
         self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
     ) -> dict[str, tuple[int, ...]]:
-        """Returns the shapes of `beta_unit`, `range` and `frozen`, one of each for the whole
-        kernel.
-        """
+        """Returns the shapes of `beta_unit`, `range` and `frozen`, one of each per kernel."""
         return dict.fromkeys(("beta_unit", "range", "frozen"), (1,) * len(kernel_shape))
 
     def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
-        """Returns `range` = max |w| of the weights in `mask` (1 without `normalize`), and beta at
-        its largest.
-        """
+        """Returns `range`, max |w| in `mask` (1 without `normalize`), and beta at its largest."""
         largest = largest_magnitude(w, mask)
         ones = ops.ones_like(largest)
         return {
@@ -115,9 +118,7 @@ class LearnedBits(Quantizer):
             state["frozen"].assign(ops.copy(self.beta(state)))
 
     def beta(self, state: State) -> Any:
-        """Returns the number of bits without the sign, a real number; what `settle` froze once that
-        was called.
-        """
+        """Returns the number of bits without the sign, a real number; `settle` freezes it."""
         frozen = ops.stop_gradient(ops.convert_to_tensor(state["frozen"]))
         return ops.where(frozen > 0, frozen, self.pace * ops.convert_to_tensor(state["beta_unit"]))
 
@@ -131,11 +132,13 @@ class LearnedBits(Quantizer):
 
     def largest_code(self, state: State) -> Any:
         """Returns `2^ceil(beta) - 1` as a float."""
+        # A beta that rounding has put just above a whole number does not cost another bit.
         return ops.stop_gradient(ops.power(2.0, ops.ceil(self.beta(state) - 1e-4)) - 1.0)
 
     def positions(self, w: Any, state: State) -> Any:
-        """Returns `w (2^beta - 1) / c`, differentiable in beta too; the levels are the whole
-        numbers.
+        """Returns `w (2^beta - 1) / c`, differentiable in beta too.
+
+        The levels are the whole numbers.
         """
         return w / self.scale(state)
 

@@ -14,19 +14,25 @@ from dataclasses import dataclass
 import numpy as np
 
 # The weights enter as a histogram: a step costs the same for a thousand weights and for ten
-# million.
+# million. A bin is then far narrower than any component of weights that spread over their range.
 BINS = 2048
-ITERATIONS = 200
-FEWEST = 16  # weights of each sign
-SMALLEST_SPREAD = 1e-6  # of the weights of a sign, over the largest of them
+ITERATIONS = 200  # at most; the fit ends sooner once the likelihood stands still
+STANDSTILL = 1e-9  # gain in log-likelihood per weight, within reach of float64
+SMALLEST_MASS = 1e-9  # fraction of the weights; a component of less has vanished
+FEWEST = 16  # weights of each sign: fewer give no mean and deviation to start from
+SMALLEST_SPREAD = 1e-6  # of the weights of a sign, over the largest of them: float32 rounding
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Means, deviations and weights of the two components, the lower mean first, and the separation
-    W.
+    """The two components, the lower mean first, and how far they are apart.
 
-    `log_likelihoods` are the means over the weights, one for each step of the fit.
+    Args:
+        means: mu_- and mu_+.
+        deviations: sigma of each.
+        weights: lambda of each, which add up to 1.
+        separation: W.
+        log_likelihoods: means over the weights, one for each step of the fit.
     """
 
     means: np.ndarray
@@ -43,8 +49,7 @@ class Mixture:
 
 
 def separation(means: np.ndarray, deviations: np.ndarray, variance: float) -> float:
-    """Returns W, the squared Wasserstein distance of two Gaussians over the variance of all
-    weights.
+    """Returns W, the squared Wasserstein distance of two Gaussians over the weights' variance.
 
     Example:
         >>> separation(np.array([-1.0, 1.0]), np.array([1.0, 1.0]), variance=2.0)
@@ -54,7 +59,7 @@ def separation(means: np.ndarray, deviations: np.ndarray, variance: float) -> fl
 
 
 def obstacle(w: np.ndarray) -> str:
-    """Returns why two components cannot be fitted to surviving weights, "" where they can.
+    """Returns why two components cannot be fitted to surviving weights, "" if they can.
 
     Example:
         >>> obstacle(np.float32([0.1, 0.2, -0.3]))
@@ -63,15 +68,17 @@ def obstacle(w: np.ndarray) -> str:
     sides = [w[w < 0], w[w > 0]]
     if min(side.size for side in sides) < FEWEST:
         negative, positive = (f"{side.size} {'is' if side.size == 1 else 'are'}" for side in sides)
-        return f"of {w.size} surviving weights {negative} negative and {positive} positive, but both need {FEWEST}"
+        counts = f"of {w.size} surviving weights {negative} negative and {positive} positive"
+        return f"{counts}, but both need {FEWEST}"
     if min(float(np.ptp(side) / np.abs(side).max()) for side in sides) < SMALLEST_SPREAD:
         return "all surviving weights of one sign are equal"
     return ""
 
 
 def fit_mixture(w: np.ndarray) -> Mixture | None:
-    """Fits two components; None where `obstacle` says why not, or where one of them ends up without
-    weights.
+    """Returns two components fitted to weights, None if there are no two.
+
+    `obstacle` says why not; one of them may also end up without weights.
 
     Args:
         w: surviving weights, any shape.
@@ -89,22 +96,20 @@ def fit_mixture(w: np.ndarray) -> Mixture | None:
     counts, edges = np.histogram(w / spread, BINS)
     x, counts = (edges[:-1] + edges[1:])[counts > 0] / 2, counts[counts > 0]
     means = np.array([side.mean() for side in sides]) / spread
-    floor = edges[1] - edges[0]  # a component cannot be narrower than what the histogram tells
+    floor = edges[1] - edges[0]  # a component cannot be narrower than a bin of the histogram
     deviations = np.maximum([side.std() / spread for side in sides], floor)
     weights, likelihoods = np.array([0.5, 0.5]), []
     for _ in range(ITERATIONS):
         logs = np.stack([_log_density(x, *c) for c in zip(weights, means, deviations, strict=True)])
         total = np.logaddexp(*logs)
         likelihoods.append(float(np.average(total, weights=counts)))
-        share = np.exp(logs - total) * counts
-        mass = share.sum(1)
-        if mass.min() < 1e-9 * mass.sum():
+        part = np.exp(logs - total) * counts
+        mass = part.sum(1)
+        if mass.min() < SMALLEST_MASS * mass.sum():
             return None
-        weights, means = mass / mass.sum(), share @ x / mass
-        deviations = np.sqrt(
-            np.maximum((share * (x - means[:, None]) ** 2).sum(1) / mass, floor**2)
-        )
-        if len(likelihoods) > 1 and likelihoods[-1] - likelihoods[-2] < 1e-9:
+        weights, means = mass / mass.sum(), part @ x / mass
+        deviations = np.sqrt(np.maximum((part * (x - means[:, None]) ** 2).sum(1) / mass, floor**2))
+        if len(likelihoods) > 1 and likelihoods[-1] - likelihoods[-2] < STANDSTILL:
             break
     order = np.argsort(means)
     means, deviations = means[order], deviations[order]

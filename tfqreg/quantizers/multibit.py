@@ -2,10 +2,11 @@ r"""Multi-bit weights: every group of weights is a sum of few binary vectors.
 
     w_g = sum_{i<=I_g} alpha_{g,i} B_{g,i},    B in {-1, 1}^{I_g x n_g},    alpha >= 0
 
-I_g differs from group to group and may be 0. There is no rounding and there are no float weights
-behind it: basis and coordinates are what `tfqreg.ALQ` trains. After `project`, coordinates are
-whole numbers of a unit u, one for each output channel:  w_g = u sum_i round(alpha_{g,i} / u)
-B_{g,i}.
+I_g differs from group to group and may be 0. Nothing is rounded and no float weights are kept:
+basis and coordinates are what `tfqreg.ALQ` trains. After `project`, coordinates are whole numbers
+of a unit u, one for each output channel:
+
+    w_g = u sum_i round(alpha_{g,i} / u) B_{g,i}
 """
 
 from contextvars import ContextVar
@@ -15,22 +16,25 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straight_through
 from tfqreg.quantizers.groups import STRUCTURES, WeightGroups, groups_of
 from tfqreg.quantizers.integer_alpha import LARGEST_CODE, integer_units
 from tfqreg.quantizers.sketching import sketch
 
+# True while `ALQ` takes its step: what any other optimizer does to multi-bit weights is refused.
 ALQ_AT_WORK: ContextVar[bool] = ContextVar("alq_at_work", default=False)
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class MultiBit(Quantizer):
-    """Sums of binary vectors, their number adapted to each group of weights; train it with `ALQ`
-    and `ALQRounds`.
+    """Sums of binary vectors, as many as each group needs; train it with `ALQ` and `ALQRounds`.
 
-    The state is the weights: `q(w)` takes only the gradient from `w`. The groups of "auto" are the
-    paper's; those of "channelwise" make the smallest containers, because the codes of one group
-    fill whole rows there.
+        w_g = sum_{i<=I_g} alpha_{g,i} B_{g,i},    B in {-1, 1}^{I_g x n_g},    alpha >= 0
+
+    for a kernel of any shape, cut into groups. The state is the weights: `q(w)` takes only the
+    gradient from `w`. The groups of "auto" are the paper's; those of "channelwise" make the
+    smallest containers, because the codes of one group fill whole rows there.
 
     Args:
         structure: how a kernel falls into groups, see `tfqreg.quantizers.groups`; "auto" by
@@ -38,11 +42,11 @@ class MultiBit(Quantizer):
         subchannels: parts of an output channel for structure "subchannel"; the fewest of 512
             weights by default.
         bases: the most binary vectors of a group, 1 to 8; 6 by default.
-        tolerance: error that whole-number coordinates may add, as a share of the coordinates; 0.02
-            by default.
+        tolerance: error that whole-number coordinates may add, as a fraction of the coordinates;
+            0.02 by default.
 
     Raises:
-        ValueError: for an unknown structure, bases out of range, or a tolerance that is not in (0,
+        ModelError: for an unknown structure, bases out of range, or a tolerance that is not in (0,
             1).
 
     Example:
@@ -70,18 +74,20 @@ class MultiBit(Quantizer):
         tolerance: float = 0.02,
     ) -> None:
         if structure not in STRUCTURES:
-            raise ValueError(
-                f"MultiBit: `structure` is one of {', '.join(STRUCTURES)}. Received: "
-                f"structure={structure!r}"
+            raise ModelError(
+                "MultiBit",
+                f"`structure` is one of {', '.join(STRUCTURES)}",
+                received=f"structure={structure!r}",
             )
         if subchannels is not None and (structure != "subchannel" or subchannels < 1):
-            raise ValueError(
-                'MultiBit: `subchannels` is a positive number for structure="subchannel" alone. '
-                f"Received: structure={structure!r}, subchannels={subchannels!r}"
+            raise ModelError(
+                "MultiBit",
+                '`subchannels` is a positive number for structure="subchannel" alone',
+                received=f"structure={structure!r}, subchannels={subchannels!r}",
             )
         if not 0.0 < tolerance < 1.0:
-            raise ValueError(
-                f"MultiBit: `tolerance` is between 0 and 1. Received: tolerance={tolerance!r}"
+            raise ModelError(
+                "MultiBit", "`tolerance` is between 0 and 1", received=f"tolerance={tolerance!r}"
             )
         self.structure, self.subchannels, self.tolerance = structure, subchannels, tolerance
         self.bases = self.bits = check_bits(
@@ -96,23 +102,25 @@ class MultiBit(Quantizer):
         """Marks a kernel's weights as ones that `ALQ` alone may train."""
         try:
             self.groups(tuple(weights.shape), quantized_kernel.axes)
-        except ValueError as error:
-            raise ValueError(f"{weights.path}: {error}") from None
+        except ModelError as error:
+            raise ModelError(weights.path, error.rule, error.fix, error.received) from None
         if weights.constraint is not None:
-            raise ValueError(
-                f"{weights.path}: multi-bit weights take no constraint. Leave "
-                f"`kernel_constraint` out. "
-                f"Received: {weights.constraint}"
+            raise ModelError(
+                weights.path,
+                "multi-bit weights take no constraint",
+                "Leave `kernel_constraint` out",
+                f"{weights.constraint}",
             )
 
         def only_alq(w: Any) -> Any:
             # Optimizers apply a variable's constraint right after their step, so another one is
             # found at its first.
             if not ALQ_AT_WORK.get():
-                raise ValueError(
-                    f"{weights.path}: only ALQ trains multi-bit weights, any other optimizer "
-                    f"leaves them as they are. "
-                    "Compile the model with tfqreg.ALQ, or give this layer another quantizer."
+                raise ModelError(
+                    weights.path,
+                    "only ALQ trains multi-bit weights, any other optimizer leaves them as they "
+                    "are",
+                    "Compile the model with tfqreg.ALQ, or give this layer another quantizer",
                 )
             return w
 
@@ -122,9 +130,7 @@ class MultiBit(Quantizer):
     def state_shapes(
         self, kernel_shape: tuple[int, ...], axes: tuple[int, ...]
     ) -> dict[str, tuple[int, ...]]:
-        """Returns the shapes of `basis`, `alpha` and `valid` by groups, and of `unit`, one an
-        output channel.
-        """
+        """Returns the shapes of `basis`, `alpha` and `valid` by groups, of `unit` by channels."""
         groups = self.groups(kernel_shape, axes)
         one = (groups.channels, groups.parts, self.bases)
         unit = tuple(size if axis in axes else 1 for axis, size in enumerate(kernel_shape))
@@ -157,8 +163,9 @@ class MultiBit(Quantizer):
         }
 
     def sums(self, state: State) -> tuple[Any, Any]:
-        """Returns `sum_i alpha_i B_i` in units of the grid, or of 1 where there is none, and that
-        unit, by groups.
+        """Returns `sum_i alpha_i B_i` by groups, in units of the grid, and those units.
+
+        The unit is 1 where there is no grid.
         """
         unit = ops.reshape(ops.convert_to_tensor(state["unit"]), (-1, 1, 1))
         on_grid = unit > 0
@@ -186,8 +193,7 @@ class MultiBit(Quantizer):
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
         """Returns int8 codes and `{"scale": float32, "bits": int}`, bits with the sign.
 
-        Before `project` they are those that it would give, which are near the weights and not equal
-        to them.
+        Before `project` they are those that it would give: near the weights, not equal to them.
         """
         if not self.on_grid(state):
             state = {**state, **self.project(state)}
@@ -206,9 +212,8 @@ class MultiBit(Quantizer):
 
 
 def bases_per_weight(state: State) -> float:
-    """Returns the number of bases that a weight of a kernel has on average; its groups are of one
-    size.
-    """
+    """Returns the bases per weight of a kernel, on average."""
+    # All groups of a kernel are of one size, so their mean is that of the weights.
     return float(np.mean(np.sum(ops.convert_to_numpy(state["valid"]), axis=-1)))
 
 

@@ -3,7 +3,8 @@ r"""Shift quantization: every weight a signed power of two, or zero.
 Levels, in units of u: 0 and +-2^e for e = 0 .. E - 1. A weight goes to the nearest of them, in the
 linear metric:
 
-    v = |w| / u,    f = v / 2^floor(log2 v):    e = floor(log2 v) + 1{f >= 3/2}, at most E - 1;    0 where v <= 1/2
+    v = |w| / u,    f = v / 2^floor(log2 v)
+    e = floor(log2 v) + 1{f >= 3/2}, at most E - 1;    0 if v <= 1/2
 
 The unit is a power of two: u = 2^(e_max - E + 1), e_max being the smallest exponent for which at
 most one weight in 2^bits + 1 lies above the largest level. A trained factor alpha scales all
@@ -19,12 +20,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straight_through
 
 
 def nearest_power(v: Any, exponents: Any, most: int) -> Any:
-    """Returns the nearest of 0 and +-2^e, e = 0 .. exponents - 1; a tie goes up, but |v| <= 1/2
-    goes to 0.
+    """Returns the nearest of 0 and +-2^e, e = 0 .. exponents - 1.
+
+    A tie goes up, but |v| <= 1/2 goes to 0.
 
     Args:
         v: values in units of the smallest level, any shape.
@@ -37,35 +40,43 @@ def nearest_power(v: Any, exponents: Any, most: int) -> Any:
     """
     magnitude = ops.abs(v)
     power = ops.ones_like(magnitude)
-    for e in range(most - 1):  # comparisons are exact, where a logarithm is not
+    for e in range(most - 1):  # comparisons are exact, a logarithm is not
         doubles = (magnitude >= 1.5 * 2.0**e) & (exponents > e + 1)
         power = ops.where(doubles, 2.0 ** (e + 1), power)
     return ops.where(magnitude <= 0.5, 0.0, ops.sign(v) * power)
 
 
 def unit_for(residuals: np.ndarray, exponents: int, bits: int) -> float:
-    """Returns the unit, a power of two, for which at most one value in 2^bits + 1 exceeds the
-    largest level.
+    """Returns the unit, a power of two, that lets few values exceed the largest level.
+
+    At most one in 2^bits + 1 does.
 
     Args:
-        residuals: what the shift quantizer is to hold.
+        residuals: what the shift quantizer is to hold, any shape.
         exponents: number of its exponents.
-        bits: its width, which sets the share of values that may overflow.
+        bits: its width, which sets the fraction of values that may overflow.
+
+    Example:
+        >>> unit_for(np.float32([0.4, -0.2, 0.1]), exponents=3, bits=4)
+        0.125
     """
     magnitudes = np.sort(np.abs(residuals).ravel())[::-1]
     allowed = int(magnitudes.size / (2**bits + 1))
     largest = float(magnitudes[min(allowed, magnitudes.size - 1)]) if magnitudes.size else 0.0
     if largest == 0.0:
         return 1.0
-    fraction, exponent = math.frexp(
-        largest
-    )  # largest <= 2^exponent, and = 2^(exponent - 1) at fraction 1/2
+    # largest <= 2^exponent, and = 2^(exponent - 1) at fraction 1/2
+    fraction, exponent = math.frexp(largest)
     return 2.0 ** (exponent - (fraction == 0.5) - exponents + 1)
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class PowerOfTwo(Quantizer):
     """Signed powers of two and zero, with a trained factor for the whole kernel.
+
+        w_hat = alpha u q,    q in {0, +-1, +-2, .., +-2^(E-1)}
+
+    for a kernel of any shape; the unit u is a power of two, E the number of exponents.
 
     `mode="exact"` keeps the levels within an integer: with 5 bits seven exponents, +-1 .. +-64 in
     int8, with 4 bits three, +-1 .. +-4 in int4. `mode="paper"` has the 2^(bits-2) exponents as
@@ -77,7 +88,7 @@ class PowerOfTwo(Quantizer):
         mode: "exact" or "paper"; "exact" by default.
 
     Raises:
-        ValueError: for bits out of range or an unknown mode.
+        ModelError: for bits out of range or an unknown mode.
 
     Example:
         >>> quantizer = PowerOfTwo(bits=4)
@@ -93,8 +104,8 @@ class PowerOfTwo(Quantizer):
 
     def __init__(self, bits: int = 5, mode: str = "exact") -> None:
         if mode not in ("exact", "paper"):
-            raise ValueError(
-                f'{type(self).__name__}: `mode` must be "exact" or "paper". Received: mode={mode!r}'
+            raise ModelError(
+                type(self).__name__, '`mode` must be "exact" or "paper"', received=f"mode={mode!r}"
             )
         self.mode = mode
         self.bits = check_bits(

@@ -1,8 +1,10 @@
-"""Structured sketching: the binary bases and coordinates that a kernel's float weights start from."""
+"""Structured sketching: the bases and coordinates that a kernel's float weights start from."""
 
 import numpy as np
 
-STOP_AT = 1e-6  # of the squared norm
+# Fraction of the squared norm that may be left: a thousandth of the weights themselves, as in the
+# paper's code.
+STOP_AT = 1e-6
 
 
 def sketch(w: np.ndarray, bases: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -14,8 +16,8 @@ def sketch(w: np.ndarray, bases: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     and ascend.
 
     Args:
-        w: groups of weights (..., size).
-        bases: the most bases of a group.
+        w: groups of weights, float (..., size).
+        bases: the most bases of a group, 1 or more.
 
     Returns:
         basis: -1 and 1, 0 where not valid, int8 (..., bases, size).

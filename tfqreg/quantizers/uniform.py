@@ -20,15 +20,19 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.quantizers.base import Params, Quantizer, State, check_bits, straight_through
+
+# Where the search for a scale begins, in units of the scale that clips nothing: few bits want
+# outliers clipped, and from one start the search may end in a local minimum.
+STARTS = (1.0, 0.7, 0.4)
 
 
 def grid_codes(x: Any, scale: Any, low: Any, high: Any) -> Any:
-    """Returns `clip(round(x / scale), low, high)` as floats, with the gradient of `x / scale`
-    inside the range.
+    """Returns `q = clip(round(x / scale), low, high)` as floats, differentiable in x and scale.
 
     With `v = x / scale`, `dq/dv = 1{low <= v <= high}`: through `scale * q`, the gradient in
-    `scale` is `q - v` inside and `q` outside.
+    `scale` is `q - v` inside the range and `q` outside.
     """
 
     @ops.custom_gradient
@@ -53,8 +57,8 @@ def grid_codes(x: Any, scale: Any, low: Any, high: Any) -> Any:
 def round_to_grid(x: Any, scale: Any, low: Any, high: Any) -> Any:
     """Returns `scale * clip(round(x / scale), low, high)`, differentiable in x alone.
 
-    The gradient is `g * 1{low <= x / scale <= high}`. It is what `grid_codes` gives, in half the
-    passes over memory.
+    The gradient is `g * 1{low <= x / scale <= high}`. Both are what `grid_codes` gives, in half
+    the passes over memory.
     """
 
     @ops.custom_gradient
@@ -92,10 +96,11 @@ def least_squares_scale(
 
     Args:
         x: values of any shape.
-        low, high: the range of the codes, zero included.
+        low: the lowest code, 0 or less.
+        high: the highest code, 0 or more.
         axes: axes that share one scale; all of them by default. The result keeps them as size 1.
-        weights: 0/1 of the shape of `x`; what is 0 does not count.
-        steps: alternations from each start.
+        weights: 0/1 of the shape of `x`; what is 0 does not count. All count by default.
+        steps: alternations from each start; 6 by default.
     """
     axes = tuple(range(len(x.shape))) if axes is None else axes
     weights = ops.ones_like(x) if weights is None else ops.cast(weights, x.dtype)
@@ -105,7 +110,7 @@ def least_squares_scale(
     largest = ops.maximum(top, bottom)
     largest = ops.where(largest > 0, largest, 1.0)
     best, best_error = largest, ops.full_like(largest, np.inf)
-    for start in (1.0, 0.7, 0.4):
+    for start in STARTS:
         scale = largest * start
         for _ in range(steps):
             q = ops.clip(ops.round(x / scale), low, high)
@@ -123,21 +128,27 @@ def least_squares_scale(
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class Uniform(Quantizer):
-    """Symmetric uniform grid with one learned scale a tensor or a channel.
+    """Symmetric uniform grid with one learned scale per kernel or per output channel.
+
+        q = clip(round(w / s), -n, n),    w_hat = s q,    n = 2^(bits-1) - 1
+
+    for a kernel of any shape; s is (1, .., 1), or (1, .., channels).
 
     Args:
-        bits: width of the codes, 1 to 8. One bit is binary (-s, s), two bits are ternary (-s, 0,
-            s).
-        per_channel: one scale for each output channel instead of one for the kernel.
-        narrow: keeps the range symmetric, +-(2^(bits-1) - 1); False adds the code -2^(bits-1).
+        bits: width of the codes, 1 to 8; 8 by default. One bit is binary (-s, s), two bits are
+            ternary (-s, 0, s).
+        per_channel: one scale for each output channel instead of one for the kernel; False by
+            default.
+        narrow: keeps the range symmetric, +-(2^(bits-1) - 1); False adds the code -2^(bits-1). True
+            by default.
         scale_from: "msqe" trains the scale to lower the squared error to the grid, "task" trains it
-            by the loss (LSQ).
-        power_of_two: snaps the scale to the nearest power of two where training settles
+            by the loss (LSQ); "msqe" by default.
+        power_of_two: snaps the scale to the nearest power of two when training settles
             (`tfqreg.Stages`), and holds it there; until then it is free, and
             `MSQE(scale_alpha=...)` pulls it. False by default.
 
     Raises:
-        ValueError: for bits out of range or an unknown `scale_from`.
+        ModelError: for bits out of range or an unknown `scale_from`.
 
     Example:
         >>> import numpy as np
@@ -160,9 +171,10 @@ class Uniform(Quantizer):
         self.per_channel = per_channel
         self.narrow = narrow
         if scale_from not in ("msqe", "task"):
-            raise ValueError(
-                f'Uniform: `scale_from` must be "msqe" or "task". Received: '
-                f"scale_from={scale_from!r}"
+            raise ModelError(
+                "Uniform",
+                '`scale_from` must be "msqe" or "task"',
+                received=f"scale_from={scale_from!r}",
             )
         self.scale_from = scale_from
         self.power_of_two = power_of_two
@@ -176,7 +188,7 @@ class Uniform(Quantizer):
 
     @property
     def smallest_code(self) -> int:
-        """The smallest code: the largest's negative, or one less where the range is not narrow."""
+        """The smallest code: the largest's negative, or one less if the range is not narrow."""
         return -self.largest_code - (not self.narrow and self.bits > 1)
 
     @property
@@ -204,9 +216,10 @@ class Uniform(Quantizer):
         """Returns `log2_scale` by least squares: `s = sum(w q) / sum(q^2)`, alternated with `q`.
 
         Args:
-            w: weights.
+            w: weights, any shape.
             axes: their output-channel axes.
-            mask: boolean of the shape of `w`; weights outside it do not count.
+            mask: boolean of the shape of `w`; weights outside it do not count. All count by
+                default.
         """
         shared = tuple(i for i in range(len(w.shape)) if not (self.per_channel and i in axes))
         weights = ops.ones_like(w) if mask is None else ops.cast(mask, w.dtype)
@@ -220,9 +233,7 @@ class Uniform(Quantizer):
         return {"log2_scale": ops.log2(scale), **free}
 
     def scale(self, state: State) -> Any:
-        """Returns `2 ^ log2_scale`, positive by construction; the exponent is a whole number once
-        it has snapped.
-        """
+        """Returns `2 ^ log2_scale`, the exponent a whole number once it has snapped."""
         exponent = ops.convert_to_tensor(state["log2_scale"])
         if self.power_of_two:
             exponent = ops.where(
@@ -237,8 +248,9 @@ class Uniform(Quantizer):
             state["snapped"].assign(1.0)
 
     def positions(self, w: Any, state: State) -> Any:
-        """Returns `w / s` (one bit: half of `w / s + 1`), `s` constant; the levels are the whole
-        numbers.
+        """Returns `w / s` (one bit: half of `w / s + 1`), `s` constant.
+
+        The levels are the whole numbers.
         """
         v = w / ops.stop_gradient(self.scale(state))
         return (v + 1.0) / 2.0 if self.bits == 1 else v
@@ -254,7 +266,7 @@ class Uniform(Quantizer):
         return grid_codes(w, scale, self.smallest_code, self.largest_code)
 
     def nearest(self, w: Any, state: State) -> Any:
-        """Returns `s * q` with `q` held fixed; with `scale_from="task"`, `s` too."""
+        """Returns `s * q` with `q` held constant; with `scale_from="task"`, `s` too."""
         scale = self.scale(state)
         levels = scale * ops.stop_gradient(self.codes(w, scale))
         return levels if self.fits_error else ops.stop_gradient(levels)
@@ -267,6 +279,7 @@ class Uniform(Quantizer):
         if self.fits_error:
             scale = ops.stop_gradient(scale)
         else:
+            # LSQ's factor on the gradient of the scale, 1 / sqrt(weights per scale * n).
             factor = 1.0 / math.sqrt(
                 math.prod(w.shape) / math.prod(scale.shape) * self.largest_code
             )
@@ -274,9 +287,7 @@ class Uniform(Quantizer):
         return self.codes(w, scale) * scale
 
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
-        """Returns int8 codes and `{"scale": float32, "bits": int}`; the scale broadcasts over the
-        codes.
-        """
+        """Returns int8 codes and `{"scale": float32, "bits": int}`, a scale that broadcasts."""
         scale = self.scale(state)
         codes = ops.convert_to_numpy(self.codes(ops.convert_to_tensor(w), scale))
         return codes.astype(np.int8), {"scale": ops.convert_to_numpy(scale), "bits": self.bits}

@@ -19,21 +19,18 @@ from tfqreg.quantizers.uniform import grid_codes
 
 
 def outside_unit_range(w: Any, mask: Any, owner: str) -> str:
-    """Returns a note on weights beyond [-1, 1], where a fixed grid clips them; "" where there are
-    none.
-    """
+    """Returns a note on weights beyond [-1, 1], which a fixed grid clips; "" if there are none."""
     largest = float(ops.convert_to_numpy(largest_magnitude(ops.convert_to_tensor(w), mask)).item())
     if largest <= 1.001:  # rounding aside
         return ""
     return (
         f"weights outside [-1, 1] are clipped, and get no gradient. Use {owner}(normalize=True), "
-        f"which takes the range "
-        f"of the weights. Received: largest magnitude {largest:.3g}"
+        f"which takes the range of the weights. Received: largest magnitude {largest:.3g}"
     )
 
 
 def largest_magnitude(w: Any, mask: Any = None) -> Any:
-    """Returns max |w| over the weights in `mask`, of shape (1, .., 1); 1 where all are 0."""
+    """Returns max |w| over the weights in `mask`, of shape (1, .., 1); 1 if all are 0."""
     magnitude = ops.abs(w) if mask is None else ops.where(mask, ops.abs(w), 0.0)
     largest = ops.max(magnitude, axis=tuple(range(len(w.shape))), keepdims=True)
     return ops.where(largest > 0, largest, 1.0)
@@ -43,13 +40,18 @@ def largest_magnitude(w: Any, mask: Any = None) -> Any:
 class WRPN(Quantizer):
     """Uniform mid-tread grid on [-1, 1], or on the range the weights start with.
 
+        q = round(clip(w / c, -1, 1) n),    w_hat = q c / n,    n = 2^(bits-1) - 1
+
+    for a kernel of any shape.
+
     Args:
-        bits: width of the codes with their sign, 2 to 8: one bit would leave no level but 0.
+        bits: width of the codes with their sign, 2 to 8: one bit would leave no level but 0. 8 by
+            default.
         normalize: spreads the grid over [-c, c], c being the largest |w| when the quantizer is
             fitted; False takes weights for what they are, clipped to [-1, 1]. True by default.
 
     Raises:
-        ValueError: for bits out of range.
+        ModelError: for bits out of range.
 
     Example:
         >>> import numpy as np
@@ -79,7 +81,10 @@ class WRPN(Quantizer):
         return {"scale": (1,) * len(kernel_shape)}
 
     def fit_state(self, w: Any, axes: tuple[int, ...], mask: Any = None) -> State:
-        """Returns `scale`, c / n: c is max |w| of the weights in `mask`, or 1 without `normalize`."""
+        """Returns `scale`, c / n.
+
+        c is max |w| of the weights in `mask`, or 1 without `normalize`.
+        """
         largest = largest_magnitude(w, mask)
         return {
             "scale": (largest if self.normalize else ops.ones_like(largest)) / self.largest_code
@@ -107,9 +112,7 @@ class WRPN(Quantizer):
         return grid_codes(w, scale, -self.largest_code, self.largest_code) * scale
 
     def encode(self, w: Any, state: State) -> tuple[np.ndarray, Params]:
-        """Returns int8 codes and `{"scale": float32, "bits": int}`; the scale broadcasts over the
-        codes.
-        """
+        """Returns int8 codes and `{"scale": float32 (1, .., 1), "bits": int}`."""
         scale = self.scale(state)
         codes = grid_codes(ops.convert_to_tensor(w), scale, -self.largest_code, self.largest_code)
         params = {"scale": ops.convert_to_numpy(scale), "bits": self.bits}

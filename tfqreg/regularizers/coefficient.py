@@ -4,7 +4,7 @@ r"""The learnable coefficient: a penalty that sharpens itself.
 
 Its gradient in omega, `exp(omega) * R - alpha`, vanishes at `exp(omega) = alpha / R`: as the
 penalty R falls, its coefficient grows. With omega eliminated the cost is `alpha * ln R` up to a
-constant, so the normaliser of R is immaterial (Choi, El-Khamy and Lee 2018, arXiv 1809.00095).
+constant, so what R is divided by does not matter (Choi, El-Khamy and Lee 2018, arXiv 1809.00095).
 
 The second term enters by its gradient alone: its value, negative and growing, would hide the loss
 in every report.
@@ -18,19 +18,27 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.quantizers.base import check_positive
 from tfqreg.regularizers.penalty import Penalty
 
 Schedule = Callable[[Any], Any]
 
-# Adam moves every variable by about its learning rate a step; omega has to cover several units
-# within one training.
+# Adam moves every variable by about its learning rate per step; omega has to cover several units
+# within one training, so it moves ten times as far.
 OMEGA_PER_UNIT = 10.0
+# Where a learned omega begins under its equilibrium ln(alpha / R): the penalty pulls at a twentieth
+# (exp(-3)) of its strength there, and the loss leads.
+HEAD_START = 3.0
+# How far over that first equilibrium omega may grow: ln 100, an R fallen a hundredfold.
+GROWTH = 4.6
+SMALLEST_COEFFICIENT = 1e-30  # stands for a scheduled 0, which has no logarithm
 
 
 class LearnedPenalty(Penalty):
-    """Base of the penalties: owns omega and weighs a sum of squares by exp(omega), a constant or a
-    schedule.
+    """Base of the penalties that weigh a sum of squares by a coefficient, learned if need be.
+
+        cost = exp(omega) R - alpha omega
 
     One object given to several layers is one coefficient for all of them; `scope="layer"` gives
     each its own.
@@ -38,9 +46,15 @@ class LearnedPenalty(Penalty):
     Args:
         alpha: pull on a learned coefficient, in units of the loss; the penalty tends to `alpha * ln
             R`.
-        coefficient: "learned", a constant, or a callable of the training step that a callback
-            evaluates.
-        scope: "global" or "layer".
+        coefficient: "learned", the default, a constant, or a callable of the training step that a
+            callback evaluates.
+        scope: "global", the default, or "layer".
+        kwargs: of `keras.layers.Layer`.
+
+    Raises:
+        ModelError: for an alpha that is no positive number, or an unknown coefficient or scope.
+
+    Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
     """
 
     def __init__(
@@ -54,14 +68,14 @@ class LearnedPenalty(Penalty):
         owner = type(self).__name__
         constant = isinstance(coefficient, int | float) and coefficient > 0
         if coefficient != "learned" and not callable(coefficient) and not constant:
-            raise ValueError(
-                f'{owner}: `coefficient` must be "learned", a positive number or a callable of '
-                f"the step. "
-                f"Received: coefficient={coefficient!r}"
+            raise ModelError(
+                owner,
+                '`coefficient` must be "learned", a positive number or a callable of the step',
+                received=f"coefficient={coefficient!r}",
             )
         if scope not in ("global", "layer"):
-            raise ValueError(
-                f'{owner}: `scope` must be "global" or "layer". Received: scope={scope!r}'
+            raise ModelError(
+                owner, '`scope` must be "global" or "layer"', received=f"scope={scope!r}"
             )
         self.alpha = check_positive(alpha, owner, "alpha")
         self.coefficient = coefficient
@@ -110,12 +124,13 @@ class LearnedPenalty(Penalty):
         self.count += quantized_kernel.count
 
     def cost(self, squares: Any, count: int) -> Any:
-        """Returns `exp(omega) * squares / N`, one layer's share, with the gradient of the cost
-        above.
+        """Returns `exp(omega) * squares / N`, one layer's part of the cost.
+
+        Its gradient in omega is that of the whole cost, `- alpha omega` included.
 
         Args:
-            squares: sum of the squared errors of the layer.
-            count: weights of the layer; the shares of all layers add up to N.
+            squares: sum of the squared errors of the layer, a scalar.
+            count: weights of the layer; those of all layers add up to N.
         """
         cost = self.strength_now * squares / self.count
         if not self.learned:
@@ -133,15 +148,16 @@ class LearnedPenalty(Penalty):
         """Sets omega."""
         self.omega_unit.assign(omega / OMEGA_PER_UNIT)
 
-    def start_from(self, penalty: float, head_start: float = 3.0, growth: float = 4.6) -> None:
-        """Sets a learned omega `head_start` under its equilibrium `ln(alpha / R)`, so that the loss
-        leads at first.
+    def start_from(
+        self, penalty: float, head_start: float = HEAD_START, growth: float = GROWTH
+    ) -> None:
+        """Sets a learned omega under its equilibrium `ln(alpha / R)`: the loss leads at first.
 
         Args:
             penalty: R as it is now.
-            head_start: how far under the equilibrium to begin.
-            growth: how far over the equilibrium omega may grow; 4.6 stands for an R fallen a
-                hundredfold.
+            head_start: how far under the equilibrium to begin; 3 by default.
+            growth: how far over the equilibrium omega may grow; 4.6 by default, which stands for
+                an R fallen a hundredfold.
         """
         if self.learned and penalty > 0:
             equilibrium = math.log(self.alpha / penalty)
@@ -177,11 +193,9 @@ class LearnedPenalty(Penalty):
         if callable(self.coefficient):
             value = float(ops.convert_to_numpy(self.coefficient(step)))
             if not math.isfinite(value):
-                raise ValueError(
-                    f"{self.name}: `coefficient` must return finite numbers. Received: {value} at "
-                    f"step {step}"
-                )
-            self.assign_omega(math.log(max(value, 1e-30)))
+                rule = "`coefficient` must return finite numbers"
+                raise ModelError(self.name, rule, received=f"{value} at step {step}")
+            self.assign_omega(math.log(max(value, SMALLEST_COEFFICIENT)))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""

@@ -16,15 +16,21 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.quantizers.base import check_positive
 from tfqreg.regularizers.sinusoidal import SinReQ, rise_at
 
-# Steering by the bits reached, in units of `bits_strength` for each bit off the target: at once,
-# one bit at most, and added at each of the fifty or so updates of a training once it is near, lest
-# the sum wind up. What counts is where the bits will stand in LAG steps, for which an optimizer
-# with momentum goes on as it does.
-PROPORTIONAL, INTEGRAL, NEAR, LAG = 20.0, 4.0, 0.25, 10.0
-FEWEST_STEPS = 10
+# `target_bits` steers lambda_beta by the bits reached, as a PI controller does. In units of
+# `bits_strength` for each bit off the target:
+PROPORTIONAL = 20.0  # at once, for one bit at most
+INTEGRAL = 4.0  # added at each of the fifty or so updates of a training
+NEAR = 0.25  # bits off the target within which the sum grows, lest it wind up on the way there
+# What counts is where the bits will stand in so many steps, for which an optimizer with momentum
+# (beta_1 = 0.9: about ten) goes on as it does.
+LAG = 10.0
+FEWEST_STEPS = 10  # refuses schedules that leave the bits no phase to learn in
+# The bits that a training without a target comes to rest at, by its `bits_strength`.
+DEFAULT_BITS = 4.0
 
 
 class LearnedBeta(NamedTuple):
@@ -38,22 +44,23 @@ class LearnedBeta(NamedTuple):
     @classmethod
     def of(cls, quantized_kernel: Any) -> "LearnedBeta":
         """Returns where those of a `QuantizedKernel` stand."""
-        path = quantized_kernel.state["beta_unit"].path.rpartition("/")[0]
-        beta = round(_number(quantized_kernel.quantizer.beta(quantized_kernel.state)), 4)
-        return cls(
-            path, beta, quantized_kernel.quantizer.smallest, quantized_kernel.quantizer.largest
-        )
+        quantizer, state = quantized_kernel.quantizer, quantized_kernel.state
+        path = state["beta_unit"].path.rpartition("/")[0]
+        beta = round(_number(quantizer.beta(state)), 4)
+        return cls(path, beta, quantizer.smallest, quantizer.largest)
 
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class SinAReQ(SinReQ):
-    """`SinReQ` with learned bits: pulls weights to the levels, and the bits of a `LearnedBits`
-    quantizer down.
+    """`SinReQ` that also learns bits: it pulls those of a `LearnedBits` quantizer down.
+
+        cost = lambda_w sum_l R_p + lambda_beta sum_l beta_l
+        lambda_beta(t) = bits_strength (f(t; rise) - f(t; fall))
 
     As published, the forward pass computes with float weights until training settles. With
     `LearnedBits(loss_aware=True)` it computes with quantized weights from the start.
 
-    Where weights do not follow the sine, beta comes to rest at `log2(ln 2 strength E[sin^2] /
+    If weights do not follow the sine, beta comes to rest at `log2(ln 2 strength E[sin^2] /
     bits_strength)`, E[sin^2] being 1/2.
 
     Args:
@@ -61,15 +68,16 @@ class SinAReQ(SinReQ):
             reached. None, the default, leaves lambda_beta alone.
         bits_strength: lambda_beta at its height; by default the one that rests at `target_bits`, or
             at 4.
-        fall: share of the training after which lambda_beta stands at half its height again, and the
-            bits freeze; 0.7 by default.
+        strength: lambda_w once it has risen, in units of the loss; 1 by default.
+        fall: fraction of the training after which lambda_beta stands at half its height again, and
+            the bits freeze; 0.7 by default.
         count: what the bits are counted over: "kernels", as published, where each beta costs the
             same; or "weights", where each costs in proportion to the weights of its kernel, so that
             all together cost what the model's size does. "kernels" by default.
-        strength, power, reduction, rise, width: as for `SinReQ`.
+        kwargs: power, reduction, rise and width, as for `SinReQ`.
 
     Raises:
-        ValueError: as `SinReQ`; for phases out of order, or a target or strength that is no
+        ModelError: as `SinReQ`; for phases out of order, or a target or strength that is no
             positive number.
 
     Example:
@@ -90,22 +98,22 @@ class SinAReQ(SinReQ):
     ) -> None:
         super().__init__(strength=strength, **kwargs)
         if count not in ("kernels", "weights"):
-            raise ValueError(
-                f'SinAReQ: `count` must be "kernels" or "weights". Received: count={count!r}'
-            )
+            rule = '`count` must be "kernels" or "weights"'
+            raise ModelError("SinAReQ", rule, received=f"count={count!r}")
         self.count = count
         if not self.rise < fall <= 1.0:
-            raise ValueError(
-                "SinAReQ: the bits learn between `rise` and `fall`, shares of the training with "
-                "rise < fall <= 1. "
-                f"Received: rise={self.rise!r}, fall={fall!r}"
+            raise ModelError(
+                "SinAReQ",
+                "the bits learn between `rise` and `fall`, fractions of the training with rise < "
+                "fall <= 1",
+                received=f"rise={self.rise!r}, fall={fall!r}",
             )
         owner = type(self).__name__
         self.target_bits = (
             None if target_bits is None else check_positive(target_bits, owner, "target_bits")
         )
         if bits_strength is None:
-            rest = 4.0 if self.target_bits is None else self.target_bits
+            rest = DEFAULT_BITS if self.target_bits is None else self.target_bits
             bits_strength = math.log(2.0) * self.strength * 0.5 / 2.0**rest
         self.bits_strength = check_positive(bits_strength, owner, "bits_strength")
         self.fall = float(fall)
@@ -113,87 +121,79 @@ class SinAReQ(SinReQ):
         self.integral = self._strength("integral")
         self.last_average = self._strength("last_average")
         self.last_step = self._strength("last_step")
-        # Behind functions, or Keras would take the kernels for parts of this layer.
+        # As functions, or Keras would take the kernels for parts of this layer.
         self._kernels: list[Callable[[], Any]] = []
-        self._told = False
+        self._warned = False
 
     def register(self, quantized_kernel: Any) -> None:
         """Takes note of the kernel's beta."""
         if not hasattr(quantized_kernel.quantizer, "beta"):
-            raise ValueError(
-                f"{quantized_kernel.name}: SinAReQ learns the bits of a LearnedBits quantizer; SinReQ takes "
-                f"bits as they are. "
-                f"Received: {quantized_kernel.quantizer!r}"
+            raise ModelError(
+                quantized_kernel.name,
+                "SinAReQ learns the bits of a LearnedBits quantizer; SinReQ takes bits as they are",
+                received=f"{quantized_kernel.quantizer!r}",
             )
         self._kernels.append(lambda: quantized_kernel)
 
     def average_bits(self) -> float:
         """Returns the mean beta over all weights, without sign."""
-        betas = [LearnedBeta.of(quantized_kernel()).beta for quantized_kernel in self._kernels]
-        return float(
-            np.average(
-                betas, weights=[quantized_kernel().count for quantized_kernel in self._kernels]
-            )
-        )
+        kernels = [kernel() for kernel in self._kernels]
+        betas = [LearnedBeta.of(kernel).beta for kernel in kernels]
+        return float(np.average(betas, weights=[kernel.count for kernel in kernels]))
 
     def check_schedule(self, total_steps: int, begin: int, end: int) -> None:
-        """Raises ValueError where the bits have too few steps to learn in, or freeze before they
-        have learned.
-        """
+        """Raises ModelError if the bits have too few steps to learn in, or freeze before that."""
         super().check_schedule(total_steps, begin, end)
         first, last = max(round(self.rise * total_steps), begin), round(self.fall * total_steps)
         if last > end:
-            raise ValueError(
-                f"{self.name}: the bits freeze at step {end}, before lambda_beta falls at step "
-                f"{last}. Lower `fall`, "
-                f"or raise `settle_from` of tfqreg.Stages. Received: fall={self.fall}, "
-                f"{total_steps} steps"
+            raise ModelError(
+                self.name,
+                f"the bits freeze at step {end}, before lambda_beta falls at step {last}",
+                "Lower `fall`, or raise `settle_from` of tfqreg.Stages",
+                f"fall={self.fall}, {total_steps} steps",
             )
         if last - first < FEWEST_STEPS:
-            raise ValueError(
-                f"{self.name}: the bits would learn for {max(last - first, 0)} steps, from "
-                f"{first} to {last}. Train "
-                f"longer, prune for a smaller share of it, or widen `rise` to `fall`. "
-                f"Received: rise={self.rise}, fall={self.fall}, {total_steps} steps, quantized "
-                f"from step {begin}"
+            raise ModelError(
+                self.name,
+                f"the bits would learn for {max(last - first, 0)} steps, from {first} to {last}",
+                "Train longer, prune for a smaller fraction of it, or widen `rise` to `fall`",
+                f"rise={self.rise}, fall={self.fall}, {total_steps} steps, quantized from step "
+                f"{begin}",
             )
 
     def settle(self) -> None:
-        """Tells, once, of bits that came to rest at a bound."""
+        """Warns, once, of bits that came to rest at a bound."""
         betas = [LearnedBeta.of(quantized_kernel()) for quantized_kernel in self._kernels]
         bound = [beta for beta in betas if not beta.smallest < beta.beta < beta.largest]
-        if bound and not self._told:
+        if bound and not self._warned:
             words = ", ".join(f"{beta.path} at {beta.beta:g}" for beta in bound)
             warnings.warn(
                 f"{self.name}: learned bits stand at a bound. Change `target_bits` or "
-                f"`bits_strength`, give beta more "
-                f"steps or `pace`, or widen the bounds of LearnedBits, unless that is what you "
-                f"want. Received: {words}",
+                f"`bits_strength`, give beta more steps or `pace`, or widen the bounds of "
+                f"LearnedBits, unless that is what you want. Received: {words}",
                 stacklevel=2,
             )
-        self._told = True
+        self._warned = True
 
     def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
-        """Returns `lambda_w R_p + lambda_beta beta` of one kernel, beta times its relative size
-        where that counts.
+        """Returns `lambda_w R_p + lambda_beta beta` of one kernel.
+
+        With `count="weights"`, beta counts in proportion to the kernel's size.
         """
         counts = [other().count for other in self._kernels]
         size = (
             quantized_kernel.count * len(counts) / sum(counts) if self.count == "weights" else 1.0
         )
         bits = size * ops.sum(quantized_kernel.quantizer.beta(quantized_kernel.state))
-        if (
-            self.target_bits is not None
-        ):  # what steers is a force, and no part of the loss to look at
+        if self.target_bits is not None:  # what steers is a force, and no part of the loss
             bits -= ops.stop_gradient(bits)
-        return (
-            super().grid_cost(quantized_kernel, w)
-            + ops.convert_to_tensor(self.beta_strength) * bits
-        )
+        price = ops.convert_to_tensor(self.beta_strength) * bits
+        return super().grid_cost(quantized_kernel, w) + price
 
     def at_step(self, step: int, total_steps: int) -> None:
-        """Sets lambda_w and lambda_beta for a training step; with `target_bits`, steers by the bits
-        reached.
+        """Sets lambda_w and lambda_beta for a training step.
+
+        With `target_bits`, lambda_beta is steered by the bits reached.
         """
         super().at_step(step, total_steps)
         progress = step / total_steps
@@ -206,13 +206,11 @@ class SinAReQ(SinReQ):
             gain = 1.0 + integral + PROPORTIONAL * min(max(error, -1.0), 1.0)
         self.beta_strength.assign(self.bits_strength * gain * max(bell, 0.0))
         if progress >= self.fall:  # without lambda_beta, R_p alone would let beta creep up
-            for quantized_kernel in self._kernels:
-                quantized_kernel().quantizer.settle(quantized_kernel().state)
+            for kernel in self._kernels:
+                kernel().quantizer.settle(kernel().state)
 
     def _expected_bits(self, step: int) -> float:
-        """Returns the average that the bits reached are on their way to, LAG steps ahead, and takes
-        note of it.
-        """
+        """Returns the average bits expected LAG steps ahead, and notes those of now."""
         average, last, last_step = (
             self.average_bits(),
             _number(self.last_average),

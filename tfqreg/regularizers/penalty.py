@@ -1,16 +1,16 @@
-"""What a wrapped kernel asks of its regularizer."""
+"""What a wrapped kernel asks of its regularizer, and copies of what kernels share."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.quantizers.base import check_positive
 
 
 class Penalty(keras.layers.Layer):
-    """Base of the regularizers: a layer that wrappers share, so that its variables are saved with
-    the model.
+    """Base of the regularizers: a layer that wrappers share and save with the model.
 
     `scope` says whether the wrappers that were given one object share it ("global") or copy it
     ("layer"); `forward` whether training computes with "quantized" weights or with "float" ones
@@ -24,12 +24,14 @@ class Penalty(keras.layers.Layer):
     started = True
 
     def register(self, quantized_kernel: Any) -> None:
-        """Takes note of a `QuantizedKernel` that the penalty acts on; raises ValueError where they
-        do not suit.
+        """Takes note of a `QuantizedKernel` that the penalty acts on.
+
+        Raises:
+            ModelError: if the two do not suit.
         """
 
     def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
-        """Returns one kernel's share of the cost.
+        """Returns one kernel's part of the cost, a scalar.
 
         Args:
             quantized_kernel: the `QuantizedKernel`.
@@ -39,7 +41,7 @@ class Penalty(keras.layers.Layer):
 
     @property
     def strength_now(self) -> Any:
-        """What the penalty's measure is multiplied by at this moment; 0 where there is none."""
+        """What the penalty's measure is multiplied by at this moment; 0 by default."""
         return 0.0
 
     def start(self, pairs: list[tuple[Any, Any]]) -> None:
@@ -47,16 +49,19 @@ class Penalty(keras.layers.Layer):
 
         Args:
             pairs: the kernels that share this object, each `QuantizedKernel` with its float
-                variable.
+                weights.
         """
 
     def check_schedule(self, total_steps: int, begin: int, end: int) -> None:
-        """Raises ValueError where what is scheduled does not fit a training.
+        """Checks that what is scheduled fits a training.
 
         Args:
             total_steps: steps of the training.
-            begin: the step from which the weights have a grid, behind pruning.
+            begin: the step from which the weights have a grid, after pruning.
             end: the step at which what is learned but the weights is frozen.
+
+        Raises:
+            ModelError: if it does not fit.
         """
 
     def at_step(self, step: int, total_steps: int) -> None:
@@ -66,14 +71,49 @@ class Penalty(keras.layers.Layer):
         """Holds at full strength what has been learned, for the end of training."""
 
 
+def copy_of(penalty: Any) -> Any:
+    """Returns a penalty of the same configuration, with variables of its own.
+
+    Example:
+        >>> from tfqreg.regularizers import MSQE
+        >>> copy_of(MSQE(alpha=0.02)).alpha
+        0.02
+    """
+    return type(penalty).from_config(penalty.get_config())
+
+
+def shared_copy(penalty: Any, copies: dict[int, Any]) -> Any:
+    """Returns the one copy of a penalty, so that kernels which share the penalty share its copy.
+
+    Args:
+        penalty: what to copy; None stays None.
+        copies: the copies made so far, by the id of what they are copies of; a new one is added.
+
+    Example:
+        >>> from tfqreg.regularizers import MSQE
+        >>> penalty, copies = MSQE(), {}
+        >>> shared_copy(penalty, copies) is shared_copy(penalty, copies)
+        True
+    """
+    if penalty is None:
+        return None
+    return copies.get(id(penalty)) or copies.setdefault(id(penalty), copy_of(penalty))
+
+
 class ScheduledPenalty(Penalty):
     """Base of the penalties whose coefficient lambda follows a schedule.
 
-    A subclass implements `measure` and `share`, and `register` where its quantizer need be no
+        cost = lambda(t) sum_l R_l,    lambda(t) = strength fraction(t / T)
+
+    A subclass implements `measure` and `fraction`, and `register` if its quantizer need be no
     `Uniform`.
 
     Args:
         strength: lambda at its height, in units of the loss.
+        kwargs: of `keras.layers.Layer`.
+
+    Raises:
+        ModelError: for a strength that is no positive number.
     """
 
     def __init__(self, strength: float, **kwargs: Any) -> None:
@@ -86,13 +126,11 @@ class ScheduledPenalty(Penalty):
         return self.add_weight(shape=(), initializer="zeros", trainable=False, name=name)
 
     def measure(self, quantized_kernel: Any, w: Any) -> Any:
-        """Returns what lambda multiplies, for one kernel and its float weights."""
+        """Returns R, what lambda multiplies, for one kernel and its float weights."""
         raise NotImplementedError
 
-    def share(self, progress: float) -> float:
-        """Returns lambda as a share of `strength`, `progress` being the share of the training that
-        is over.
-        """
+    def fraction(self, progress: float) -> float:
+        """Returns lambda over `strength`, `progress` being the fraction of the training done."""
         raise NotImplementedError
 
     @property
@@ -101,11 +139,12 @@ class ScheduledPenalty(Penalty):
         return ops.convert_to_tensor(self.weight_strength)
 
     def register(self, quantized_kernel: Any) -> None:
-        """Checks that the quantizer of a kernel tells its range."""
+        """Checks that the quantizer of a kernel has a range of codes."""
         if not hasattr(quantized_kernel.quantizer, "smallest_code"):
-            raise ValueError(
-                f"{quantized_kernel.name}: {type(self).__name__} needs the quantizer Uniform. Received: "
-                f"{quantized_kernel.quantizer!r}"
+            raise ModelError(
+                quantized_kernel.name,
+                f"{type(self).__name__} needs the quantizer Uniform",
+                received=f"{quantized_kernel.quantizer!r}",
             )
 
     def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
@@ -114,7 +153,7 @@ class ScheduledPenalty(Penalty):
 
     def at_step(self, step: int, total_steps: int) -> None:
         """Sets lambda for a training step."""
-        self.weight_strength.assign(self.strength * self.share(step / total_steps))
+        self.weight_strength.assign(self.strength * self.fraction(step / total_steps))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
@@ -122,26 +161,26 @@ class ScheduledPenalty(Penalty):
 
 
 class Pruning(Penalty):
-    """Base of what prunes: it acts while the share of pruned weights grows, then its mask is final.
+    """Base of what prunes: it acts while more and more weights go, then its mask is final.
 
-    `sparsity` is the share to come to; `revives` says whether a pruned weight goes on learning
-    until then.
+    `sparsity` is the fraction of pruned weights to come to; `revives` says whether a pruned weight
+    goes on learning until then.
     """
 
     sparsity: float
     revives = False
 
     def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
-        """Returns 0: where nothing else is said, the mask does the work."""
+        """Returns 0: by default the mask does the work."""
         return ops.zeros(())
 
     def update(self, pairs: list[tuple[Any, Any]], share: float | None) -> None:
-        """Moves towards a share of pruned weights, by the masks; called every so many steps.
+        """Moves towards a fraction of pruned weights, by the masks; called every so many steps.
 
         Args:
             pairs: the kernels that share this object, each `QuantizedKernel` with its float
-                variable.
-            share: the share of pruned weights to stand at now; None leaves it where it is.
+                weights.
+            share: the fraction of pruned weights to stand at now; None leaves it where it is.
         """
         for quantized_kernel, _ in pairs:
             quantized_kernel.start_pruning()

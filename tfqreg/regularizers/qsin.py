@@ -1,5 +1,6 @@
-r"""QSin: the sine of the grid inside its range, a parabola outside; smooth, and near a level the
-squared error itself.
+r"""QSin: the sine of the grid inside its range, a parabola outside.
+
+It is smooth, and near a level the squared error itself.
 
     R = (1/N) sum_w r(w),    r(w) = (s / pi)^2 sin^2(pi w / s)    inside the range,
                              r(w) = (w - clip(w))^2               outside
@@ -20,6 +21,8 @@ from keras import ops
 from tfqreg.regularizers.penalty import ScheduledPenalty
 from tfqreg.regularizers.sinusoidal import sine_squares
 
+# Fractions of `strength` in the three thirds of the training, as published: weights move freely,
+# then settle.
 THIRDS = (0.01, 0.1, 1.0)
 
 
@@ -28,7 +31,8 @@ def qsin_squares(positions: Any, low: float, high: float) -> Any:
 
     Args:
         positions: v, weights in steps of their grid, any shape.
-        low, high: the outermost levels.
+        low: the lowest level.
+        high: the highest level.
 
     Example:
         >>> import numpy as np
@@ -43,15 +47,20 @@ def qsin_squares(positions: Any, low: float, high: float) -> Any:
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class QSin(ScheduledPenalty):
-    """Pulls weights to the levels by a sine inside the range and by a parabola outside; the scale
-    follows the error.
+    """Pulls weights to the levels by a sine inside the range and by a parabola outside.
+
+        R = (1/N) sum_w r(w),    r(w) = (s / pi)^2 sin^2(pi w / s)    inside the range,
+                                 r(w) = (w - clip(w))^2               outside
+
+    The scale follows the squared error.
 
     Args:
         strength: lambda in the last third of the training, in units of the loss; 100 by default, as
             published.
+        kwargs: of `keras.layers.Layer`.
 
     Raises:
-        ValueError: for a strength that is no positive number, or a quantizer that is no `Uniform`.
+        ModelError: for a strength that is no positive number, or a quantizer that is no `Uniform`.
 
     Example:
         >>> QSin(strength=10.0).get_config()["strength"]
@@ -77,6 +86,6 @@ class QSin(ScheduledPenalty):
         )
         return ops.sum(ops.square(step) * squares) / quantized_kernel.count
 
-    def share(self, progress: float) -> float:
+    def fraction(self, progress: float) -> float:
         """Returns 0.01, 0.1 and 1 in the three thirds."""
         return THIRDS[min(int(3.0 * progress), 2)]

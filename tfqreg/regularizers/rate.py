@@ -13,18 +13,21 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.quantizers.uniform import Uniform
 from tfqreg.regularizers.coefficient import Schedule
 from tfqreg.regularizers.msqe import MSQE
 
 
 def soft_bits(positions: Any, low: int, high: int) -> Any:
-    """Returns the entropy of the soft histogram times the number of weights, in bits;
-    differentiable in `positions`.
+    """Returns the bits of weights by the entropy of their soft histogram.
+
+    Differentiable in `positions`.
 
     Args:
         positions: `w / s` of any shape; values outside `low` to `high` count as these.
-        low, high: the smallest and the largest code.
+        low: the smallest code.
+        high: the largest code.
 
     Example:
         >>> import numpy as np
@@ -33,11 +36,11 @@ def soft_bits(positions: Any, low: int, high: int) -> Any:
     """
     v = ops.reshape(ops.clip(positions, low, high), (-1,))
     below = ops.minimum(ops.floor(ops.stop_gradient(v)), high - 1)
-    share = v - below
+    above = v - below  # the part of each weight that counts for the upper of its two levels
     cell = ops.cast(below - low, "int32")
     levels = high - low + 1
-    histogram = ops.segment_sum(1.0 - share, cell, levels) + ops.segment_sum(
-        share, cell + 1, levels
+    histogram = ops.segment_sum(1.0 - above, cell, levels) + ops.segment_sum(
+        above, cell + 1, levels
     )
     total = ops.cast(ops.size(v), v.dtype)
     return -ops.sum(histogram * ops.log2((histogram + 0.5) / (total + 0.5 * levels)))
@@ -45,14 +48,21 @@ def soft_bits(positions: Any, low: int, high: int) -> Any:
 
 @keras.saving.register_keras_serializable(package="tfqreg")
 class Rate(MSQE):
-    """MSQE with a price on the coded bytes: `exp(omega) R - alpha omega + price * bits / 8`.
+    """MSQE with a price on the coded bytes.
+
+        cost = exp(omega) R - alpha omega + price * bits / 8
+        bits = -sum_k h_k log2((h_k + 1/2) / (N + K/2)),    h_k = sum_w max(0, 1 - |w/s - k|)
 
     Args:
-        price: loss a byte; 1e-5 by default. A net of 10,000 coded bytes then pays 0.1.
-        alpha, coefficient, scope, forward: as of `MSQE`.
+        price: loss per byte; 1e-5 by default. A net of 10,000 coded bytes then pays 0.1.
+        alpha: as of `MSQE`; 0.01 by default.
+        coefficient: as of `MSQE`; "learned" by default.
+        scope: as of `MSQE`; "global" by default.
+        forward: as of `MSQE`; "quantized" by default.
+        kwargs: of `MSQE`.
 
     Raises:
-        ValueError: for a price that is not positive, as `MSQE`, and for a kernel whose quantizer is
+        ModelError: for a price that is not positive, as `MSQE`, and for a kernel whose quantizer is
             no `Uniform`.
 
     Example:
@@ -71,28 +81,24 @@ class Rate(MSQE):
     ) -> None:
         super().__init__(alpha, coefficient, scope, forward, **kwargs)
         if not 0.0 < price < float("inf"):
-            raise ValueError(
-                f"Rate: `price` is a loss a byte, a positive number. Received: price={price!r}"
-            )
+            rule = "`price` is a loss per byte, a positive number"
+            raise ModelError("Rate", rule, received=f"price={price!r}")
         self.price = float(price)
 
     def register(self, quantized_kernel: Any) -> None:
-        """Takes note of a kernel, as MSQE; raises ValueError where its levels are not those of
-        `Uniform`.
-        """
-        if (
-            not isinstance(quantized_kernel.quantizer, Uniform)
-            or quantized_kernel.quantizer.bits == 1
-        ):
-            raise ValueError(
-                f"Rate: the bits of {quantized_kernel.name} are counted for Uniform of 2 bits and more. Use "
-                f"MSQE for this layer. "
-                f"Received: {quantized_kernel.quantizer}"
+        """Takes note of a kernel, as MSQE; raises ModelError if its quantizer is no `Uniform`."""
+        quantizer = quantized_kernel.quantizer
+        if not isinstance(quantizer, Uniform) or quantizer.bits == 1:
+            raise ModelError(
+                "Rate",
+                f"the bits of {quantized_kernel.name} are counted for Uniform of 2 bits and more",
+                "Use MSQE for this layer",
+                f"{quantizer}",
             )
         super().register(quantized_kernel)
 
     def grid_cost(self, quantized_kernel: Any, w: Any) -> Any:
-        """Returns one kernel's share of MSQE's cost, and the price of its bytes."""
+        """Returns one kernel's part of MSQE's cost, and the price of its bytes."""
         quantizer = quantized_kernel.quantizer
         positions = quantizer.positions(quantized_kernel.surviving(w), quantized_kernel.state)
         bits = soft_bits(positions, quantizer.smallest_code, quantizer.largest_code)

@@ -1,5 +1,4 @@
-r"""Sinusoidal regularization: a penalty that is zero on every level of the grid and bounded between
-them.
+r"""Sinusoidal regularization: zero on every level of the grid, bounded between them.
 
     R_p = (1/N) sum_w sin^2(pi v(w)) / 2^(p beta)
 
@@ -19,6 +18,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfqreg.errors import ModelError
 from tfqreg.quantizers.base import check_positive
 from tfqreg.regularizers.penalty import ScheduledPenalty
 
@@ -35,7 +35,12 @@ def sine_squares(positions: Any) -> Any:
 
 
 def rise_at(progress: float, centre: float, width: float) -> float:
-    """Returns `(1 + tanh((t - centre) / width)) / 2`.
+    """Returns `(1 + tanh((t - centre) / width)) / 2`, a rise from 0 to 1 in training.
+
+    Args:
+        progress: t, the fraction of the training done.
+        centre: where the rise stands at 1/2, as such a fraction.
+        width: of the rise, likewise.
 
     Example:
         >>> rise_at(0.2, 0.2, 0.02)
@@ -48,17 +53,22 @@ def rise_at(progress: float, centre: float, width: float) -> float:
 class SinReQ(ScheduledPenalty):
     """Pulls weights to the levels of their quantizer by sin^2; the bits are the quantizer's.
 
+        R_p = (1/N) sum_w sin^2(pi v(w)) / 2^(p beta),    cost = lambda_w sum_l R_p
+
+    v being a weight's position on its grid, whose levels are the whole numbers.
+
     Args:
         strength: lambda_w once it has risen, in units of the loss; 1 by default.
         power: p of R_p, 0, 1 or 2; 1 by default, for which the gradient in beta neither explodes
             nor vanishes.
         reduction: "mean" over the weights of a kernel, or "sum"; "mean" by default.
-        rise: share of the training after which lambda_w stands at half its strength; 0.2 by
+        rise: fraction of the training after which lambda_w stands at half its strength; 0.2 by
             default.
-        width: s, share of the training a transition takes; 0.02 by default.
+        width: s, fraction of the training a transition takes; 0.02 by default.
+        kwargs: of `keras.layers.Layer`.
 
     Raises:
-        ValueError: for a strength that is no positive number, or a power, reduction, rise or width
+        ModelError: for a strength that is no positive number, or a power, reduction, rise or width
             out of range.
 
     Example:
@@ -78,55 +88,46 @@ class SinReQ(ScheduledPenalty):
         **kwargs: Any,
     ) -> None:
         super().__init__(strength, **kwargs)
+        owner = type(self).__name__
         if power not in (0, 1, 2):
-            raise ValueError(
-                f"{type(self).__name__}: `power` must be 0, 1 or 2. Received: power={power!r}"
-            )
+            raise ModelError(owner, "`power` must be 0, 1 or 2", received=f"power={power!r}")
         if reduction not in ("mean", "sum"):
-            raise ValueError(
-                f'{type(self).__name__}: `reduction` must be "mean" or "sum". Received: '
-                f"reduction={reduction!r}"
-            )
+            rule = '`reduction` must be "mean" or "sum"'
+            raise ModelError(owner, rule, received=f"reduction={reduction!r}")
         if not 0.0 <= rise <= 1.0:
-            raise ValueError(
-                f"{type(self).__name__}: `rise` is a share of the training. Received: rise={rise!r}"
-            )
+            rule = "`rise` is a fraction of the training"
+            raise ModelError(owner, rule, received=f"rise={rise!r}")
         self.power, self.reduction, self.rise = power, reduction, float(rise)
-        self.width = check_positive(width, type(self).__name__, "width")
+        self.width = check_positive(width, owner, "width")
 
     def register(self, quantized_kernel: Any) -> None:
         """Checks that the quantizer of a kernel has one uniform grid."""
         if not hasattr(quantized_kernel.quantizer, "positions"):
-            raise ValueError(
-                f"{quantized_kernel.name}: {type(self).__name__} needs a quantizer on one uniform grid, "
-                f"such as WRPN, DoReFa, "
-                f"Uniform or LearnedBits. Received: {quantized_kernel.quantizer!r}"
+            raise ModelError(
+                quantized_kernel.name,
+                f"{type(self).__name__} needs a quantizer on one uniform grid, such as WRPN, "
+                "DoReFa, Uniform or LearnedBits",
+                received=f"{quantized_kernel.quantizer!r}",
             )
 
     def measure(self, quantized_kernel: Any, w: Any) -> Any:
         """Returns R_p of one kernel."""
-        squares = sine_squares(
-            quantized_kernel.quantizer.positions(
-                quantized_kernel.surviving(w), quantized_kernel.state
-            )
-        )
+        quantizer, state = quantized_kernel.quantizer, quantized_kernel.state
+        squares = sine_squares(quantizer.positions(quantized_kernel.surviving(w), state))
         total = ops.sum(squares) if self.reduction == "sum" else ops.mean(squares)
-        return total / ops.sum(
-            ops.power(
-                quantized_kernel.quantizer.resolution(quantized_kernel.state) + 1.0,
-                float(self.power),
-            )
-        )
+        return total / ops.sum(ops.power(quantizer.resolution(state) + 1.0, float(self.power)))
 
     def check_schedule(self, total_steps: int, begin: int, end: int) -> None:
-        """Raises ValueError where lambda_w has no step left after its rise."""
+        """Raises ModelError if lambda_w has no step left after its rise."""
         if round(self.rise * total_steps) >= total_steps:
-            raise ValueError(
-                f"{self.name}: lambda_w rises with the last step and never acts. Lower `rise`. "
-                f"Received: rise={self.rise}, {total_steps} steps"
+            raise ModelError(
+                self.name,
+                "lambda_w rises with the last step and never acts",
+                "Lower `rise`",
+                f"rise={self.rise}, {total_steps} steps",
             )
 
-    def share(self, progress: float) -> float:
+    def fraction(self, progress: float) -> float:
         """Returns f(progress; rise)."""
         return rise_at(progress, self.rise, self.width)
 
