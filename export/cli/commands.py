@@ -18,6 +18,7 @@ from .files import (
     about,
     bar,
     check_targets,
+    extra,
     kind_of,
     load_history,
     load_model,
@@ -170,12 +171,13 @@ def _parts_of(path: Path) -> dict[str, Any]:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    with extra():
+        from ..report.html import write_report
+
     source, target = Path(arguments.file), Path(arguments.output)
     check_targets(source, target)
     history = load_history(Path(arguments.history)) if arguments.history else {}
     parts = _parts_of(source)
-    from ..report.html import write_report
-
     curves = {name: history[name] for name in ("float", "quantized") if name in history}
     others = {name: history.get(name) for name in ("figures", "result")}
     with bar("Drawing", total=1), about(source), writing(target):

@@ -1,4 +1,7 @@
-"""The report's pictures: matplotlib figures as SVG in a page's own font and text colour."""
+"""The report's pictures: matplotlib figures as SVG in a page's own font and text colour.
+
+Needs the extra `tfqreg[report]`, and says so when it is imported.
+"""
 
 import io
 import re
@@ -7,22 +10,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from .summary import Row
 
+try:
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.colors import to_hex
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+except ImportError as error:
+    raise ImportError(
+        "report: pictures need matplotlib. Install it with pip install 'tfqreg[report]'."
+    ) from error
+
 BLUE, AMBER, GREEN, GREY = "#3b82f6", "#f59e0b", "#10b981", "#94a3b8"
 _TEXT = "#808182"  # stands for the page's text colour, which matplotlib cannot name
-_MANY_LEVELS = 40
-_BINS = 200
-_MANY_KERNELS = 8
+_MANY_LEVELS = 40  # more lines than that would hide the bars; the page names this number
+_BINS = 200  # bars across the picture, about two pixels each
+_MANY_KERNELS = 8  # as many as `_colours` names; more lines get shades and no legend
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tfqreg",

@@ -61,9 +61,15 @@ class NpuReport:
 
 
 def missing_vela() -> str | None:
-    """Why nothing can be compiled here, or None when it can."""
+    """Returns why nothing can be compiled here, with the remedy; None if it can.
+
+    Example:
+        >>> missing_vela() or "installed"
+        'installed'
+    """
     found = importlib.util.find_spec("ethosu")
-    return None if found else "ethos-u-vela is not installed. Run: pip install 'tfqreg[vela]'"
+    remedy = "Install it with pip install 'tfqreg[vela]'."
+    return None if found else f"ethos-u-vela is not installed. {remedy}"
 
 
 def compile_for_npu(tflite: bytes, target: str) -> NpuReport:

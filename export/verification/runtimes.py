@@ -26,15 +26,16 @@ RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref", MICRO, "litert-ref", "
 # The kernels of ruy, which no simulator equals but on portable models.
 NOT_SIMULATED = ("tflite-runtime",)
 DEFAULT_RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref")
+# What is imported, and what installs it.
 _MODULES = {
-    "litert": "ai_edge_litert",
-    "tensorflow": "tensorflow",
-    "tflite-runtime": "tflite_runtime",
-    MICRO: "tflite_micro",
+    "litert": ("ai_edge_litert", "ai-edge-litert"),
+    "tensorflow": ("tensorflow", "tensorflow"),
+    "tflite-runtime": ("tflite_runtime", "tfqreg[tflite-runtime]"),
+    MICRO: ("tflite_micro", "tflite-micro"),
 }
-_BATCH = 32
-_FIRST_ARENA_BYTES = 1 << 20
-_LARGEST_ARENA_BYTES = 1 << 30
+_BATCH = 32  # samples per invocation; any number gives the same outputs
+_FIRST_ARENA_BYTES = 1 << 20  # a microcontroller's memory; larger models get 4 times as much, again
+_LARGEST_ARENA_BYTES = 1 << 30  # what needs more is refused for another reason
 _SHORT_OF_MEMORY = re.compile("missing: |too small|Failed to allocate")
 _UNKNOWN_OPERATOR = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
 
@@ -48,8 +49,10 @@ def missing(runtime: str) -> str | None:
     if runtime not in (*RUNTIMES, *NOT_SIMULATED):
         names = ", ".join((*RUNTIMES, *NOT_SIMULATED))
         raise ValueError(f"A runtime is one of {names}. Received: runtime={runtime!r}")
-    module = _MODULES[runtime.removesuffix("-ref")]
-    return None if importlib.util.find_spec(module) else f"{module} is not installed"
+    module, package = _MODULES[runtime.removesuffix("-ref")]
+    if importlib.util.find_spec(module):
+        return None
+    return f"{module} is not installed. Install it with pip install '{package}'"
 
 
 def run(
