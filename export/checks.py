@@ -1,4 +1,4 @@
-"""`check`: everything that keeps a model from its integer file or its target, before any training."""
+"""`check`: all that keeps a model from its integer file or its target, before any training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +22,9 @@ from .targets.rules import load_target, target_findings
 
 
 def check(model: keras.Model, target: str | None = None) -> list[Finding]:
-    """Returns what keeps a model from its integer `.tflite`, and that from a target; an empty list
-    where nothing does.
+    """Returns what keeps a model from its integer `.tflite`, and that from a target.
+
+    The list is empty if nothing does.
 
     A float model is quantized in a copy; missing scales are made up; then `export_tflite`'s own
     lowering goes over it. A model without an "error" here is exported once it is quantized and
@@ -110,9 +111,7 @@ def _sound_copy(model: keras.Model, findings: list[Finding]) -> keras.Model:
 
 
 class _StandIn(keras.layers.Layer):
-    """An operation that has no integer form, in a layer that can be cloned though the operation may
-    not.
-    """
+    """An operation without an integer form, in a layer that can be cloned though it may not."""
 
     def __init__(self, operation: Any) -> None:
         super().__init__(name=operation.name)
@@ -129,8 +128,7 @@ class _StandIn(keras.layers.Layer):
 
 @contextmanager
 def _scales_set(model: keras.Model) -> Iterator[list[QuantizedActivation]]:
-    """Gives each activation quantizer without a scale one of its own, as long as the context lasts;
-    yields those.
+    """Gives activation quantizers without a scale one while the context lasts; yields those.
 
     Equal scales would hide where a tensor changes its grid.
     """

@@ -27,8 +27,9 @@ def export_tflite(
     storage: str = "int8",
     scale_dtype: str = "float32",
 ) -> Graph:
-    """Writes a quantized model as an all-integer `.tflite` of builtin operators; returns its
-    integer graph.
+    """Writes a quantized model as an all-integer `.tflite`; returns its integer graph.
+
+    The operators are TFLite's builtin ones.
 
     A model equals `simulate(graph, ..., mode)` in every element, each runtime in its own mode; a
     portable one equals the same numbers on all of them.
@@ -68,9 +69,7 @@ def exported_graph(
     storage: str = "int8",
     scale_dtype: str = "float32",
 ) -> Graph:
-    """Returns the integer graph that `export_tflite` writes with these arguments, and raises what
-    it does.
-    """
+    """Returns the integer graph that `export_tflite` writes with these arguments."""
     if storage not in STORAGES:
         raise ModelError(
             "", f"`storage` is one of {', '.join(STORAGES)}", received=f"storage={storage!r}"

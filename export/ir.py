@@ -1,5 +1,4 @@
-"""The integer graph between a Keras model and a `.tflite`: plain data, in TFLite's own names and
-layouts.
+"""The integer graph between a Keras model and a `.tflite`, in TFLite's names and layouts.
 
 `lower.py` writes it, `simulate.py` runs it, `tflite.py` stores it. Weights are int8 codes from the
 first moment; no float weight exists here.
@@ -16,8 +15,9 @@ Attribute = int | float | str | bool | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Quantization:
-    """`real = scale * (stored - zero_point)`; `scale` is float32 of shape (1,) or (channels,) along
-    `axis`.
+    """The grid `real = scale * (stored - zero_point)`.
+
+    `scale` is float32 of shape (1,), or (channels,) along `axis`.
     """
 
     scale: np.ndarray
@@ -68,8 +68,7 @@ class Op:
 
 @dataclass
 class Graph:
-    """Tensors by name, operators in execution order, and the names of the model's inputs and
-    outputs.
+    """Tensors by name, operators in execution order, names of inputs and outputs.
 
     `exponents` are those of the kernels whose trained scales are powers of two, one or one an
     output channel, by the path of their layer: BatchNorm folds into the scales of the tensors.

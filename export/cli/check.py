@@ -17,9 +17,7 @@ _NARROWEST = 12
 
 
 def run_check(arguments: argparse.Namespace) -> int:
-    """Prints what was found; returns 1 where the model cannot be exported or does not run on the
-    target, else 0.
-    """
+    """Prints what was found; returns 1 for an error, else 0."""
     path, target = Path(arguments.file), arguments.target
     is_keras = kind_of(read(path, "keras", "tflite")) == "keras"
     findings = _of_model(path, target) if is_keras else _of_file(path, target)

@@ -46,8 +46,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns 0, or 1 where `verify` or `check` finds an error, or 2 for wrong
-    input.
+    """Runs one command and returns its exit code.
+
+    0 is success, 1 that `verify` or `check` finds an error, 2 wrong input.
 
     Args:
         argv: the command line without the program's name; the process's own by default.

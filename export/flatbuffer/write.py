@@ -37,8 +37,9 @@ _NEEDS_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 class _Builder(flatbuffers.Builder):
-    """Starts constant data on a 16-byte boundary and stores equal vectors once, which FlatBuffers
-    allows.
+    """Starts constant data on a 16-byte boundary and stores equal vectors once.
+
+    FlatBuffers allows the latter.
     """
 
     def __init__(self) -> None:
@@ -147,8 +148,9 @@ def _check_op(op: Op, index: dict[str, int]) -> None:
 
 
 def _check_same(op: Op, graph: Graph) -> None:
-    """Refuses SAME where window and stride leave rows unread: TensorFlow 2.21's XNNPACK gets it
-    wrong.
+    """Refuses SAME if window and stride leave rows unread.
+
+    TensorFlow 2.21's XNNPACK pads by a negative amount then.
     """
     if op.kind not in _NEEDS_BIAS or op.attributes.get("padding") != "SAME":
         return

@@ -21,8 +21,9 @@ _ONE_SCALE = ("FULLY_CONNECTED",)
 
 
 def int4_storage(graph: Graph) -> Graph:
-    """Returns the graph with int4 weights wherever their codes are within -7 to 7 and every runtime
-    takes them.
+    """Returns the graph with int4 weights wherever they fit and every runtime takes them.
+
+    They fit if all codes are within -7 to 7.
     """
     tensors, form = dict(graph.tensors), graph.form
     for op in graph.ops:

@@ -1,5 +1,4 @@
-"""The portable form of an integer graph: every interpreter computes the same, not only those of one
-arithmetic.
+"""The portable form of an integer graph, which every interpreter computes alike.
 
 Interpreters differ in how they round a sum to int8. Here no sum is rounded where they differ:
 
@@ -161,8 +160,9 @@ def portable_weights(
 def _check_sums(
     op: Op, data: np.ndarray, axis: int, bias: np.ndarray, multiplier: np.ndarray
 ) -> None:
-    """Raises ValueError where a sum may leave int32, shifted left by one more than its multiplier
-    says.
+    """Raises ModelError if a sum may leave int32.
+
+    Runtimes shift it left by one more than its multiplier says.
     """
     sums = np.abs(data.astype(np.int64)).sum(tuple(a for a in range(data.ndim) if a != axis)) * 255
     reach = (sums + np.abs(bias.astype(np.int64))) * np.maximum(2 * multiplier, 1.0)
@@ -188,9 +188,7 @@ def _regridded(constant: Tensor, grid: Quantization) -> Tensor:
 
 
 def _added(result: Graph, tensor: Tensor) -> str:
-    """Adds a constant, under a name of its own where a layer that is called twice has met two
-    grids.
-    """
+    """Adds a constant, under a name of its own if a layer called twice has met two grids."""
     present = result.tensors.get(tensor.name)
     if present is None:
         return result.add(tensor)

@@ -1,6 +1,4 @@
-"""Grids at powers of two for the activations of an integer graph, so that nothing but products is
-rounded.
-"""
+"""Grids at powers of two for activations, so that nothing but products is rounded."""
 
 import math
 from dataclasses import dataclass
@@ -51,8 +49,9 @@ _REMEDIES = {"SOFTMAX": "Leave it out: the largest score stays the largest"}
 
 @dataclass
 class _Class:
-    """Tensors on one grid: their range, the exponent of their scale, and whether int8's lowest code
-    has to clip.
+    """Tensors on one grid.
+
+    Their range, the exponent of their scale, and whether int8's lowest code has to clip.
     """
 
     bottom: float
@@ -162,8 +161,9 @@ def _lowest(graph: Graph, op: Op) -> float:
 
 
 def _coarsen(graph: Graph, classes: dict[str, _Class]) -> None:
-    """Raises exponents until every addition's inputs are as coarse as its output, and not coarser
-    than it takes.
+    """Raises exponents until every addition rounds nothing.
+
+    Its inputs are then as coarse as its output, and not coarser than it takes.
     """
     changed = True
     while changed:

@@ -1,5 +1,6 @@
-"""The operators that treat every element alone: ADD, SUB, MAXIMUM, MINIMUM, RELU, RELU6, QUANTIZE,
-DEQUANTIZE.
+"""The operators that treat every element alone.
+
+ADD, SUB, MAXIMUM, MINIMUM, RELU, RELU6, QUANTIZE, DEQUANTIZE.
 """
 
 import numpy as np

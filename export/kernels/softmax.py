@@ -21,8 +21,9 @@ _INPUT_BITS, _SUM_BITS = 5, 12
 
 
 def softmax(call: Call, x: np.ndarray) -> np.ndarray:
-    """exp(beta * x) over its sum, along the last axis; the output has scale 1/256 and zero point
-    -128.
+    """exp(beta * x) over its sum, along the last axis.
+
+    The output has scale 1/256 and zero point -128.
     """
     distance = x.max(-1, keepdims=True).astype(np.int64) - x
     scale, beta = call.source().scale[0], call.attribute("beta", 1.0)

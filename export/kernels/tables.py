@@ -1,5 +1,6 @@
-"""The operators that map one int8 code to another by a curve: LOGISTIC, TANH, HARD_SWISH,
-LEAKY_RELU, PRELU.
+"""The operators that map one int8 code to another by a curve.
+
+LOGISTIC, TANH, HARD_SWISH, LEAKY_RELU, PRELU.
 
 Each result depends on one code alone (PRELU: and on its slope), so the first three are tables of
 256 entries. HARD_SWISH and PRELU have one arithmetic in all runtimes.
@@ -48,8 +49,9 @@ def _positions(x: np.ndarray) -> np.ndarray:
 
 
 def _fixed_point(call: Call, function: Callable[[np.ndarray], np.ndarray], bits: int) -> np.ndarray:
-    """A gemmlowp function of every code, as Q4.27 in and Q0.31 out; what is farther than 15 from
-    zero saturates.
+    """A gemmlowp function of every code, as Q4.27 in and Q0.31 out.
+
+    What is farther than 15 from zero saturates.
     """
     source, target = call.source(), call.target
     multiplier, shift = quantize_multiplier(float(source.scale[0]) * 2.0 ** (31 - _INTEGER_BITS))

@@ -1,5 +1,6 @@
-"""The state of a lowering: the graph so far, and for every edge its int8 tensor or the operator
-still open on it.
+"""The state of a lowering: the graph so far, and what each edge has become.
+
+That is an int8 tensor, or the operator still open on it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -57,8 +58,9 @@ Value = str | Open  # the name of an int8 tensor, or an operator still open
 
 
 class Builder:
-    """Adds tensors and operators to `graph`; `values` holds what each edge of the Keras graph has
-    become.
+    """Adds tensors and operators to `graph`.
+
+    `values` holds what each edge of the Keras graph has become.
 
     `scale_dtype` is what the scales of weights are rounded to, "float32" or "bfloat16".
     `lowest` holds the lowest code of the tensors that cannot reach -128, `unshaped` what a RESHAPE
@@ -149,7 +151,7 @@ class Builder:
         return self.emit(kind, (name, *constants), moved, **attributes)
 
     def reshaped(self, name: str, shape: tuple[int, ...], stem: str = "") -> str:
-        """Returns a tensor in another shape; of several RESHAPEs in a row only the last one stays."""
+        """Returns a tensor in another shape; of several RESHAPEs in a row the last one stays."""
         name = self.unshaped.get(name, name)
         if self.shape(name) == shape:
             return name
@@ -196,8 +198,9 @@ class Builder:
         return self.emit("QUANTIZE", (name,), self.tensor(name, self.shape(name), grid))
 
     def clipped(self, name: str, low: int) -> str:
-        """Clips a tensor at the lower end of a grid of fewer than 8 bits; its upper end is int8's
-        own.
+        """Clips a tensor at the lower end of a grid of fewer than 8 bits.
+
+        Its upper end is int8's own.
         """
         grid = self.grid(name)
         code = grid.zero_point + low
@@ -218,8 +221,9 @@ class Builder:
         output: str,
         constant: str = "bound",
     ) -> str:
-        """Emits a MAXIMUM or MINIMUM with a constant, rounded to the tensor's grid, on which the
-        output stays.
+        """Emits a MAXIMUM or MINIMUM with a constant.
+
+        The constant is rounded to the tensor's grid, on which the output stays.
         """
         grid = self.grid(name)
         codes = np.clip(
@@ -281,8 +285,7 @@ class Builder:
     def _fine_enough(
         self, kind: str, inputs: tuple[str, ...], grid: Quantization
     ) -> tuple[str, ...]:
-        """The inputs of an operator, on finer grids where they are too coarse next to its output
-        for a runtime.
+        """The inputs of an operator, on finer grids if they are too coarse for a runtime.
 
         XNNPACK's sums and products overflow at 256 times the output's scale, HARD_SWISH is refused
         at 128. So coarse is a branch of zeros, whose scale is any; what saturates saturates the
@@ -314,7 +317,7 @@ def _within_int32(kind: str, grid: Quantization) -> str:
 
 
 def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
-    """Returns an edge's shape with a batch of 1; raises ValueError where another dimension is open."""
+    """Returns an edge's shape with a batch of 1; raises ModelError for another open dimension."""
     if None in edge.shape[1:]:
         raise ModelError(
             path,
@@ -326,8 +329,9 @@ def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape of a tensor as a batch of images: a row of pixels for (1, length,
-    channels).
+    """Returns the shape of a tensor as a batch of images.
+
+    (1, length, channels) is a row of pixels.
     """
     if len(shape) == 2:
         return 1, 1, 1, shape[1]
@@ -335,9 +339,7 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def used(graph: Graph) -> Graph:
-    """Returns a graph without the operators that lead to no output, and without tensors that no
-    operator has.
-    """
+    """Returns a graph without the operators that lead to no output, and without their tensors."""
     needed, ops = set(graph.outputs), []
     for op in reversed(graph.ops):
         if needed & set(op.outputs):

@@ -101,9 +101,7 @@ def _node(builder: Builder, node: Node) -> None:
 
 
 def _resume(builder: Builder, node: Node) -> None:
-    """Puts a tensor where the operator that should compute it has failed, so that what follows is
-    lowered too.
-    """
+    """Puts a tensor in place of an operator that failed, so that what follows is lowered too."""
     shape = static_shape(node.outputs[0], node.path)
     builder.values[node.outputs[0]] = builder.tensor(node.path, shape, grid_of(node.operation))
 

@@ -17,8 +17,9 @@ _PARTS = {
 
 
 def explanation(summary: Summary) -> list[tuple[str, str]]:
-    """Returns pairs of a subject and sentences on what the container's bytes are for, the largest
-    item first.
+    """Returns what the container's bytes are for, the largest item first.
+
+    Each item is a pair of a subject and sentences.
 
     Args:
         summary: of a quantized model; for another there is nothing to explain.

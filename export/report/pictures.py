@@ -86,8 +86,9 @@ def curves(
 def histogram(
     levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray, sine_period: int = 0
 ) -> str:
-    """Returns the picture of a kernel's float weights against its grid, pruned weights in a bar of
-    their own.
+    """Returns the picture of a kernel's float weights against its grid.
+
+    Pruned weights have a bar of their own.
 
     Args:
         levels_apart: float weights in units of their scale, so that every channel's levels are
@@ -123,9 +124,7 @@ def histogram(
 
 
 def byte_bars(rows: Sequence[Row]) -> str:
-    """Returns the picture of raw, entropy and coded bytes of each kernel, in the order of the
-    model.
-    """
+    """Returns the picture of raw, entropy and coded bytes of each kernel, in their order."""
     names = [row.name for row in rows]
     sizes = {
         "raw": ([row.raw_bytes for row in rows], GREY),
@@ -205,8 +204,9 @@ def _legend(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _svg(figure: Figure) -> str:
-    """Returns the figure as an <svg> element in the page's font and text colour, with no address in
-    it.
+    """Returns the figure as an <svg> element in the page's font and text colour.
+
+    No address is left in it.
     """
     stream = io.StringIO()
     empty: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}

@@ -16,8 +16,9 @@ MOST_DIGITS = 2
 
 
 def uses(kind: str, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
-    """Returns how often an operator multiplies by each weight of its kernel, for one sample; 0 for
-    other operators.
+    """Returns how often an operator multiplies by each weight of its kernel, for one sample.
+
+    Other operators give 0.
 
     Args:
         kind: name of the operator.
@@ -31,8 +32,9 @@ def uses(kind: str, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) 
 
 
 def signed_digits(code: int) -> int:
-    """Returns the least number of signed powers of two that add up to a code: 24 = 16 + 8, 7 = 8 -
-    1, 11 needs 3.
+    """Returns the least number of signed powers of two that add up to a code.
+
+    24 = 16 + 8, 7 = 8 - 1, 11 needs 3.
 
     It is the number of digits of the non-adjacent form (Reitwiesner 1960): the bits in which n and
     3n differ.

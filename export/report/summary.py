@@ -1,6 +1,4 @@
-"""Where the bytes of a model go: one row a kernel, in the same words for `.keras`, `.tflite` and
-`.tqw`.
-"""
+"""Where the bytes of a model go: one row per kernel, for `.keras`, `.tflite` and `.tqw`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -250,9 +248,7 @@ def _parts(info: ContainerInfo, kernels: set[str]) -> dict[str, int]:
 
 
 def format_summary(summary: Summary) -> str:
-    """Returns the table of kernels, and under it the parts of the container and the sizes of the
-    files.
-    """
+    """Returns the table of kernels, the parts of the container and the sizes of the files."""
     whole = summary.container_bytes
     table = format_table(summary.rows)
     if whole is None:

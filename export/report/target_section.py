@@ -1,6 +1,4 @@
-"""The report's section on a target: what breaks its rules, and what Vela makes of the model for an
-NPU.
-"""
+"""The report's section on a target: what breaks its rules, and what Vela makes of it."""
 
 from html import escape
 from pathlib import Path
@@ -44,9 +42,7 @@ def target_section(
 
 
 def _file(model: Any, tflite: File, container: File) -> bytes | None:
-    """Returns the `.tflite`, made from what is there; None for a model that has no integer form
-    yet.
-    """
+    """Returns the `.tflite`, made from what is there; None if the model has no integer form."""
     if tflite is not None:
         return file_bytes(tflite)
     if container is not None:

@@ -1,5 +1,6 @@
-"""What an Arm Ethos-U NPU makes of a `.tflite`, as Arm's compiler Vela computes it. Needs the extra
-`tfqreg[vela]`.
+"""What an Arm Ethos-U NPU makes of a `.tflite`, as Arm's compiler Vela computes it.
+
+Needs the extra `tfqreg[vela]`.
 """
 
 import csv
@@ -25,8 +26,9 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True)
 class NpuReport:
-    """One compilation. Operators are those of the `.tflite`; `cpu_operators` maps "KIND tensor" to
-    Vela's reason.
+    """One compilation for an Ethos-U.
+
+    Operators are those of the `.tflite`; `cpu_operators` maps "KIND tensor" to Vela's reason.
 
     `off_chip_flash_bytes` holds the compressed weights and the commands; `cycles` is Vela's
     estimate for one sample.
@@ -120,8 +122,9 @@ def compile_for_npu(tflite: bytes, target: str) -> NpuReport:
 
 
 def _vela(source: Path, options: dict[str, str]) -> str:
-    """Runs Vela in a process of its own, which a model it cannot take may crash; returns what it
-    prints.
+    """Runs Vela in a process of its own and returns what it prints.
+
+    A model that it cannot take may crash it.
     """
     named = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     command = [

@@ -9,8 +9,7 @@ from ..lowering.lower import lower
 
 
 def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras.Model:
-    """Returns a Keras model that computes what LiteRT computes on the exported `.tflite`, in every
-    element.
+    """Returns a Keras model that computes what LiteRT computes on the exported `.tflite`.
 
     It equals `simulate(graph, ..., mode="f32")` and takes whole batches, at about the speed of the
     float model: `integer_model(q).evaluate(x, y)` is the accuracy on the phone. It has nothing to

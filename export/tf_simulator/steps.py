@@ -1,5 +1,6 @@
-"""Every operator of an integer graph as a TensorFlow function, equal to the numpy kernel in mode
-"f32".
+"""Every operator of an integer graph as a TensorFlow function.
+
+It equals the numpy operator in mode "f32".
 
 The numpy kernels stay the one truth: what treats elements alone becomes a table of what they answer
 to every code, what moves elements is where they send the elements' positions, and what has no fast
@@ -85,8 +86,9 @@ def _table_of_two(call: Call, sources: list[Any]) -> Step:
 
 
 def _moved(call: Call) -> Step:
-    """Where the kernel sends the positions of a sample's elements; whole rows of channels where it
-    keeps those.
+    """Gathers by where the numpy operator sends the positions of a sample's elements.
+
+    Whole rows of channels move at once if it keeps those.
     """
     source, target = call.inputs[0].shape[1:], call.output.shape[1:]
     positions = np.arange(int(np.prod(source)), dtype=np.int32).reshape(1, *source)

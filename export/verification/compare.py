@@ -24,7 +24,7 @@ _MODES = {
 
 @dataclass
 class Difference:
-    """One tensor's comparison; `max_difference` is in int8 steps, or absolute for a float tensor."""
+    """One tensor's comparison; `max_difference` is in int8 steps, or absolute for float."""
 
     compared_elements: int = 0
     mismatched_elements: int = 0
@@ -61,8 +61,9 @@ class RuntimeReport:
 
 @dataclass
 class Report:
-    """Every runtime's report; why any was skipped, since it is not installed, and why any refused
-    the model.
+    """Every runtime's report.
+
+    `skipped` holds why a runtime could not run here, `refused` why one refused the model.
     """
 
     samples: int

@@ -146,8 +146,9 @@ def _invoke_micro(tflite: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def _micro_interpreter(tflite: bytes) -> Any:
-    """Returns an interpreter in the smallest arena of 1 MiB times a power of 4 that the model fits
-    in.
+    """Returns an interpreter in an arena that the model fits in.
+
+    That is the smallest of 1 MiB times a power of 4.
     """
     from tflite_micro.python.tflite_micro import runtime
 

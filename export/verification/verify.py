@@ -1,6 +1,4 @@
-"""`verify`: whether a `.tflite` equals the simulator of its model, on every runtime that is
-installed.
-"""
+"""`verify`: whether a `.tflite` equals the simulator of its model on every runtime here."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,8 +25,7 @@ def verify(
     runtimes: Sequence[str] = DEFAULT_RUNTIMES,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Compares every tensor of a `.tflite` on the runtimes that are here with the simulator of its
-    model.
+    """Compares every tensor of a `.tflite`, on each runtime here, with its model's simulator.
 
     A file with int4 weights runs on the reference kernels of LiteRT and TensorFlow instead of their
     default ones, which the report tells.
