@@ -32,15 +32,16 @@ def check(model: keras.Model, target: str | None = None) -> list[Finding]:
 
     Args:
         model: a float model, or one that `tfqreg.quantize` returned; trained or not.
-        target: a name of `tfqreg.export.targets.rules.target_names()`, such as "ethos-u55-128";
+        target: a name of `tfqreg.export.target_names()`, such as "ethos-u55-128";
             none by default.
 
     Raises:
-        ValueError: when there is no such target.
+        ModelError: if there is no such target.
 
     Example:
-        >>> check(keras.Sequential([keras.Input((8,)), keras.layers.Lambda(abs, name="rectify")]))[0].path
-        'rectify'
+        >>> rectify = keras.layers.Lambda(abs, name="rectify")
+        >>> [found.path for found in check(keras.Sequential([keras.Input((8,)), rectify]))]
+        ['rectify']
     """
     rules = None if target is None else load_target(target)
     try:
@@ -115,7 +116,7 @@ class _StandIn(keras.layers.Layer):
 
     def __init__(self, operation: Any) -> None:
         super().__init__(name=operation.name)
-        # Behind a function: an attribute would make the user's layer a part of this one.
+        # In a function: an attribute would make the user's layer a part of this one.
         self._operation = lambda: operation
         self.built = True
 

@@ -54,7 +54,7 @@ KERNELS: dict[str, Kernel] = {
     "TRANSPOSE_CONV": products.transpose_conv,
 }
 
-_CHUNK_ELEMENTS = 1 << 23
+_CHUNK_ELEMENTS = 1 << 23  # of a temporary: 32 MiB in float32
 
 
 def simulate(
@@ -65,16 +65,22 @@ def simulate(
     Args:
         graph: the integer graph.
         inputs: one array (batch, ...) per graph input, by name or in the graph's order.
-        mode: "f32" for LiteRT's default, "f32-tf" for TensorFlow's, "ref", "ref-micro" or "ref-new"
+        mode: "f32", the default, for LiteRT's default, "f32-tf" for TensorFlow's, "ref", "ref-micro" or "ref-new"
             for reference kernels.
-        keep: the tensors to return; all operators' outputs when None.
+        keep: the tensors to return; all operators' outputs by default.
 
     Returns:
         Tensor name -> array (batch, ...), in execution order.
 
     Raises:
-        ValueError: on an unknown mode, operator or tensor, or inputs whose names, shapes or dtypes
+        ModelError: for an unknown mode, operator or tensor, or inputs whose names, shapes or dtypes
             do not fit.
+
+    Example:
+        >>> from tfqreg.export import lower
+        >>> outputs = simulate(lower(model), [np.zeros((3, 8, 8, 1), np.int8)])
+        >>> {name: array.shape for name, array in outputs.items()}["conv"]
+        (3, 6, 6, 8)
     """
     if mode not in MODES:
         raise ModelError(
@@ -131,7 +137,7 @@ def chunks(arrays: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np
 
 
 def chunk_size(graph: Graph) -> int:
-    """The number of samples whose largest temporary stays within some tens of megabytes."""
+    """The number of samples whose largest temporary stays within a few dozen megabytes."""
     largest = 1
     for op in graph.ops:
         output = graph.tensors[op.outputs[0]].shape

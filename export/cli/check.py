@@ -12,8 +12,8 @@ from ..finding import Finding
 from .files import UserError, about, bar, kind_of, lambda_layers, load_model, read
 
 _HEADER = ("", "layer", "rule", "received", "fix")
-_WIDEST_NAME = 24
-_NARROWEST = 12
+_WIDEST_NAME = 24  # characters; longer paths break, so that rule and fix keep most of the width
+_NARROWEST = 12  # characters, of a column of words; most words fit
 
 
 def run_check(arguments: argparse.Namespace) -> int:
@@ -35,8 +35,8 @@ def format_findings(findings: Sequence[Finding], width: int) -> str:
     """Returns a table whose cells break at words.
 
     Args:
-        findings: one a row.
-        width: of the table, in characters; wider where five columns need it.
+        findings: one per row.
+        width: of the table, in characters; wider if five columns need it.
     """
     rows = [(f.severity, f.path, f.rule, f.received, f.fix) for f in findings]
     widths = [max(len(row[column]) for row in [_HEADER, *rows]) for column in range(5)]

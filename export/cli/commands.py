@@ -281,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = command(
         "verify",
         _verify,
-        "Count the elements in which a .tflite differs from its model; exit code 1 where any does.",
+        "Count the elements in which a .tflite differs from its model; exit code 1 if any does.",
         "m.keras m.tflite --samples x.npy",
     )
     verify.add_argument("model", help="the quantized .keras")

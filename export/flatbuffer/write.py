@@ -66,8 +66,13 @@ def write_tflite(graph: Graph) -> bytes:
         graph: the integer graph.
 
     Raises:
-        ValueError: when an operator is unknown, lacks an attribute or a bias or names a missing
-            tensor, or when a constant disagrees with its tensor.
+        ModelError: if an operator is unknown, lacks an attribute or a bias or names a missing
+            tensor, or if a constant disagrees with its tensor.
+
+    Example:
+        >>> from tfqreg.export import lower
+        >>> write_tflite(lower(model)) == tflite
+        True
     """
     index = {name: i for i, name in enumerate(graph.tensors)}
     kinds = list(dict.fromkeys(op.kind for op in graph.ops))

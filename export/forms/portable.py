@@ -1,10 +1,10 @@
 """The portable form of an integer graph, which every interpreter computes alike.
 
-Interpreters differ in how they round a sum to int8. Here no sum is rounded where they differ:
+Interpreters differ in how they round a sum to int8. Here no sum is rounded on which they differ:
 
 - Every scale is a power of two, so a multiplier is a shift, 2^-n.
 - Weights are 4 m, -31 <= m <= 31, and biases 2 modulo 4. A sum is then 2 modulo 4: even, so that
-  halving it first loses nothing, and no tie where n >= 3. Where n <= 2, biases are 0 modulo 4, and
+  halving it first loses nothing, and no tie if n >= 3. If n <= 2, biases are 0 modulo 4, and
   nothing is rounded.
 - The inputs of an addition are at least as coarse as its output, so it rounds nothing either.
 - A global average is an AVERAGE_POOL_2D, an integer division everywhere, on its input's own grid.
@@ -39,8 +39,7 @@ def portable(graph: Graph) -> Graph:
         graph: the graph, with int8 inputs and outputs.
 
     Raises:
-        ValueError: for an operator that interpreters round differently whatever its scales; it
-            names the operator.
+        ModelError: for an operator that interpreters round differently whatever its scales.
     """
     grids = portable_grids(graph)
     result = replace(graph, tensors={}, ops=[], form="portable")
@@ -135,8 +134,8 @@ def portable_weights(
         source_scale, target_scale: of input and output, powers of two.
 
     Example:
-        >>> w, scale, b = portable_weights(np.int8([[7, -3]]), np.array([0.3]), 0, np.array([1.0]), 2.0**-7, 2.0**-5)
-        >>> w, scale, b
+        >>> codes, scale, bias = np.int8([[7, -3]]), np.array([0.3]), np.array([1.0])
+        >>> portable_weights(codes, scale, 0, bias, 2.0**-7, 2.0**-5)
         (array([[ 68, -28]], dtype=int8), array([0.03125], dtype=float32), array([4098],
         dtype=int32))
     """

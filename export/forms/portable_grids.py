@@ -42,7 +42,7 @@ _WHOLE_STEPS = ("ADD", "QUANTIZE", "RELU", "RELU6", "SUB")
 FUSES_RELU = ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "SUB")
 _LARGEST_RATIO = 6  # log2; XNNPACK takes an input's step below 128 times the output's
 _LARGEST_SCALE_FOR_6 = 1  # log2; 6 is a whole number of such steps
-# A range may lose this share of itself, in log2: 1/255, the scale of images, is then 1/256.
+# A range may lose this fraction of itself, in log2: 1/255, the scale of images, is then 1/256.
 _CLIPPED = 0.01
 _REMEDIES = {"SOFTMAX": "Leave it out: the largest score stays the largest"}
 
@@ -60,7 +60,7 @@ class _Class:
     exponent: int = 0
 
     def raise_bottom(self, value: float) -> None:
-        """Starts the range at `value`, where that leaves any."""
+        """Starts the range at `value`, if that leaves any."""
         if value < self.top:
             self.bottom = max(self.bottom, value)
 
@@ -72,7 +72,7 @@ def portable_grids(graph: Graph) -> dict[str, Quantization]:
     larger one. The highest code keeps its value, so that a trained clip stays where it was.
 
     Raises:
-        ValueError: for an operator that cannot be portable.
+        ModelError: for an operator that cannot be portable.
     """
     for op in graph.ops:
         _check(graph, op)

@@ -20,7 +20,7 @@ from .arithmetic import (
 from .call import Call
 from .windows import windows
 
-_LARGEST_INPUT = 255
+_LARGEST_INPUT = 255  # of an int8 code less its zero point
 
 
 def conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:

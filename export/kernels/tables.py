@@ -107,7 +107,7 @@ def hard_swish(call: Call, x: np.ndarray) -> np.ndarray:
     slope, slope_exponent = _int16_multiplier(fine_scale / np.float32(3 / 2**15))
     fine = (_CODES - source.zero_point) * 128
     output = _rounding_doubling_high_mul_int16(fine, factor)
-    # x / 3 in [-1, 1]: the last bit of a left shift comes behind the multiplication, and saturates
+    # x / 3 in [-1, 1]: the last bit of a left shift comes after the multiplication, and saturates
     # there.
     share = _saturate_int16(fine << max(slope_exponent - 1, 0))
     share = _rounding_doubling_high_mul_int16(share, slope)

@@ -25,7 +25,7 @@ def affine(builder: Builder, node: Node) -> Value:
     if found is None:
         raise ModelError(
             node.path,
-            "its constants must be finite, and one number or one a channel (the last axis)",
+            "its constants must be finite, and one number or one per channel (the last axis)",
             "Adapt or build the layer, or use Multiply and Add of two tensors",
         )
     return folded(builder, node, *found)
@@ -87,7 +87,7 @@ def takes_weights(value: Open, gain: np.ndarray, offset: np.ndarray) -> bool:
 
 
 def fold_affine(weights: FoldedWeights, gain: np.ndarray, offset: np.ndarray) -> FoldedWeights:
-    """Returns the weights with `gain * x + offset` behind them folded in."""
+    """Returns the weights with `gain * x + offset` after them folded in."""
     gain = np.broadcast_to(gain, weights.scale.shape)
     shape = [1] * weights.codes.ndim
     shape[weights.channel_axis] = -1

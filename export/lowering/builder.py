@@ -24,7 +24,7 @@ _FUSES_RELU = ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", 
 class Open:
     """An operator that waits for its output grid.
 
-    `weights` belong to what has a kernel; `high` is the most that it lets through, where its
+    `weights` belong to what has a kernel; `high` is the most that it lets through, if its
     activation does not say; `gain` is the tensor, and the number, whose product is all that it
     computes: what follows may do it instead.
     """
@@ -43,7 +43,7 @@ class Open:
 
 @dataclass(frozen=True)
 class Pool:
-    """A maximum pool behind an open operator: it keeps the grid, and rounding commutes with it.
+    """A maximum pool after an open operator: it keeps the grid, and rounding commutes with it.
 
     `source` and `shape` are those of the images it reads and writes.
     """
@@ -115,13 +115,13 @@ class Builder:
         return output
 
     def integer(self, edge: Edge, needed_by: str) -> str:
-        """Returns the int8 tensor of an edge; raises ValueError where it is still open."""
+        """Returns the int8 tensor of an edge; raises ModelError if it is still open."""
         value = self.values[edge]
         if isinstance(value, Open):
             raise ModelError(
                 value.name,
                 f"its output is not quantized, and {needed_by} needs integers",
-                "Put a tfqreg.QuantizedActivation behind it; tfqreg.quantize(model) places them all",
+                "Put a tfqreg.QuantizedActivation after it; tfqreg.quantize(model) places them all",
             )
         return value
 
@@ -176,9 +176,8 @@ class Builder:
                 and value.activation == "NONE"
                 and value.kind not in SHARES_GRID
             ):
-                value = replace(
-                    value, activation="RELU"
-                )  # clamps at the zero point, the lowest code
+                # It clamps at the zero point, the lowest code.
+                value = replace(value, activation="RELU")
             name = self.close(value, grid)
             if value.activation != "NONE":
                 self.lowest[name] = grid.zero_point
@@ -191,9 +190,8 @@ class Builder:
         if same(self.grid(name), grid):
             return name
         ratio = self.grid(name).scale[0] / grid.scale[0]
-        if (
-            1 / 512 <= ratio < 1 / 256
-        ):  # below XNNPACK's range, where kernels round ties each in their own way
+        # Below XNNPACK's range, in which operators round ties each in their own way.
+        if 1 / 512 <= ratio < 1 / 256:
             name = self.requantized(name, Quantization(grid.scale / 16, grid.zero_point))
         return self.emit("QUANTIZE", (name,), self.tensor(name, self.shape(name), grid))
 
@@ -234,7 +232,7 @@ class Builder:
         return self.emit(kind, (name, bounds), self.tensor(output, shape, grid))
 
     def close(self, value: Open, grid: Quantization) -> str:
-        """Emits an open operator, with its output on a grid, and the pools behind it."""
+        """Emits an open operator, with its output on a grid, and the pools after it."""
         inputs, attributes = value.inputs, dict(value.attributes)
         kind, activation = (_within_int32(name, grid) for name in (value.kind, value.activation))
         if kind in SHARES_GRID:
@@ -312,7 +310,7 @@ class Builder:
 
 
 def _within_int32(kind: str, grid: Quantization) -> str:
-    """RELU6 as RELU where 6 is so many steps that runtimes refuse it: nothing comes near."""
+    """RELU6 as RELU if 6 is so many steps that runtimes refuse it: nothing comes near."""
     return "RELU" if kind == "RELU6" and 6 / float(grid.scale[0]) > 2**30 else kind
 
 

@@ -15,7 +15,7 @@ from tfqreg.errors import ModelError
 from tfqreg.layers import Quantized
 from tfqreg.layers.quantized import output_axes
 
-LARGEST_CODE = 127
+LARGEST_CODE = 127  # TFLite takes no weights of -128
 LARGEST_BIAS = 2.0**30  # leaves the accumulator as much room again below 2^31
 BIAS_STEP = 1 / 32  # of an output step: a bias is rounded by half of that at most
 # XNNPACK takes multipliers of 2^-32 to 256. What is under the smallest here moves no output by one
@@ -105,7 +105,7 @@ def identity_weights(channels: int) -> FoldedWeights:
 
 
 def fold_norm(weights: FoldedWeights, norm: Any) -> FoldedWeights:
-    """Returns the weights with a BatchNormalization behind them folded in.
+    """Returns the weights with a BatchNormalization after them folded in.
 
     Raises:
         ValueError: for NaN or infinity in the BatchNormalization.
@@ -155,7 +155,7 @@ def integer_weights(
     if scale_dtype == "bfloat16":
         stored = round_bfloat16(stored)
     product = (np.float32(input_scale) * stored).astype(np.float64)  # as the runtimes compute it
-    # Under a smaller multiplier than its own, a sum keeps its sign only where its bias shrinks
+    # Under a smaller multiplier than its own, a sum keeps its sign only if its bias shrinks
     # along.
     steps = weights.bias / product * np.minimum(largest / scale, 1.0)
     # Bits of the bias that move no output would only cost bytes in the container.

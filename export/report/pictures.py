@@ -30,8 +30,8 @@ except ImportError as error:
 BLUE, AMBER, GREEN, GREY = "#3b82f6", "#f59e0b", "#10b981", "#94a3b8"
 _TEXT = "#808182"  # stands for the page's text colour, which matplotlib cannot name
 _MANY_LEVELS = 40  # more lines than that would hide the bars; the page names this number
-_BINS = 200  # bars across the picture, about two pixels each
-_MANY_KERNELS = 8  # as many as `_colours` names; more lines get shades and no legend
+_BINS = 200  # bars across the picture, about
+MANY_KERNELS = 8  # as many as `_colours` names; more lines get shades and no legend
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tfqreg",
@@ -56,7 +56,7 @@ _STYLE = {
 def curves(
     series: Mapping[str, Sequence[float | None]], ylabel: str, logarithmic: bool = False
 ) -> str:
-    """Returns the picture of one line a series over epochs, counted from 1; None leaves a gap.
+    """Returns the picture of one line per series over epochs, counted from 1; None leaves a gap.
 
     Args:
         series: values by name, drawn in that order; more than eight get no legend, and colours from
@@ -66,7 +66,7 @@ def curves(
         logarithmic: whether the y axis is.
     """
     with _axes(ylabel, "epoch") as (figure, axes):
-        many = len(series) > _MANY_KERNELS
+        many = len(series) > MANY_KERNELS
         shown = []
         for (name, values), colour in zip(series.items(), _colours(len(series)), strict=True):
             y = np.array([np.nan if value is None else value for value in values], float)
@@ -95,15 +95,15 @@ def histogram(
             whole numbers.
         codes: the level of each weight.
         pruned: boolean, the weights the mask holds at 0.
-        sine_period: of the penalty sin^2 to draw behind, zero at the levels; 0, the default, for
-            none.
+        sine_period: of the penalty sin^2 to draw behind the bars, zero at the levels; none by
+            default.
     """
     alive, levels = levels_apart[~pruned], np.unique(codes[~pruned])
     with _axes("weights", "weight / scale") as (figure, axes):
         reach = (
             max(float(np.abs(alive).max(initial=1.0)), float(np.abs(levels).max(initial=1))) + 0.5
         )
-        # An odd number of bins a unit: weights on a level stand in the middle of one.
+        # An odd number of bins per unit: weights on a level stand in the middle of one.
         per_unit = 1 + 2 * int(min(_BINS / (4 * reach), 5))
         bins = (np.arange(-int(reach * per_unit) - 1, int(reach * per_unit) + 3) - 0.5) / per_unit
         axes.stairs(*np.histogram(alive, bins), fill=True, color=BLUE)
@@ -119,7 +119,7 @@ def histogram(
         axes.grid(axis="x", visible=False)
         axes.set_xlim(-reach, reach)
         if pruned.any():
-            _share_bar(figure, int(pruned.sum()), pruned.size)
+            _pruned_bar(figure, int(pruned.sum()), pruned.size)
         return _svg(figure)
 
 
@@ -173,7 +173,7 @@ def _axes(
         yield figure, axes
 
 
-def _share_bar(figure: Figure, pruned: int, weights: int) -> None:
+def _pruned_bar(figure: Figure, pruned: int, weights: int) -> None:
     figure.axes[0].set_title(
         f"{pruned:,} of {weights:,} pruned to 0, not drawn below", fontsize=9, loc="left", pad=14
     )
@@ -192,7 +192,7 @@ def _plain_numbers(axis: Axis, low: float, high: float) -> None:
 
 
 def _colours(count: int) -> list[str]:
-    if count <= _MANY_KERNELS:
+    if count <= MANY_KERNELS:
         return [BLUE, AMBER, GREEN, "#ef4444", "#8b5cf6", "#14b8a6", "#ec4899", "#84cc16"][:count]
     colormap = matplotlib.colormaps["plasma"]
     return [to_hex(colormap(0.15 + 0.75 * i / (count - 1))) for i in range(count)]

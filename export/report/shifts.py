@@ -12,7 +12,7 @@ MULTIPLY = (
     "FULLY_CONNECTED",
     "TRANSPOSE_CONV",
 )
-MOST_DIGITS = 2
+MOST_DIGITS = 2  # of what Focused Quantization writes: powers of two around a power of two
 
 
 def uses(kind: str, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
@@ -49,7 +49,7 @@ def signed_digits(code: int) -> int:
 def shift_additions(codes: np.ndarray, times: int) -> int | None:
     """Returns how many shifts, each with an addition, replace the multiplications by `codes`.
 
-    A code of d signed digits costs d of them. None where a code has more than two: powers of two
+    A code of d signed digits costs d of them. None if a code has more than two: powers of two
     have one, and powers of two around a power of two at most two.
 
     Args:

@@ -18,7 +18,7 @@ from ..flatbuffer.read import read_operators
 from .rules import load_target
 
 _KIB = 1024
-_LONGEST_REASON = 2000
+_LONGEST_REASON = 2000  # characters, from the end, where Python names the error
 _REFUSAL = re.compile(
     r"Warning \(supported operators\) operator: \w+, ofm: '(.*)'\nReason: ((?:.+\n?)+)"
 )
@@ -49,16 +49,15 @@ class NpuReport:
         return self.operators - len(self.cpu_operators)
 
     @property
-    def npu_share(self) -> float:
-        """The share of operators that the NPU runs, 0 to 1."""
+    def npu_fraction(self) -> float:
+        """The fraction of operators that the NPU runs, 0 to 1."""
         return self.npu_operators / self.operators
 
     def __str__(self) -> str:
         return (
             f"{self.target}: {self.npu_operators} of {self.operators} operators on the NPU, "
             f"{self.off_chip_flash_bytes:,} bytes of off-chip flash, {self.sram_bytes:,} bytes of "
-            f"SRAM, "
-            f"{self.cycles:,} cycles (Vela's estimate)"
+            f"SRAM, {self.cycles:,} cycles (Vela's estimate)"
         )
 
 
@@ -79,15 +78,15 @@ def compile_for_npu(tflite: bytes, target: str) -> NpuReport:
 
     Args:
         tflite: the model.
-        target: a name of `tfqreg.export.targets.rules.target_names()` that has a compiler, such as
+        target: a name of `tfqreg.export.target_names()` that has a compiler, such as
             "ethos-u55-128".
 
     Raises:
-        ValueError: for another target.
-        RuntimeError: when Vela is not installed or fails on the model.
+        ModelError: for another target.
+        RuntimeError: if Vela is not installed or fails on the model.
 
     Example:
-        >>> compile_for_npu(tflite, "ethos-u55-128").npu_share
+        >>> compile_for_npu(tflite, "ethos-u55-128").npu_fraction
         1.0
     """
     options = load_target(target).vela

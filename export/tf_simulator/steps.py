@@ -2,9 +2,9 @@
 
 It equals the numpy operator in mode "f32".
 
-The numpy kernels stay the one truth: what treats elements alone becomes a table of what they answer
-to every code, what moves elements is where they send the elements' positions, and what has no fast
-form here calls them.
+The numpy operators stay the one truth: what treats elements alone becomes a table of what they
+answer to every code, what moves elements is where they send the elements' positions, and what has
+no fast form here calls them.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def _table(call: Call) -> Step | None:
 
 
 def _table_of_one(call: Call, sources: list[Any]) -> Step:
-    """256 answers for each element of the constants, of which most have one, or one a channel."""
+    """256 answers for each element of the constants: one, or one per channel, of most."""
     shape = np.broadcast_shapes(
         *(tensor.data.shape for tensor in call.inputs if tensor.data is not None)
     )
@@ -77,7 +77,7 @@ def _table_of_one(call: Call, sources: list[Any]) -> Step:
 
 
 def _table_of_two(call: Call, sources: list[Any]) -> Step:
-    """65,536 answers, one a pair of codes."""
+    """65,536 answers, one per pair of codes."""
     answers = KERNELS[call.op.kind](call, np.repeat(_CODES, 256), np.tile(_CODES, 256))
     table = constant(held(answers, call.output))
     first, second = (zero_point(tensor) - INT8_MIN for tensor in sources)

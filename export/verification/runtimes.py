@@ -1,7 +1,7 @@
 """Runs a `.tflite` on the runtimes that are installed, and returns the outputs by tensor name.
 
 tflite-runtime gets a process of its own: once TensorFlow is loaded, its interpreter dies with
-`ValueError: vector::reserve`. So does TensorFlow Lite for Microcontrollers, which tells why it
+`ValueError: vector::reserve`. So does TensorFlow Lite for Microcontrollers, which says why it
 refuses a model on stderr alone. This file is that process's script, so it imports nothing of the
 package.
 """
@@ -34,8 +34,8 @@ _MODULES = {
     MICRO: ("tflite_micro", "tflite-micro"),
 }
 _BATCH = 32  # samples per invocation; any number gives the same outputs
-_FIRST_ARENA_BYTES = 1 << 20  # a microcontroller's memory; larger models get 4 times as much, again
-_LARGEST_ARENA_BYTES = 1 << 30  # what needs more is refused for another reason
+_FIRST_ARENA_BYTES = 1 << 20  # enough for small models; larger ones get 4 times as much, again
+_LARGEST_ARENA_BYTES = 1 << 30  # the search ends here
 _SHORT_OF_MEMORY = re.compile("missing: |too small|Failed to allocate")
 _UNKNOWN_OPERATOR = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
 
