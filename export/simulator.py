@@ -65,8 +65,8 @@ def simulate(
     Args:
         graph: the integer graph.
         inputs: one array (batch, ...) per graph input, by name or in the graph's order.
-        mode: "f32", the default, for LiteRT's default, "f32-tf" for TensorFlow's, "ref", "ref-micro" or "ref-new"
-            for reference kernels.
+        mode: "f32", the default, for what LiteRT runs by default, "f32-tf" for what TensorFlow
+            does, "ref", "ref-micro" or "ref-new" for reference kernels.
         keep: the tensors to return; all operators' outputs by default.
 
     Returns:

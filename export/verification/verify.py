@@ -43,6 +43,7 @@ def verify(
         ModelError: if samples do not fit the model, or the file is not this model's.
 
     Example:
+        >>> import numpy as np
         >>> samples = np.zeros((4, 8, 8, 1), np.float32)
         >>> print(verify(model, "m.tflite", samples, runtimes=["litert"]))
         litert: 0 of ... elements differ, by 0 at most (simulator f32, 4 samples)
