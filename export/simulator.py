@@ -55,6 +55,7 @@ KERNELS: dict[str, Kernel] = {
 }
 
 _CHUNK_ELEMENTS = 1 << 23  # of a temporary: 32 MiB in float32
+_MOST_SAMPLES = 256  # in one batch, for the sum of all that is kept
 
 
 def simulate(
@@ -144,7 +145,7 @@ def chunk_size(graph: Graph) -> int:
         pixels = int(np.prod(output[1:-1]))
         patch = int(np.prod(graph.tensors[op.inputs[1]].shape[1:])) if op.kind == "CONV_2D" else 0
         largest = max(largest, pixels * max(patch, output[-1]))
-    return min(max(_CHUNK_ELEMENTS // largest, 1), 256)
+    return min(max(_CHUNK_ELEMENTS // largest, 1), _MOST_SAMPLES)
 
 
 def _kernel(op: Op) -> Kernel:

@@ -32,7 +32,7 @@ _TYPE = {
     "float32": schema.TensorType.FLOAT32,
     "int4": schema.TensorType.INT4,  # constants alone
 }
-_LAST_ONE_BYTE_CODE = 127
+_LAST_ONE_BYTE_CODE = 127  # what the schema's older field for an operator holds
 _NEEDS_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 

@@ -23,10 +23,11 @@ from tfqreg.errors import ModelError
 from ..ir import Attribute, Graph, Op, Quantization, Tensor
 from .portable_grids import FUSES_RELU, PRODUCTS, portable_grids
 
+# A shift of 2 makes room for the residue, and 6 bits are what int8 then holds.
 WEIGHT_BITS, WEIGHT_SHIFT = 6, 2
 _LARGEST_CODE = 2 ** (WEIGHT_BITS - 1) - 1
-_RESIDUE = 2 ** (WEIGHT_SHIFT - 1)
-_LARGEST_BIAS = 2**30
+_RESIDUE = 2 ** (WEIGHT_SHIFT - 1)  # of biases modulo 4: half-way between two multiples
+_LARGEST_BIAS = 2**30  # leaves the accumulator as much room again below 2^31
 # A larger right shift would meet sums that float32 does not hold, 2^25 and more; a smaller one
 # saturates them.
 _LARGEST_RIGHT_SHIFT, _LARGEST_LEFT_SHIFT = 16, 7

@@ -22,7 +22,7 @@ from .call import Call
 from .fixed_point import ONE, exp_on_negative, one_minus_over_one_plus, one_over_one_plus
 
 _CODES = np.arange(INT8_MIN, INT8_MAX + 1)
-_INTEGER_BITS = 4
+_INTEGER_BITS = 4  # of the argument of TFLite's int8 LOGISTIC and TANH
 _INT16_MIN, _INT16_MAX = -(2**15), 2**15 - 1
 # Ratios of scales that XNNPACK's qs8-vlrelu takes; what is outside runs on the built-in kernel.
 _SMALLEST_RATIO, _LARGEST_RATIO, _LARGEST_NEGATIVE_RATIO = 2.0**-8, 2.0**7, 127.99609375

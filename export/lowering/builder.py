@@ -17,7 +17,12 @@ from .fold import FoldedWeights, integer_weights
 
 # Their inputs and output are on one grid.
 SHARES_GRID = ("CONCATENATION", "MAXIMUM", "MINIMUM")
+# Their int8 operators clip at an activation themselves.
 _FUSES_RELU = ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "SUB")
+
+# In steps of the output. XNNPACK takes sums and products below 256 of them, HARD_SWISH below 128;
+# the rest is room for rounding.
+_COARSEST_INPUT, _COARSEST_HARD_SWISH = 250, 100
 
 
 @dataclass(frozen=True)
@@ -290,10 +295,13 @@ class Builder:
         output as well.
         """
         if kind in ("ADD", "SUB"):
-            return tuple(self._finer(name, 250 * grid.scale) for name in inputs)
+            return tuple(self._finer(name, _COARSEST_INPUT * grid.scale) for name in inputs)
         if kind == "MUL":
-            return self._finer(inputs[0], 250 * grid.scale / self.grid(inputs[1]).scale), inputs[1]
-        return (self._finer(inputs[0], 100 * grid.scale),) if kind == "HARD_SWISH" else inputs
+            largest = _COARSEST_INPUT * grid.scale / self.grid(inputs[1]).scale
+            return self._finer(inputs[0], largest), inputs[1]
+        if kind == "HARD_SWISH":
+            return (self._finer(inputs[0], _COARSEST_HARD_SWISH * grid.scale),)
+        return inputs
 
     def _finer(self, name: str, largest: np.ndarray) -> str:
         source = self.grid(name)

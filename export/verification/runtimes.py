@@ -25,6 +25,7 @@ MICRO = "tflite-micro"
 RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref", MICRO, "litert-ref", "tensorflow-ref")
 # The kernels of ruy, which no simulator equals but on portable models.
 NOT_SIMULATED = ("tflite-runtime",)
+# One of each arithmetic that phones run: new XNNPACK, older XNNPACK, reference operators.
 DEFAULT_RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref")
 # What is imported, and what installs it.
 _MODULES = {

@@ -194,7 +194,7 @@ ERRORS = {
         r"Reshape one. Received: "
         r"\[\(None, 4, 4, 3\), \(None, 1, 3\)\]",
     ),
-    "relu behind a threshold": (
+    "relu after a threshold": (
         lambda: by_hand(layers.ReLU(threshold=0.5, name="r"), grid(0.1)),
         "^r: a ReLU has an integer form with threshold=0, .* Received: max_value=None, .*, "
         "threshold=0.5",
