@@ -128,7 +128,7 @@ class _StandIn(keras.layers.Layer):
 
 
 @contextmanager
-def _scales_set(model: keras.Model) -> Iterator[list[QuantizedActivation]]:
+def _scales_set(model: keras.Model) -> Iterator[list[ActivationQuantizer]]:
     """Gives activation quantizers without a scale one while the context lasts; yields those.
 
     Equal scales would hide where a tensor changes its grid.

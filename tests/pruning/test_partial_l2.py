@@ -47,6 +47,7 @@ def test_in_the_loss_of_a_layer_while_it_prunes():
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 80, float("nan")])
 def test_sparsity_is_a_share(sparsity):
     with pytest.raises(
-        ValueError, match=r"PartialL2: `sparsity` is a fraction of the weights.* Received: sparsity="
+        ValueError,
+        match=r"PartialL2: `sparsity` is a fraction of the weights.* Received: sparsity=",
     ):
         PartialL2(sparsity)
