@@ -2,6 +2,7 @@
 
 A notebook runs in an empty folder, as on Colab: it sees the installed package and nothing of the
 checkout. Outputs are stored without what differs from run to run: times, paths, warnings.
+`python -m notebooks.run --badges` runs none, and only sets or removes the links to Colab.
 """
 
 import argparse
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
-import yaml
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -26,6 +26,8 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 BADGE = "badge"
+# By a pattern: a reader of YAML comes with the tools of the site alone.
+REPOSITORY = re.compile(r"^extra:\n(?:[ #].*\n)*?  repository: *[\"']?([^\"'\s#]*)", re.MULTILINE)
 # Keras downloads MNIST. Here its loader reads the digits of a package that the project installs, so
 # that the notebooks run without a network.
 STARTUP = """
@@ -126,14 +128,9 @@ def repository() -> str:
     """Returns the public address of the project, as `extra.repository` in mkdocs.yml has it, or ""
     while there is none.
     """
-
-    class Loader(yaml.SafeLoader):
-        """Reads a file whose tags name Python objects, and leaves those out."""
-
-    Loader.add_multi_constructor("", lambda loader, suffix, node: None)
     file = ROOT / "mkdocs.yml"
-    settings = yaml.load(file.read_text(), Loader) if file.is_file() else {}
-    return (settings.get("extra") or {}).get("repository") or ""
+    found = REPOSITORY.search(file.read_text()) if file.is_file() else None
+    return found[1] if found else ""
 
 
 def set_badge(notebook: NotebookNode, name: str, address: str) -> None:
@@ -159,15 +156,17 @@ def main() -> None:
     """Runs the notebooks that the command line names, all by default, and stores their outputs."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("notebooks", nargs="*", type=Path, default=NOTEBOOKS)
-    paths, address = parser.parse_args().notebooks, repository()
+    parser.add_argument("--badges", action="store_true", help="runs none, sets the links to Colab")
+    arguments, address = parser.parse_args(), repository()
     with tempfile.TemporaryDirectory() as data:
-        digits = store_digits(Path(data))
-        for path in paths:
+        digits = None if arguments.badges else store_digits(Path(data))
+        for path in arguments.notebooks:
             start = time.monotonic()
             notebook = nbformat.read(path, as_version=4)
             set_badge(notebook, path.name, address)
-            with tempfile.TemporaryDirectory() as folder:
-                run(notebook, Path(folder), digits)
+            if digits:
+                with tempfile.TemporaryDirectory() as folder:
+                    run(notebook, Path(folder), digits)
             normalise(notebook)
             nbformat.write(notebook, path)
             print(f"{path.name}: {time.monotonic() - start:.0f} s", flush=True)
