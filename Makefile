@@ -55,3 +55,8 @@ bench: $(STAMP)
 SECONDS ?= 3600
 fuzz: $(STAMP)
 	nice -n 19 $(BIN)/python -m benchmarks.fuzz --seconds $(SECONDS)
+
+# Runs every notebook at full length, and stores what it prints and draws.
+.PHONY: notebooks
+notebooks: $(STAMP)
+	$(BIN)/python -m notebooks.run
