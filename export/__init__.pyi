@@ -1,5 +1,6 @@
 from .checks import check as check
 from .container import ContainerError as ContainerError
+from .container import format_account as format_account
 from .container import inspect as inspect
 from .container import pack as pack
 from .container import pack_file as pack_file
@@ -11,7 +12,16 @@ from .finding import Finding as Finding
 from .flatbuffer.read import kernel_exponents as kernel_exponents
 from .flatbuffer.write import write_tflite as write_tflite
 from .lowering.lower import lower as lower
+from .report.html import write_report as write_report
+from .report.summary import Summary as Summary
+from .report.summary import format_summary as format_summary
+from .report.summary import summarize as summarize
+from .report.summary import summarize_model as summarize_model
 from .simulator import simulate as simulate
+from .targets.rules import target_names as target_names
+from .targets.vela import NpuReport as NpuReport
+from .targets.vela import compile_for_npu as compile_for_npu
+from .targets.vela import missing_vela as missing_vela
 from .tf_simulator.model import integer_model as integer_model
 from .verification.compare import Report as Report
 from .verification.verify import verify as verify

@@ -1,4 +1,4 @@
-"""`check`: everything that keeps a model from its integer file or its target, before any training."""
+"""`check`: all that keeps a model from its integer file or its target, before any training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +22,9 @@ from .targets.rules import load_target, target_findings
 
 
 def check(model: keras.Model, target: str | None = None) -> list[Finding]:
-    """Returns what keeps a model from its integer `.tflite`, and that from a target; an empty list
-    where nothing does.
+    """Returns what keeps a model from its integer `.tflite`, and that from a target.
+
+    The list is empty if nothing does.
 
     A float model is quantized in a copy; missing scales are made up; then `export_tflite`'s own
     lowering goes over it. A model without an "error" here is exported once it is quantized and
@@ -31,15 +32,16 @@ def check(model: keras.Model, target: str | None = None) -> list[Finding]:
 
     Args:
         model: a float model, or one that `tfqreg.quantize` returned; trained or not.
-        target: a name of `tfqreg.export.targets.rules.target_names()`, such as "ethos-u55-128";
+        target: a name of `tfqreg.export.target_names()`, such as "ethos-u55-128";
             none by default.
 
     Raises:
-        ValueError: when there is no such target.
+        ModelError: if there is no such target.
 
     Example:
-        >>> check(keras.Sequential([keras.Input((8,)), keras.layers.Lambda(abs, name="rectify")]))[0].path
-        'rectify'
+        >>> rectify = keras.layers.Lambda(abs, name="rectify")
+        >>> [found.path for found in check(keras.Sequential([keras.Input((8,)), rectify]))]
+        ['rectify']
     """
     rules = None if target is None else load_target(target)
     try:
@@ -110,13 +112,11 @@ def _sound_copy(model: keras.Model, findings: list[Finding]) -> keras.Model:
 
 
 class _StandIn(keras.layers.Layer):
-    """An operation that has no integer form, in a layer that can be cloned though the operation may
-    not.
-    """
+    """An operation without an integer form, in a layer that can be cloned though it may not."""
 
     def __init__(self, operation: Any) -> None:
         super().__init__(name=operation.name)
-        # Behind a function: an attribute would make the user's layer a part of this one.
+        # In a function: an attribute would make the user's layer a part of this one.
         self._operation = lambda: operation
         self.built = True
 
@@ -129,8 +129,7 @@ class _StandIn(keras.layers.Layer):
 
 @contextmanager
 def _scales_set(model: keras.Model) -> Iterator[list[ActivationQuantizer]]:
-    """Gives each activation quantizer without a scale one of its own, as long as the context lasts;
-    yields those.
+    """Gives activation quantizers without a scale one while the context lasts; yields those.
 
     Equal scales would hide where a tensor changes its grid.
     """
@@ -141,6 +140,7 @@ def _scales_set(model: keras.Model) -> Iterator[list[ActivationQuantizer]]:
     ]
     try:
         for index, layer in enumerate(unset):
+            # Of the size of trained ones: -4 to 4 in 8 bits.
             layer.base_scale.assign(2.0**-5 * (1 + index / 1024))
             layer.low.assign(0 if layer.signed is False else -(2 ** (layer.bits - 1)))
         yield unset

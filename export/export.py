@@ -27,8 +27,9 @@ def export_tflite(
     storage: str = "int8",
     scale_dtype: str = "float32",
 ) -> Graph:
-    """Writes a quantized model as an all-integer `.tflite` of builtin operators; returns its
-    integer graph.
+    """Writes a quantized model as an all-integer `.tflite`; returns its integer graph.
+
+    The operators are TFLite's builtin ones.
 
     A model equals `simulate(graph, ..., mode)` in every element, each runtime in its own mode; a
     portable one equals the same numbers on all of them.
@@ -39,18 +40,24 @@ def export_tflite(
         container: a `.tqw` to write beside it, entropy-coded; none by default.
         float_io: float32 inputs and outputs, converted at the ends; int8 by default.
         portable: scales at powers of two and weights of 6 bits, derived anew from the model's:
-            bit-exact on every interpreter, at some cost in accuracy (`tfqreg.export.portable`).
-            False by default.
-        storage: "int8", or "int4": two weights a byte where their codes fit and every runtime takes
-            them. The reference kernels stay exact, the default ones are not (`tfqreg.export.int4`).
+            bit-exact on every interpreter, at some cost in accuracy
+            (`tfqreg.export.forms.portable`). False by default.
+        storage: "int8", or "int4": two weights per byte if their codes fit and every runtime takes
+            them. The reference kernels stay exact, the default ones are not
+            (`tfqreg.export.forms.int4`). "int8" by default.
         scale_dtype: "bfloat16" rounds the scales of weights to 8 bits, in simulator and file alike:
-            a third of their bytes in the container, and a change of 0.4 % at most in a channel.
+            a third of their bytes in the container, and a change of 0.4 % at most per channel.
             "float32" by default.
 
     Raises:
-        TypeError, ValueError: as `tfqreg.export.lowering.lower.lower`, for an operator that cannot
-            be portable, and for arguments that exclude each other; before anything is written.
-        OSError: when a file cannot be written.
+        ModelError: as `tfqreg.export.lower`, for an operator that cannot be portable, and for
+            arguments that exclude each other; before anything is written.
+        OSError: if a file cannot be written.
+
+    Example:
+        >>> graph = export_tflite(model, "net.tflite", container="net.tqw")
+        >>> graph.inputs, [op.kind for op in graph.ops][:2]
+        (['image'], ['CONV_2D', 'RESHAPE'])
     """
     graph = exported_graph(model, float_io, portable, storage, scale_dtype)
     tflite = write_tflite(graph)
@@ -68,9 +75,7 @@ def exported_graph(
     storage: str = "int8",
     scale_dtype: str = "float32",
 ) -> Graph:
-    """Returns the integer graph that `export_tflite` writes with these arguments, and raises what
-    it does.
-    """
+    """Returns the integer graph that `export_tflite` writes with these arguments."""
     if storage not in STORAGES:
         raise ModelError(
             "", f"`storage` is one of {', '.join(STORAGES)}", received=f"storage={storage!r}"
@@ -99,6 +104,12 @@ def container_size(model: keras.Model, scale_dtype: str = "bfloat16") -> int:
         scale_dtype: as of `export_tflite`; "bfloat16" by default.
 
     Raises:
-        TypeError, ValueError: as `export_tflite`.
+        ModelError: as `export_tflite`.
+
+    Example:
+        >>> export_tflite(model, "net.tflite", "net.tqw", scale_dtype="bfloat16").form
+        'int8'
+        >>> container_size(model) == Path("net.tqw").stat().st_size
+        True
     """
     return len(pack(write_tflite(exported_graph(model, scale_dtype=scale_dtype))))

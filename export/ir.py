@@ -1,7 +1,6 @@
-"""The integer graph between a Keras model and a `.tflite`: plain data, in TFLite's own names and
-layouts.
+"""The integer graph between a Keras model and a `.tflite`, in TFLite's names and layouts.
 
-`lower.py` writes it, `simulate.py` runs it, `tflite.py` stores it. Weights are int8 codes from the
+`lowering` writes it, `simulator` runs it, `flatbuffer` stores it. Weights are int8 codes from the
 first moment; no float weight exists here.
 """
 
@@ -16,8 +15,9 @@ Attribute = int | float | str | bool | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Quantization:
-    """`real = scale * (stored - zero_point)`; `scale` is float32 of shape (1,) or (channels,) along
-    `axis`.
+    """The grid `real = scale * (stored - zero_point)`.
+
+    `scale` is float32 of shape (1,), or (channels,) along `axis`.
     """
 
     scale: np.ndarray
@@ -34,7 +34,7 @@ class Tensor:
 
     The batch is stored as open, but for a graph with a TRANSPOSE_CONV, which holds the shape of its
     output. dtype: "int8", "int32" or "float32"; "int4" for weights whose int8 `data` are stored two
-    a byte. Weights are OHWI for CONV_2D (I is that of one group) and TRANSPOSE_CONV, 1HWO for
+    per byte. Weights are OHWI for CONV_2D (I is that of one group) and TRANSPOSE_CONV, 1HWO for
     DEPTHWISE_CONV_2D, (units, inputs) for FULLY_CONNECTED; a bias is int32 at scale `s_in * s_w`.
     `bits` is the width of a weight's codes before they were shifted up inside int8 (`stored = code
     << shift`); it is information for reports alone.
@@ -53,7 +53,7 @@ class Tensor:
 class Op:
     """One TFLite builtin operator, such as "CONV_2D". `inputs` names tensors in TFLite's order.
 
-    Attributes, each present only where the operator has it: `activation` ("NONE" | "RELU" |
+    Attributes, each present only if the operator has it: `activation` ("NONE" | "RELU" |
     "RELU6"), `padding` ("SAME" | "VALID"), `stride` (h, w), `dilation` (h, w), `filter` (h, w),
     `depth_multiplier`, `axis`, `keep_dims`, `beta`, `alpha`, `shape`, `block_size`,
     `half_pixel_centers`. TRANSPOSE_CONV reads its output's shape, the weights, the image and the
@@ -68,11 +68,12 @@ class Op:
 
 @dataclass
 class Graph:
-    """Tensors by name, operators in execution order, and the names of the model's inputs and
-    outputs.
+    """Tensors by name, operators in execution order, names of inputs and outputs.
 
-    `exponents` are those of the kernels whose trained scales are powers of two, one or one an
+    `exponents` are those of the kernels whose trained scales are powers of two, one or one per
     output channel, by the path of their layer: BatchNorm folds into the scales of the tensors.
+    `form` is "int8", "int4" or "portable"; `scale_dtype` is what the scales of weights were rounded
+    to, "float32" or "bfloat16".
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class Graph:
     scale_dtype: str = "float32"
 
     def add(self, tensor: Tensor) -> str:
-        """Adds a tensor under its name; raises ValueError when the name is taken."""
+        """Adds a tensor under its name; raises ModelError if the name is taken."""
         if tensor.name in self.tensors:
             raise ModelError("", "Two tensors share one name", received=f"name={tensor.name!r}")
         self.tensors[tensor.name] = tensor

@@ -54,7 +54,8 @@ KERNELS: dict[str, Kernel] = {
     "TRANSPOSE_CONV": products.transpose_conv,
 }
 
-_CHUNK_ELEMENTS = 1 << 23
+_CHUNK_ELEMENTS = 1 << 23  # of a temporary: 32 MiB in float32
+_MOST_SAMPLES = 256  # in one batch, for the sum of all that is kept
 
 
 def simulate(
@@ -65,16 +66,22 @@ def simulate(
     Args:
         graph: the integer graph.
         inputs: one array (batch, ...) per graph input, by name or in the graph's order.
-        mode: "f32" for LiteRT's default, "f32-tf" for TensorFlow's, "ref", "ref-micro" or "ref-new"
-            for reference kernels.
-        keep: the tensors to return; all operators' outputs when None.
+        mode: "f32", the default, for what LiteRT runs by default, "f32-tf" for what TensorFlow
+            does, "ref", "ref-micro" or "ref-new" for reference kernels.
+        keep: the tensors to return; all operators' outputs by default.
 
     Returns:
         Tensor name -> array (batch, ...), in execution order.
 
     Raises:
-        ValueError: on an unknown mode, operator or tensor, or inputs whose names, shapes or dtypes
+        ModelError: for an unknown mode, operator or tensor, or inputs whose names, shapes or dtypes
             do not fit.
+
+    Example:
+        >>> from tfqreg.export import lower
+        >>> outputs = simulate(lower(model), [np.zeros((3, 8, 8, 1), np.int8)])
+        >>> {name: array.shape for name, array in outputs.items()}["conv"]
+        (3, 6, 6, 8)
     """
     if mode not in MODES:
         raise ModelError(
@@ -131,14 +138,14 @@ def chunks(arrays: Mapping[str, np.ndarray], size: int) -> Iterator[dict[str, np
 
 
 def chunk_size(graph: Graph) -> int:
-    """The number of samples whose largest temporary stays within some tens of megabytes."""
+    """The number of samples whose largest temporary stays within a few dozen megabytes."""
     largest = 1
     for op in graph.ops:
         output = graph.tensors[op.outputs[0]].shape
         pixels = int(np.prod(output[1:-1]))
         patch = int(np.prod(graph.tensors[op.inputs[1]].shape[1:])) if op.kind == "CONV_2D" else 0
         largest = max(largest, pixels * max(patch, output[-1]))
-    return min(max(_CHUNK_ELEMENTS // largest, 1), 256)
+    return min(max(_CHUNK_ELEMENTS // largest, 1), _MOST_SAMPLES)
 
 
 def _kernel(op: Op) -> Kernel:

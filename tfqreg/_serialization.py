@@ -1,4 +1,4 @@
-"""Makes the classes of tfqreg known to `keras.models.load_model`, whenever Keras is imported.
+"""Makes the classes of tfqreg known to `keras.models.load_model`, whichever is imported first.
 
 Keras finds a class in a `.keras` file by its registered name, so the class must have been imported
 by then. Importing tfqreg must not import Keras, which takes seconds: the console command answers
@@ -40,24 +40,27 @@ def register_once_keras_is_there() -> None:
 
 
 class _AfterKeras(MetaPathFinder):
-    """Finds Keras as the other finders do, and registers the classes once it is loaded."""
+    """Finds Keras as the finders after it do, and registers the classes once it is loaded.
+
+    It stays in `sys.meta_path`: an import of Keras that failed can be tried again, and taking a
+    finder out of the list while another thread walks it would make that thread miss one.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname != "keras":
             return None
-        others = [finder for finder in sys.meta_path if finder is not self]
+        # Only those after it, so that two of these (`tfqreg` reloaded) do not ask each other.
+        others = sys.meta_path[sys.meta_path.index(self) + 1 :]
         found = (finder.find_spec(fullname, path, target) for finder in others)
-        spec = next((spec for spec in found if spec is not None), None)
+        spec = next(filter(None, found), None)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def execute_and_register(module: ModuleType) -> None:
                 execute(module)
-                if self in sys.meta_path:
-                    sys.meta_path.remove(self)
-                    register()
+                register()
 
             spec.loader.exec_module = execute_and_register
         return spec

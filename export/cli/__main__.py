@@ -1,4 +1,4 @@
-"""`python -m tfqreg.export.cli`, where the console command is not on the path."""
+"""`python -m tfqreg.export.cli`, for when the console command is not on the path."""
 
 import sys
 

@@ -12,14 +12,12 @@ from ..finding import Finding
 from .files import UserError, about, bar, kind_of, lambda_layers, load_model, read
 
 _HEADER = ("", "layer", "rule", "received", "fix")
-_WIDEST_NAME = 24
-_NARROWEST = 12
+_WIDEST_NAME = 24  # characters; longer paths break, so that rule and fix keep most of the width
+_NARROWEST = 12  # characters, of a column of words; most words fit
 
 
 def run_check(arguments: argparse.Namespace) -> int:
-    """Prints what was found; returns 1 where the model cannot be exported or does not run on the
-    target, else 0.
-    """
+    """Prints what was found; returns 1 for an error, else 0."""
     path, target = Path(arguments.file), arguments.target
     is_keras = kind_of(read(path, "keras", "tflite")) == "keras"
     findings = _of_model(path, target) if is_keras else _of_file(path, target)
@@ -37,8 +35,8 @@ def format_findings(findings: Sequence[Finding], width: int) -> str:
     """Returns a table whose cells break at words.
 
     Args:
-        findings: one a row.
-        width: of the table, in characters; wider where five columns need it.
+        findings: one per row.
+        width: of the table, in characters; wider if five columns need it.
     """
     rows = [(f.severity, f.path, f.rule, f.received, f.fix) for f in findings]
     widths = [max(len(row[column]) for row in [_HEADER, *rows]) for column in range(5)]

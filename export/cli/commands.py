@@ -18,6 +18,7 @@ from .files import (
     about,
     bar,
     check_targets,
+    extra,
     kind_of,
     load_history,
     load_model,
@@ -45,8 +46,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns 0, or 1 where `verify` or `check` finds an error, or 2 for wrong
-    input.
+    """Runs one command and returns its exit code.
+
+    0 is success, 1 that `verify` or `check` finds an error, 2 wrong input.
 
     Args:
         argv: the command line without the program's name; the process's own by default.
@@ -170,12 +172,13 @@ def _parts_of(path: Path) -> dict[str, Any]:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    with extra():
+        from ..report.html import write_report
+
     source, target = Path(arguments.file), Path(arguments.output)
     check_targets(source, target)
     history = load_history(Path(arguments.history)) if arguments.history else {}
     parts = _parts_of(source)
-    from ..report.html import write_report
-
     curves = {name: history[name] for name in ("float", "quantized") if name in history}
     others = {name: history.get(name) for name in ("figures", "result")}
     with bar("Drawing", total=1), about(source), writing(target):
@@ -278,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = command(
         "verify",
         _verify,
-        "Count the elements in which a .tflite differs from its model; exit code 1 where any does.",
+        "Count the elements in which a .tflite differs from its model; exit code 1 if any does.",
         "m.keras m.tflite --samples x.npy",
     )
     verify.add_argument("model", help="the quantized .keras")

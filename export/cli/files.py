@@ -216,6 +216,15 @@ def _one_line(what: str, error: OSError) -> UserError:
 
 
 @contextmanager
+def extra() -> Iterator[None]:
+    """Makes an extra that is not installed an error that a user can put right."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(str(error)) from error
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Drops what native code prints on stderr.
 

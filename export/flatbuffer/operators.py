@@ -1,6 +1,4 @@
-"""The operators a `.tflite` may hold: the version of each, and its options from the graph's
-attributes.
-"""
+"""The operators a `.tflite` may hold: the version of each, and its options."""
 
 from collections.abc import Callable
 from typing import Any

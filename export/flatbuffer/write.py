@@ -32,13 +32,14 @@ _TYPE = {
     "float32": schema.TensorType.FLOAT32,
     "int4": schema.TensorType.INT4,  # constants alone
 }
-_LAST_ONE_BYTE_CODE = 127
+_LAST_ONE_BYTE_CODE = 127  # what the schema's older field for an operator holds
 _NEEDS_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 class _Builder(flatbuffers.Builder):
-    """Starts constant data on a 16-byte boundary and stores equal vectors once, which FlatBuffers
-    allows.
+    """Starts constant data on a 16-byte boundary and stores equal vectors once.
+
+    FlatBuffers allows the latter.
     """
 
     def __init__(self) -> None:
@@ -65,8 +66,13 @@ def write_tflite(graph: Graph) -> bytes:
         graph: the integer graph.
 
     Raises:
-        ValueError: when an operator is unknown, lacks an attribute or a bias or names a missing
-            tensor, or when a constant disagrees with its tensor.
+        ModelError: if an operator is unknown, lacks an attribute or a bias or names a missing
+            tensor, or if a constant disagrees with its tensor.
+
+    Example:
+        >>> from tfqreg.export import lower
+        >>> write_tflite(lower(model)) == tflite
+        True
     """
     index = {name: i for i, name in enumerate(graph.tensors)}
     kinds = list(dict.fromkeys(op.kind for op in graph.ops))
@@ -147,8 +153,9 @@ def _check_op(op: Op, index: dict[str, int]) -> None:
 
 
 def _check_same(op: Op, graph: Graph) -> None:
-    """Refuses SAME where window and stride leave rows unread: TensorFlow 2.21's XNNPACK gets it
-    wrong.
+    """Refuses SAME if window and stride leave rows unread.
+
+    TensorFlow 2.21's XNNPACK pads by a negative amount then.
     """
     if op.kind not in _NEEDS_BIAS or op.attributes.get("padding") != "SAME":
         return

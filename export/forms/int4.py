@@ -1,4 +1,4 @@
-"""Weights of at most 4 bits stored as INT4, two a byte: half the file, on what has kernels for it.
+"""Weights of at most 4 bits stored as INT4: half the file, on what has operators for it.
 
 Codes go in without the shift that int8 leaves them, so the bias has that much coarser a grid. The
 reference kernels are exact. By default LiteRT and TensorFlow do not give INT4 weights to XNNPACK:
@@ -13,16 +13,17 @@ import numpy as np
 
 from ..ir import Graph, Tensor
 
-LARGEST_CODE = 7
-# FULLY_CONNECTED takes INT4 a tensor alone in tflite-runtime and TensorFlow Lite for
+LARGEST_CODE = 7  # not -8 either: codes are as symmetric as those of int8
+# FULLY_CONNECTED takes INT4 with one scale alone in tflite-runtime and TensorFlow Lite for
 # Microcontrollers.
 _ANY_SCALES = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _ONE_SCALE = ("FULLY_CONNECTED",)
 
 
 def int4_storage(graph: Graph) -> Graph:
-    """Returns the graph with int4 weights wherever their codes are within -7 to 7 and every runtime
-    takes them.
+    """Returns the graph with int4 weights wherever they fit and every runtime takes them.
+
+    They fit if all codes are within -7 to 7.
     """
     tensors, form = dict(graph.tensors), graph.form
     for op in graph.ops:

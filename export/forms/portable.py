@@ -1,11 +1,10 @@
-"""The portable form of an integer graph: every interpreter computes the same, not only those of one
-arithmetic.
+"""The portable form of an integer graph, which every interpreter computes alike.
 
-Interpreters differ in how they round a sum to int8. Here no sum is rounded where they differ:
+Interpreters differ in how they round a sum to int8. Here no sum is rounded on which they differ:
 
 - Every scale is a power of two, so a multiplier is a shift, 2^-n.
 - Weights are 4 m, -31 <= m <= 31, and biases 2 modulo 4. A sum is then 2 modulo 4: even, so that
-  halving it first loses nothing, and no tie where n >= 3. Where n <= 2, biases are 0 modulo 4, and
+  halving it first loses nothing, and no tie if n >= 3. If n <= 2, biases are 0 modulo 4, and
   nothing is rounded.
 - The inputs of an addition are at least as coarse as its output, so it rounds nothing either.
 - A global average is an AVERAGE_POOL_2D, an integer division everywhere, on its input's own grid.
@@ -24,10 +23,11 @@ from tfqreg.errors import ModelError
 from ..ir import Attribute, Graph, Op, Quantization, Tensor
 from .portable_grids import FUSES_RELU, PRODUCTS, portable_grids
 
+# A shift of 2 makes room for the residue, and 6 bits are what int8 then holds.
 WEIGHT_BITS, WEIGHT_SHIFT = 6, 2
 _LARGEST_CODE = 2 ** (WEIGHT_BITS - 1) - 1
-_RESIDUE = 2 ** (WEIGHT_SHIFT - 1)
-_LARGEST_BIAS = 2**30
+_RESIDUE = 2 ** (WEIGHT_SHIFT - 1)  # of biases modulo 4: half-way between two multiples
+_LARGEST_BIAS = 2**30  # leaves the accumulator as much room again below 2^31
 # A larger right shift would meet sums that float32 does not hold, 2^25 and more; a smaller one
 # saturates them.
 _LARGEST_RIGHT_SHIFT, _LARGEST_LEFT_SHIFT = 16, 7
@@ -40,8 +40,7 @@ def portable(graph: Graph) -> Graph:
         graph: the graph, with int8 inputs and outputs.
 
     Raises:
-        ValueError: for an operator that interpreters round differently whatever its scales; it
-            names the operator.
+        ModelError: for an operator that interpreters round differently whatever its scales.
     """
     grids = portable_grids(graph)
     result = replace(graph, tensors={}, ops=[], form="portable")
@@ -136,8 +135,8 @@ def portable_weights(
         source_scale, target_scale: of input and output, powers of two.
 
     Example:
-        >>> w, scale, b = portable_weights(np.int8([[7, -3]]), np.array([0.3]), 0, np.array([1.0]), 2.0**-7, 2.0**-5)
-        >>> w, scale, b
+        >>> codes, scale, bias = np.int8([[7, -3]]), np.array([0.3]), np.array([1.0])
+        >>> portable_weights(codes, scale, 0, bias, 2.0**-7, 2.0**-5)
         (array([[ 68, -28]], dtype=int8), array([0.03125], dtype=float32), array([4098],
         dtype=int32))
     """
@@ -161,8 +160,9 @@ def portable_weights(
 def _check_sums(
     op: Op, data: np.ndarray, axis: int, bias: np.ndarray, multiplier: np.ndarray
 ) -> None:
-    """Raises ValueError where a sum may leave int32, shifted left by one more than its multiplier
-    says.
+    """Raises ModelError if a sum may leave int32.
+
+    Runtimes shift it left by one more than its multiplier says.
     """
     sums = np.abs(data.astype(np.int64)).sum(tuple(a for a in range(data.ndim) if a != axis)) * 255
     reach = (sums + np.abs(bias.astype(np.int64))) * np.maximum(2 * multiplier, 1.0)
@@ -188,9 +188,7 @@ def _regridded(constant: Tensor, grid: Quantization) -> Tensor:
 
 
 def _added(result: Graph, tensor: Tensor) -> str:
-    """Adds a constant, under a name of its own where a layer that is called twice has met two
-    grids.
-    """
+    """Adds a constant, under a name of its own if a layer called twice has met two grids."""
     present = result.tensors.get(tensor.name)
     if present is None:
         return result.add(tensor)

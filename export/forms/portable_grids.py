@@ -1,6 +1,4 @@
-"""Grids at powers of two for the activations of an integer graph, so that nothing but products is
-rounded.
-"""
+"""Grids at powers of two for activations, so that nothing but products is rounded."""
 
 import math
 from dataclasses import dataclass
@@ -44,15 +42,16 @@ _WHOLE_STEPS = ("ADD", "QUANTIZE", "RELU", "RELU6", "SUB")
 FUSES_RELU = ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "SUB")
 _LARGEST_RATIO = 6  # log2; XNNPACK takes an input's step below 128 times the output's
 _LARGEST_SCALE_FOR_6 = 1  # log2; 6 is a whole number of such steps
-# A range may lose this share of itself, in log2: 1/255, the scale of images, is then 1/256.
+# A range may lose this fraction of itself, in log2: 1/255, the scale of images, is then 1/256.
 _CLIPPED = 0.01
 _REMEDIES = {"SOFTMAX": "Leave it out: the largest score stays the largest"}
 
 
 @dataclass
 class _Class:
-    """Tensors on one grid: their range, the exponent of their scale, and whether int8's lowest code
-    has to clip.
+    """Tensors on one grid.
+
+    Their range, the exponent of their scale, and whether int8's lowest code has to clip.
     """
 
     bottom: float
@@ -61,7 +60,7 @@ class _Class:
     exponent: int = 0
 
     def raise_bottom(self, value: float) -> None:
-        """Starts the range at `value`, where that leaves any."""
+        """Starts the range at `value`, if that leaves any."""
         if value < self.top:
             self.bottom = max(self.bottom, value)
 
@@ -73,7 +72,7 @@ def portable_grids(graph: Graph) -> dict[str, Quantization]:
     larger one. The highest code keeps its value, so that a trained clip stays where it was.
 
     Raises:
-        ValueError: for an operator that cannot be portable.
+        ModelError: for an operator that cannot be portable.
     """
     for op in graph.ops:
         _check(graph, op)
@@ -162,8 +161,9 @@ def _lowest(graph: Graph, op: Op) -> float:
 
 
 def _coarsen(graph: Graph, classes: dict[str, _Class]) -> None:
-    """Raises exponents until every addition's inputs are as coarse as its output, and not coarser
-    than it takes.
+    """Raises exponents until every addition rounds nothing.
+
+    Its inputs are then as coarse as its output, and not coarser than it takes.
     """
     changed = True
     while changed:

@@ -17,8 +17,9 @@ INT8_MIN, INT8_MAX = -128, 127
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """Splits a factor >= 0: `real = multiplier * 2**(shift - 31)`, multiplier in [2**30, 2**31), or
-    0, 0.
+    """Splits a factor >= 0 as `real = multiplier * 2**(shift - 31)`.
+
+    The multiplier is in [2**30, 2**31); 0 gives 0, 0.
     """
     if real == 0.0:
         return 0, 0
@@ -69,8 +70,9 @@ def multiply_by_quantized_multiplier(
 
 
 def requantize_f32(accumulator: np.ndarray, scale: np.ndarray, zero_point: int) -> np.ndarray:
-    """XNNPACK's `rint(float32(accumulator) * scale) + zero_point`, half to even; float32, not yet
-    clamped.
+    """XNNPACK's `rint(float32(accumulator) * scale) + zero_point`.
+
+    Half to even; float32, not yet clamped.
     """
     result = accumulator.astype(np.float32)
     result *= scale
@@ -85,8 +87,9 @@ def clamp_int8(x: np.ndarray, bounds: tuple[int, int]) -> np.ndarray:
 
 
 def round_half_away(x: np.ndarray) -> np.ndarray:
-    """`std::round`: half away from zero, computed in float64, where adding a half to a float32 is
-    exact.
+    """`std::round`: half away from zero.
+
+    Computed in float64, in which adding a half to a float32 is exact.
     """
     x = np.asarray(x, np.float64)
     return np.trunc(x + np.copysign(0.5, x))

@@ -1,6 +1,4 @@
-"""What a simulated kernel is handed: one operator with its tensors, and the runtime family to
-imitate.
-"""
+"""What an operator is called with: itself, its tensors, and the runtime to imitate."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,6 @@
-"""The operators that treat every element alone: ADD, SUB, MAXIMUM, MINIMUM, RELU, RELU6, QUANTIZE,
-DEQUANTIZE.
+"""The operators that treat every element alone.
+
+ADD, SUB, MAXIMUM, MINIMUM, RELU, RELU6, QUANTIZE, DEQUANTIZE.
 """
 
 import numpy as np
@@ -15,7 +16,8 @@ from .arithmetic import (
 )
 from .call import Call
 
-_LEFT_SHIFT = 20
+_LEFT_SHIFT = 20  # of an addition's operands, in TFLite as in XNNPACK
+# Input scale over output scale, as XNNPACK asserts it.
 _LARGEST_RATIO = 256
 _SMALLEST_RATIO = 1 / 256
 
@@ -117,9 +119,8 @@ def _convert_f32(call: Call, x: np.ndarray) -> np.ndarray:
     ratio = source.scale[0] / target.scale[0]
     if ratio < _SMALLEST_RATIO / 2:  # half of the output's step is beyond the largest input
         return np.full(x.shape, target.zero_point)
-    if (
-        ratio < _SMALLEST_RATIO
-    ):  # XNNPACK leaves it to a kernel that rounds ties in a way of its own
+    # XNNPACK leaves it to an operator that rounds ties in a way of its own.
+    if ratio < _SMALLEST_RATIO:
         raise ModelError(
             f"QUANTIZE {call.op.outputs}",
             "between 256 and 512 times the input's scale, runtimes round the output differently",

@@ -1,5 +1,6 @@
-"""gemmlowp's functions of fixed-point numbers, int64 holding int32: exp, 1 / (1 + x) and (1 - x) /
-(1 + x).
+"""gemmlowp's functions of fixed-point numbers, int64 holding int32.
+
+exp, 1 / (1 + x) and (1 - x) / (1 + x).
 """
 
 import numpy as np
@@ -12,8 +13,9 @@ _EXP_OF_POWERS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401
 
 
 def exp_on_negative(x: np.ndarray, integer_bits: int) -> np.ndarray:
-    """exp of numbers <= 0 of `integer_bits`, as Q0.31: a polynomial on the last quarter, a factor
-    per remaining bit.
+    """exp of numbers <= 0 of `integer_bits`, as Q0.31.
+
+    A polynomial on the last quarter, and a factor per remaining bit.
     """
     quarter = 1 << (31 - integer_bits - 2)
     last = (x & (quarter - 1)) - quarter

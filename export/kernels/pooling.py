@@ -51,8 +51,9 @@ def _mean_ref(call: Call, total: np.ndarray, count: int) -> np.ndarray:
 
 
 def _divide(multiplier: int, shift: int, count: int) -> tuple[int, int]:
-    """Divides a fixed-point factor, keeping as many bits as int32 and the largest right shift
-    allow.
+    """Divides a fixed-point factor, keeping as many bits as fit.
+
+    int32 and the largest right shift bound them.
     """
     kept = min(count.bit_length() - 1, 32, 31 + shift)
     return (multiplier << kept) // count, shift - kept

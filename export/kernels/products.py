@@ -1,5 +1,6 @@
-"""The operators that multiply by weights: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED,
-TRANSPOSE_CONV.
+"""The operators that multiply by weights.
+
+CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV.
 
 Sums of integers are exact in float32 below 2**24 and in float64 below 2**53, so BLAS computes the
 products.
@@ -19,12 +20,13 @@ from .arithmetic import (
 from .call import Call
 from .windows import windows
 
-_LARGEST_INPUT = 255
+_LARGEST_INPUT = 255  # of an int8 code less its zero point
 
 
 def conv_2d(call: Call, x: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """x (n, h, w, groups * c), weights (o, kh, kw, c), bias (o,); output channels are split among
-    the groups.
+    """x (n, h, w, groups * c), weights (o, kh, kw, c), bias (o,).
+
+    Output channels are split among the groups.
     """
     channels, high, wide, depth = weights.shape
     rows = weights.reshape(channels, -1)
@@ -67,8 +69,9 @@ def fully_connected(
 def transpose_conv(
     call: Call, shape: np.ndarray, weights: np.ndarray, x: np.ndarray, bias: np.ndarray
 ) -> np.ndarray:
-    """Every pixel of x (n, h, w, c) adds its multiple of weights (o, kh, kw, c) to an output of
-    `shape`; bias (o,).
+    """Every pixel of x adds its multiple of the weights to an output of `shape`.
+
+    x (n, h, w, c), weights (o, kh, kw, c), bias (o,).
     """
     call = replace(call, inputs=(call.inputs[2], call.inputs[1]))
     channels, high, wide, _ = weights.shape

@@ -4,7 +4,7 @@ import numpy as np
 
 from .call import Call
 
-_XNNPACK_BITS, _REFERENCE_BITS = 11, 10
+_XNNPACK_BITS, _REFERENCE_BITS = 11, 10  # of the weights, as the runtimes have them
 
 
 def resize_nearest_neighbor(call: Call, x: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -40,15 +40,15 @@ def resize_bilinear(call: Call, x: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def _axis_xnnpack(count: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns, for each position, its two neighbours and the second one's share of 2048."""
+    """Returns, for each position, its two neighbours and the second one's weight of 2048."""
     scale = np.float32(count) / np.float32(size)
     offset = np.float32(0.5) * scale - np.float32(0.5)
     position = np.clip(np.arange(size, dtype=np.float32) * scale + offset, 0, count - 1).astype(
         np.float32
     )
     first = position.astype(np.int64)
-    share = np.rint((position - first.astype(np.float32)) * np.float32(1 << _XNNPACK_BITS))
-    return first, np.minimum(first + 1, count - 1), share.astype(np.int64)
+    weight = np.rint((position - first.astype(np.float32)) * np.float32(1 << _XNNPACK_BITS))
+    return first, np.minimum(first + 1, count - 1), weight.astype(np.int64)
 
 
 def _axis_reference(count: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

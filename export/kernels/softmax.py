@@ -1,7 +1,7 @@
 """SOFTMAX, int8 to int8: a float table by default, gemmlowp's fixed point in the reference kernels.
 
 Both depend on an element's distance below its row's maximum, 0 to 255, so both are tables of 256
-entries. Where a row's exponentials sum to 512 or more (hundreds of equal scores) the reference
+entries. If a row's exponentials sum to 512 or more (hundreds of equal scores) the reference
 kernel shifts by more than 31 bits, which C leaves undefined; here the result is the intended one.
 """
 
@@ -17,12 +17,13 @@ from .call import Call
 from .fixed_point import exp_on_negative, one_over_one_plus
 
 _DISTANCES = np.arange(256)
-_INPUT_BITS, _SUM_BITS = 5, 12
+_INPUT_BITS, _SUM_BITS = 5, 12  # integer bits of an argument and of a sum, as in TFLite
 
 
 def softmax(call: Call, x: np.ndarray) -> np.ndarray:
-    """exp(beta * x) over its sum, along the last axis; the output has scale 1/256 and zero point
-    -128.
+    """exp(beta * x) over its sum, along the last axis.
+
+    The output has scale 1/256 and zero point -128.
     """
     distance = x.max(-1, keepdims=True).astype(np.int64) - x
     scale, beta = call.source().scale[0], call.attribute("beta", 1.0)
@@ -37,8 +38,8 @@ def _float_table(distance: np.ndarray, scale: np.float32, call: Call) -> np.ndar
     powers = np.exp(arguments).astype(np.float32)[distance]
     # Accumulated left to right, as the kernel's loop does.
     total = np.add.accumulate(powers, -1)[..., -1:]
-    share = powers * (np.float32(1) / (total * call.target.scale[0]))
-    return call.clamp(np.floor(share + np.float32(0.5)) + np.float32(call.target.zero_point))
+    fraction = powers * (np.float32(1) / (total * call.target.scale[0]))
+    return call.clamp(np.floor(fraction + np.float32(0.5)) + np.float32(call.target.zero_point))
 
 
 def _fixed_point(distance: np.ndarray, scale: float) -> np.ndarray:
@@ -52,6 +53,6 @@ def _fixed_point(distance: np.ndarray, scale: float) -> np.ndarray:
     )
     headroom = 32 - np.frexp(total.astype(np.float64))[1]
     reciprocal = one_over_one_plus((total << headroom) - 2**31)
-    share = saturating_rounding_doubling_high_mul(powers[distance], reciprocal)
-    codes = rounding_divide_by_pot(share, _SUM_BITS - headroom + 31 - 8) - 128
+    fraction = saturating_rounding_doubling_high_mul(powers[distance], reciprocal)
+    codes = rounding_divide_by_pot(fraction, _SUM_BITS - headroom + 31 - 8) - 128
     return np.where(near[distance], np.clip(codes, -128, 127), -128).astype(np.int8)

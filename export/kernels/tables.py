@@ -1,5 +1,6 @@
-"""The operators that map one int8 code to another by a curve: LOGISTIC, TANH, HARD_SWISH,
-LEAKY_RELU, PRELU.
+"""The operators that map one int8 code to another by a curve.
+
+LOGISTIC, TANH, HARD_SWISH, LEAKY_RELU, PRELU.
 
 Each result depends on one code alone (PRELU: and on its slope), so the first three are tables of
 256 entries. HARD_SWISH and PRELU have one arithmetic in all runtimes.
@@ -21,7 +22,7 @@ from .call import Call
 from .fixed_point import ONE, exp_on_negative, one_minus_over_one_plus, one_over_one_plus
 
 _CODES = np.arange(INT8_MIN, INT8_MAX + 1)
-_INTEGER_BITS = 4
+_INTEGER_BITS = 4  # of the argument of TFLite's int8 LOGISTIC and TANH
 _INT16_MIN, _INT16_MAX = -(2**15), 2**15 - 1
 # Ratios of scales that XNNPACK's qs8-vlrelu takes; what is outside runs on the built-in kernel.
 _SMALLEST_RATIO, _LARGEST_RATIO, _LARGEST_NEGATIVE_RATIO = 2.0**-8, 2.0**7, 127.99609375
@@ -48,8 +49,9 @@ def _positions(x: np.ndarray) -> np.ndarray:
 
 
 def _fixed_point(call: Call, function: Callable[[np.ndarray], np.ndarray], bits: int) -> np.ndarray:
-    """A gemmlowp function of every code, as Q4.27 in and Q0.31 out; what is farther than 15 from
-    zero saturates.
+    """A gemmlowp function of every code, as Q4.27 in and Q0.31 out.
+
+    What is farther than 15 from zero saturates.
     """
     source, target = call.source(), call.target
     multiplier, shift = quantize_multiplier(float(source.scale[0]) * 2.0 ** (31 - _INTEGER_BITS))
@@ -105,7 +107,7 @@ def hard_swish(call: Call, x: np.ndarray) -> np.ndarray:
     slope, slope_exponent = _int16_multiplier(fine_scale / np.float32(3 / 2**15))
     fine = (_CODES - source.zero_point) * 128
     output = _rounding_doubling_high_mul_int16(fine, factor)
-    # x / 3 in [-1, 1]: the last bit of a left shift comes behind the multiplication, and saturates
+    # x / 3 in [-1, 1]: the last bit of a left shift comes after the multiplication, and saturates
     # there.
     share = _saturate_int16(fine << max(slope_exponent - 1, 0))
     share = _rounding_doubling_high_mul_int16(share, slope)

@@ -1,6 +1,4 @@
-"""The sliding windows that convolutions and pools share: padding as TFLite counts it, and a strided
-view.
-"""
+"""The sliding windows of convolutions and pools: padding as TFLite counts it, and a view."""
 
 import numpy as np
 
@@ -16,7 +14,7 @@ def padding_before_after(size: int, window: int, stride: int, padding: str) -> P
 
 
 def stride_remainder(size: int, window: int, stride: int) -> int:
-    """Rows that SAME's last window leaves unread; negative when it needs as many rows of padding."""
+    """Rows that SAME's last window leaves unread; negative if it needs rows of padding."""
     return size - (-(-size // stride) - 1) * stride - window
 
 

@@ -1,4 +1,4 @@
-"""One short function a Keras layer: what it becomes in the integer graph.
+"""One short function per Keras layer: what it becomes in the integer graph.
 
 A function takes the builder and the node and returns the node's value: an int8 tensor, or an
 operator left open for the BatchNorm, ReLU and quantizer that follow.

@@ -1,4 +1,4 @@
-"""Activation functions: fused where a kernel has them, folded into weights, an operator elsewhere."""
+"""Activation functions: fused into an operator, folded into weights, or an operator."""
 
 from dataclasses import replace
 

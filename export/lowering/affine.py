@@ -1,5 +1,6 @@
-"""`gain * x + offset` with constants: into the weights before it or behind it, or a depthwise 1x1
-kernel of its own.
+"""`gain * x + offset` with constants.
+
+They go into the weights before or after it, or into a depthwise 1x1 kernel of its own.
 """
 
 from dataclasses import replace
@@ -24,15 +25,16 @@ def affine(builder: Builder, node: Node) -> Value:
     if found is None:
         raise ModelError(
             node.path,
-            "its constants must be finite, and one number or one a channel (the last axis)",
+            "its constants must be finite, and one number or one per channel (the last axis)",
             "Adapt or build the layer, or use Multiply and Add of two tensors",
         )
     return folded(builder, node, *found)
 
 
 def folded(builder: Builder, node: Node, gain: np.ndarray, offset: np.ndarray) -> Open:
-    """Returns the value of a node that computes `gain * x + offset`, constants of one element or of
-    one a channel.
+    """Returns the value of a node that computes `gain * x + offset`.
+
+    The constants have one element, or one per channel.
     """
     value, channels = builder.values[node.inputs[0]], static_shape(node.outputs[0], node.path)[-1]
     only_scales = gain.ndim == 0 and gain > 0 and not offset.any()
@@ -85,7 +87,7 @@ def takes_weights(value: Open, gain: np.ndarray, offset: np.ndarray) -> bool:
 
 
 def fold_affine(weights: FoldedWeights, gain: np.ndarray, offset: np.ndarray) -> FoldedWeights:
-    """Returns the weights with `gain * x + offset` behind them folded in."""
+    """Returns the weights with `gain * x + offset` after them folded in."""
     gain = np.broadcast_to(gain, weights.scale.shape)
     shape = [1] * weights.codes.ndim
     shape[weights.channel_axis] = -1
@@ -98,8 +100,9 @@ def fold_affine(weights: FoldedWeights, gain: np.ndarray, offset: np.ndarray) ->
 
 
 def with_gain_ahead(lowering: Lowering, builder: Builder, node: Node) -> Value | list[Value]:
-    """Lowers a node; where its input is a tensor times a number still pending, into its weights or
-    past it.
+    """Lowers a node whose input may be a tensor times a number still pending.
+
+    The number goes into its weights, or past it.
     """
     edge = node.inputs[0] if node.inputs else None
     pending = builder.values.get(edge) if edge else None

@@ -1,5 +1,6 @@
-"""The state of a lowering: the graph so far, and for every edge its int8 tensor or the operator
-still open on it.
+"""The state of a lowering: the graph so far, and what each edge has become.
+
+That is an int8 tensor, or the operator still open on it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,14 +17,19 @@ from .fold import FoldedWeights, integer_weights
 
 # Their inputs and output are on one grid.
 SHARES_GRID = ("CONCATENATION", "MAXIMUM", "MINIMUM")
+# Their int8 operators clip at an activation themselves.
 _FUSES_RELU = ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "SUB")
+
+# In steps of the output. XNNPACK takes sums and products below 256 of them, HARD_SWISH below 128;
+# the rest is room for rounding.
+_COARSEST_INPUT, _COARSEST_HARD_SWISH = 250, 100
 
 
 @dataclass(frozen=True)
 class Open:
     """An operator that waits for its output grid.
 
-    `weights` belong to what has a kernel; `high` is the most that it lets through, where its
+    `weights` belong to what has a kernel; `high` is the most that it lets through, if its
     activation does not say; `gain` is the tensor, and the number, whose product is all that it
     computes: what follows may do it instead.
     """
@@ -42,7 +48,7 @@ class Open:
 
 @dataclass(frozen=True)
 class Pool:
-    """A maximum pool behind an open operator: it keeps the grid, and rounding commutes with it.
+    """A maximum pool after an open operator: it keeps the grid, and rounding commutes with it.
 
     `source` and `shape` are those of the images it reads and writes.
     """
@@ -57,8 +63,9 @@ Value = str | Open  # the name of an int8 tensor, or an operator still open
 
 
 class Builder:
-    """Adds tensors and operators to `graph`; `values` holds what each edge of the Keras graph has
-    become.
+    """Adds tensors and operators to `graph`.
+
+    `values` holds what each edge of the Keras graph has become.
 
     `scale_dtype` is what the scales of weights are rounded to, "float32" or "bfloat16".
     `lowest` holds the lowest code of the tensors that cannot reach -128, `unshaped` what a RESHAPE
@@ -113,13 +120,13 @@ class Builder:
         return output
 
     def integer(self, edge: Edge, needed_by: str) -> str:
-        """Returns the int8 tensor of an edge; raises ValueError where it is still open."""
+        """Returns the int8 tensor of an edge; raises ModelError if it is still open."""
         value = self.values[edge]
         if isinstance(value, Open):
             raise ModelError(
                 value.name,
                 f"its output is not quantized, and {needed_by} needs integers",
-                "Put a tfqreg.QuantizedActivation behind it; tfqreg.quantize(model) places them all",
+                "Put a tfqreg.QuantizedActivation after it; tfqreg.quantize(model) places them all",
             )
         return value
 
@@ -149,7 +156,7 @@ class Builder:
         return self.emit(kind, (name, *constants), moved, **attributes)
 
     def reshaped(self, name: str, shape: tuple[int, ...], stem: str = "") -> str:
-        """Returns a tensor in another shape; of several RESHAPEs in a row only the last one stays."""
+        """Returns a tensor in another shape; of several RESHAPEs in a row the last one stays."""
         name = self.unshaped.get(name, name)
         if self.shape(name) == shape:
             return name
@@ -174,9 +181,8 @@ class Builder:
                 and value.activation == "NONE"
                 and value.kind not in SHARES_GRID
             ):
-                value = replace(
-                    value, activation="RELU"
-                )  # clamps at the zero point, the lowest code
+                # It clamps at the zero point, the lowest code.
+                value = replace(value, activation="RELU")
             name = self.close(value, grid)
             if value.activation != "NONE":
                 self.lowest[name] = grid.zero_point
@@ -189,15 +195,15 @@ class Builder:
         if same(self.grid(name), grid):
             return name
         ratio = self.grid(name).scale[0] / grid.scale[0]
-        if (
-            1 / 512 <= ratio < 1 / 256
-        ):  # below XNNPACK's range, where kernels round ties each in their own way
+        # Below XNNPACK's range, in which operators round ties each in their own way.
+        if 1 / 512 <= ratio < 1 / 256:
             name = self.requantized(name, Quantization(grid.scale / 16, grid.zero_point))
         return self.emit("QUANTIZE", (name,), self.tensor(name, self.shape(name), grid))
 
     def clipped(self, name: str, low: int) -> str:
-        """Clips a tensor at the lower end of a grid of fewer than 8 bits; its upper end is int8's
-        own.
+        """Clips a tensor at the lower end of a grid of fewer than 8 bits.
+
+        Its upper end is int8's own.
         """
         grid = self.grid(name)
         code = grid.zero_point + low
@@ -218,8 +224,9 @@ class Builder:
         output: str,
         constant: str = "bound",
     ) -> str:
-        """Emits a MAXIMUM or MINIMUM with a constant, rounded to the tensor's grid, on which the
-        output stays.
+        """Emits a MAXIMUM or MINIMUM with a constant.
+
+        The constant is rounded to the tensor's grid, on which the output stays.
         """
         grid = self.grid(name)
         codes = np.clip(
@@ -230,7 +237,7 @@ class Builder:
         return self.emit(kind, (name, bounds), self.tensor(output, shape, grid))
 
     def close(self, value: Open, grid: Quantization) -> str:
-        """Emits an open operator, with its output on a grid, and the pools behind it."""
+        """Emits an open operator, with its output on a grid, and the pools after it."""
         inputs, attributes = value.inputs, dict(value.attributes)
         kind, activation = (_within_int32(name, grid) for name in (value.kind, value.activation))
         if kind in SHARES_GRID:
@@ -281,18 +288,20 @@ class Builder:
     def _fine_enough(
         self, kind: str, inputs: tuple[str, ...], grid: Quantization
     ) -> tuple[str, ...]:
-        """The inputs of an operator, on finer grids where they are too coarse next to its output
-        for a runtime.
+        """The inputs of an operator, on finer grids if they are too coarse for a runtime.
 
         XNNPACK's sums and products overflow at 256 times the output's scale, HARD_SWISH is refused
         at 128. So coarse is a branch of zeros, whose scale is any; what saturates saturates the
         output as well.
         """
         if kind in ("ADD", "SUB"):
-            return tuple(self._finer(name, 250 * grid.scale) for name in inputs)
+            return tuple(self._finer(name, _COARSEST_INPUT * grid.scale) for name in inputs)
         if kind == "MUL":
-            return self._finer(inputs[0], 250 * grid.scale / self.grid(inputs[1]).scale), inputs[1]
-        return (self._finer(inputs[0], 100 * grid.scale),) if kind == "HARD_SWISH" else inputs
+            largest = _COARSEST_INPUT * grid.scale / self.grid(inputs[1]).scale
+            return self._finer(inputs[0], largest), inputs[1]
+        if kind == "HARD_SWISH":
+            return (self._finer(inputs[0], _COARSEST_HARD_SWISH * grid.scale),)
+        return inputs
 
     def _finer(self, name: str, largest: np.ndarray) -> str:
         source = self.grid(name)
@@ -309,12 +318,12 @@ class Builder:
 
 
 def _within_int32(kind: str, grid: Quantization) -> str:
-    """RELU6 as RELU where 6 is so many steps that runtimes refuse it: nothing comes near."""
+    """RELU6 as RELU if 6 is so many steps that runtimes refuse it: nothing comes near."""
     return "RELU" if kind == "RELU6" and 6 / float(grid.scale[0]) > 2**30 else kind
 
 
 def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
-    """Returns an edge's shape with a batch of 1; raises ValueError where another dimension is open."""
+    """Returns an edge's shape with a batch of 1; raises ModelError for another open dimension."""
     if None in edge.shape[1:]:
         raise ModelError(
             path,
@@ -326,8 +335,9 @@ def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape of a tensor as a batch of images: a row of pixels for (1, length,
-    channels).
+    """Returns the shape of a tensor as a batch of images.
+
+    (1, length, channels) is a row of pixels.
     """
     if len(shape) == 2:
         return 1, 1, 1, shape[1]
@@ -335,9 +345,7 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def used(graph: Graph) -> Graph:
-    """Returns a graph without the operators that lead to no output, and without tensors that no
-    operator has.
-    """
+    """Returns a graph without the operators that lead to no output, and without their tensors."""
     needed, ops = set(graph.outputs), []
     for op in reversed(graph.ops):
         if needed & set(op.outputs):

@@ -1,4 +1,4 @@
-"""What lowering functions share."""
+"""What several lowering functions need."""
 
 from collections.abc import Callable
 from typing import Any
@@ -42,8 +42,9 @@ def channels_last(layer: Any, path: str) -> None:
 
 
 def pair(values: int | tuple[int, ...], rank: int) -> tuple[int, int]:
-    """Returns the (height, width) of a window, stride or dilation over `rank` axes: a row for one
-    axis.
+    """Returns the (height, width) of a window, stride or dilation over `rank` axes.
+
+    One axis is a row.
     """
     values = (values,) * rank if isinstance(values, int) else tuple(values)
     return (1, values[0]) if rank == 1 else (values[0], values[1])

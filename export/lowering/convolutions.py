@@ -53,8 +53,9 @@ def convolution(builder: Builder, node: Node, wrapper: Quantized) -> Open:
 def _explicit_paddings(
     padding: str, sizes: tuple[int, ...], reach: list[int], stride: Pair
 ) -> list[Pair] | None:
-    """Returns the padding of a causal convolution, and of a SAME one whose stride skips rows; None
-    for the rest.
+    """Returns the padding that a convolution needs as a PAD of its own; None for most.
+
+    A causal one needs it, and a SAME one whose stride skips rows.
 
     TensorFlow 2.21's XNNPACK pads the latter by a negative amount, silently.
     """

@@ -38,7 +38,7 @@ def einsum_dense(builder: Builder, node: Node, wrapper: Quantized) -> Open:
     ):
         raise ModelError(
             node.path,
-            "an EinsumDense has an integer form where it contracts the last axes of its input "
+            "an EinsumDense has an integer form if it contracts the last axes of its input "
             "with the first of its kernel, as 'abc,cd->abd' does, and its bias is over the new "
             "axes",
             "Use Dense, or Permute before it",

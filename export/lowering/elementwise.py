@@ -64,7 +64,7 @@ def _operands(builder: Builder, node: Node) -> tuple[str, str]:
     ):
         raise ModelError(
             node.path,
-            f"two shapes broadcast where they have the same number of axes, {_RANK} at most",
+            f"two shapes broadcast if they have the same number of axes, {_RANK} at most",
             "Reshape one",
             str([edge.shape for edge in node.inputs]),
         )

@@ -15,7 +15,7 @@ from tfqreg.errors import ModelError
 from tfqreg.layers import Quantized
 from tfqreg.layers.quantized import output_axes
 
-LARGEST_CODE = 127
+LARGEST_CODE = 127  # TFLite takes no weights of -128
 LARGEST_BIAS = 2.0**30  # leaves the accumulator as much room again below 2^31
 BIAS_STEP = 1 / 32  # of an output step: a bias is rounded by half of that at most
 # XNNPACK takes multipliers of 2^-32 to 256. What is under the smallest here moves no output by one
@@ -26,8 +26,9 @@ LARGEST_MULTIPLIER = 255.0
 
 @dataclass(frozen=True)
 class FoldedWeights:
-    """Codes in TFLite's layout with one float64 scale and bias an output channel; `bits` is the
-    codes' width.
+    """Codes in TFLite's layout with one float64 scale and bias per output channel.
+
+    `bits` is the codes' width.
     """
 
     codes: np.ndarray
@@ -72,9 +73,7 @@ def weights_of(wrapper: Quantized, path: str) -> FoldedWeights:
 
 
 def scale_exponents(wrapper: Quantized) -> list[int]:
-    """Returns `log2 s` of the scales of a quantizer that holds them to powers of two; nothing for
-    the others.
-    """
+    """Returns `log2 s` of scales that are held to powers of two; nothing for the others."""
     if not getattr(wrapper.quantizer, "power_of_two", False):
         return []
     _, params = wrapper.encode()["kernel"]
@@ -97,15 +96,16 @@ def stored_layout(layer: Any, kernel: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def identity_weights(channels: int) -> FoldedWeights:
-    """Returns a depthwise 1x1 kernel of ones: what a BatchNorm without a convolution before it
-    folds into.
+    """Returns a depthwise 1x1 kernel of ones.
+
+    A BatchNorm without a convolution before it folds into that.
     """
     codes = np.ones((1, 1, 1, channels), np.int16)
     return FoldedWeights(codes, np.ones(channels), np.zeros(channels), 2, 3)
 
 
 def fold_norm(weights: FoldedWeights, norm: Any) -> FoldedWeights:
-    """Returns the weights with a BatchNormalization behind them folded in.
+    """Returns the weights with a BatchNormalization after them folded in.
 
     Raises:
         ValueError: for NaN or infinity in the BatchNormalization.
@@ -127,8 +127,7 @@ def fold_norm(weights: FoldedWeights, norm: Any) -> FoldedWeights:
 def integer_weights(
     weights: FoldedWeights, input_scale: float, output_scale: float, scale_dtype: str = "float32"
 ) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
-    """Returns the int8 weights, their float32 scales, the shift of the codes inside them, and the
-    int32 bias.
+    """Returns the int8 weights, their float32 scales, their shift, and the int32 bias.
 
     Codes of few bits are shifted up, which gives the bias a finer grid and changes no value. A
     channel whose scale is too small for the bias to fit in int32 gets a larger one, and its codes
@@ -156,7 +155,7 @@ def integer_weights(
     if scale_dtype == "bfloat16":
         stored = round_bfloat16(stored)
     product = (np.float32(input_scale) * stored).astype(np.float64)  # as the runtimes compute it
-    # Under a smaller multiplier than its own, a sum keeps its sign only where its bias shrinks
+    # Under a smaller multiplier than its own, a sum keeps its sign only if its bias shrinks
     # along.
     steps = weights.bias / product * np.minimum(largest / scale, 1.0)
     # Bits of the bias that move no output would only cost bytes in the container.

@@ -8,7 +8,7 @@ from tfqreg.graph.flat import Node
 from .builder import Builder, Open, Value, static_shape
 from .common import Lowering, channels_last, padded
 
-# TensorFlow Lite for Microcontrollers transposes 5 axes at most.
+# TensorFlow Lite for Microcontrollers transposes 5 axes at most; up to 4, axes stay as they are.
 _PLAIN_RANK = 4
 
 

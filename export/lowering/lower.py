@@ -1,7 +1,7 @@
 """Lowers a quantized Keras model to the integer graph.
 
 Every tensor between operators is int8, on the grid of the activation quantizer that follows it. A
-convolution, with the BatchNorm and ReLU behind it, stays open until that quantizer gives it an
+convolution, with the BatchNorm and ReLU after it, stays open until that quantizer gives it an
 output grid; then it becomes one operator. Weight codes go in as they are: BatchNorm folds into the
 scales and the int32 bias.
 """
@@ -37,9 +37,13 @@ def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float3
             not.
 
     Raises:
-        TypeError: for a subclassed model.
-        ValueError: for a layer that has no integer form or is not quantized, and for scales that
+        ModelTypeError: for a subclassed model.
+        ModelError: for a layer that has no integer form or is not quantized, and for scales that
             are not set.
+
+    Example:
+        >>> [op.kind for op in lower(model).ops]
+        ['CONV_2D', 'RESHAPE', 'FULLY_CONNECTED', 'FULLY_CONNECTED']
     """
     graph, problems = lower_in_part(model, float_io, scale_dtype)
     if problems:
@@ -52,7 +56,7 @@ def lower_in_part(
 ) -> tuple[Graph, list[ValueError]]:
     """Returns the integer graph of what can be lowered, and an error for everything that cannot.
 
-    What is behind a node that fails is not lowered, up to the next activation quantizer.
+    What follows a node that fails is not lowered, up to the next activation quantizer.
 
     Args:
         model, float_io, scale_dtype: as `lower`.
@@ -101,9 +105,7 @@ def _node(builder: Builder, node: Node) -> None:
 
 
 def _resume(builder: Builder, node: Node) -> None:
-    """Puts a tensor where the operator that should compute it has failed, so that what follows is
-    lowered too.
-    """
+    """Puts a tensor in place of an operator that failed, so that what follows is lowered too."""
     shape = static_shape(node.outputs[0], node.path)
     builder.values[node.outputs[0]] = builder.tensor(node.path, shape, grid_of(node.operation))
 
@@ -115,7 +117,7 @@ def _input(builder: Builder, edge: Edge, float_io: bool) -> None:
     if len(first) != 1 or not isinstance(quantizer, ActivationQuantizer):
         raise ModelError(
             name,
-            "a model input needs one QuantizedActivation right behind it",
+            "a model input needs one QuantizedActivation right after it",
             "tfqreg.quantize(model) places it",
             ", ".join(sorted(operation.name for operation in first)) or "nothing",
         )
@@ -155,7 +157,7 @@ def _is_lowered(node: Node) -> bool:
 
 
 def is_supported(node: Node) -> bool:
-    """Returns whether a layer has an integer form, wrapped where it has a kernel."""
+    """Returns whether a layer has an integer form, wrapped if it has a kernel."""
     layer = node.operation
     return _is_lowered(node) or (
         isinstance(layer, keras.layers.Layer) and bool(kernel_names(layer))

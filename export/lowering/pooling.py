@@ -73,7 +73,7 @@ def _global_average(builder: Builder, node: Node) -> Value:
 
 
 def _whole_image(node: Node) -> None:
-    """Raises ValueError where the mean or maximum is not over all axes between batch and channels."""
+    """Raises ModelError unless all axes between batch and channels are reduced."""
     operation, rank = node.operation, len(node.inputs[0].shape)
     if hasattr(operation, "data_format"):
         return channels_last(operation, node.path)

@@ -35,7 +35,7 @@ def _quantized(builder: Builder, node: Node) -> Value:
         raise ModelError(
             node.path,
             f"no kernel has {activation_name(layer)!r} built in",
-            "Make it a layer of its own behind a QuantizedActivation, as "
+            "Make it a layer of its own after a QuantizedActivation, as "
             "tfqreg.quantize(model) does",
         )
     opened = lowering(builder, node, wrapper)

@@ -13,7 +13,7 @@ from .common import Lowering, channels_last
 
 
 def _sliced(builder: Builder, source: str, ranges: Sequence[range], path: str) -> str:
-    """Returns the elements of a tensor at a range along each axis behind the batch."""
+    """Returns the elements of a tensor at a range along each axis after the batch."""
     sizes = builder.shape(source)[1:]
     if all(part == range(size) for part, size in zip(ranges, sizes, strict=True)):
         return source
@@ -64,8 +64,8 @@ def _key(node: Node) -> list[Any]:
     missing = len(node.inputs[0].shape) - sum(
         part is not None and part is not Ellipsis for part in key
     )
-    where = next((i for i, part in enumerate(key) if part is Ellipsis), len(key))
-    return [*key[:where], *[slice(None)] * missing, *key[where + 1 :]]
+    place = next((i for i, part in enumerate(key) if part is Ellipsis), len(key))
+    return [*key[:place], *[slice(None)] * missing, *key[place + 1 :]]
 
 
 def _range(part: Any, size: int, node: Node) -> range:

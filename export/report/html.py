@@ -12,7 +12,7 @@ from ..container.files import write_atomically
 from ..flatbuffer.read import file_bytes
 from .explanation import explanation
 from .page import page
-from .pictures import byte_bars, curves, histogram
+from .pictures import MANY_KERNELS, byte_bars, curves, histogram
 from .summary import HEADER, Summary, cells, summarize, summarize_model, total_cells
 
 Figures = Sequence[Mapping[str, Mapping[str, float]]]
@@ -23,13 +23,12 @@ _LEARNED = {
     "coefficient": ("Coefficient of the penalty towards the grid", True),
     "prune_coefficient": ("Coefficient of the penalty towards zero", True),
     "grid_error": ("Distance of the weights to their levels, in scales", False),
-    "sparsity": ("Share of zeros", False),
+    "sparsity": ("Fraction of zeros", False),
 }
 _MULTIPLIES = (
     "Multiplies are those by nonzero weights, for one input. Shifts, each with an addition, could "
-    "take their place in "
-    "hardware without multipliers; they are counted where every code is a sum of at most two "
-    "signed powers of two."
+    "take their place in hardware without multipliers; they are counted if every code is a sum of "
+    "at most two signed powers of two."
 )
 _ACCURACY = "_accuracy"
 _SHOWN_ELSEWHERE = (
@@ -57,19 +56,20 @@ def write_report(
             both from a quantized model.
         history: by training ("float", "quantized"), what `fit` returned: lists over epochs of
             "loss", "accuracy", "val_loss" and "val_accuracy".
-        figures: `tfqreg.Monitor().rows`: one `tfqreg.kernel_figures` an epoch.
+        figures: `tfqreg.Monitor().rows`: one `tfqreg.kernel_figures` per epoch.
         result: what was measured. "float_accuracy", "keras_accuracy", "simulated_accuracy" and
-            "tflite_accuracy" are shares, 0 to 1; "mismatched_elements" of "compared_elements";
-            "float_bytes", where the float model has others than its weights and biases; "seed";
+            "tflite_accuracy" are fractions, 0 to 1; "mismatched_elements" of "compared_elements";
+            "float_bytes", if the float model has others than its weights and biases; "seed";
             "versions" by package. All else is listed as it is.
-        target: a name of `tfqreg.export.targets.rules.target_names()`; for an Ethos-U, Vela
-            compiles the model where it is installed. Default none.
+        target: a name of `tfqreg.export.target_names()`; for an Ethos-U, Vela compiles the model
+            if it is installed. Default none.
 
     Raises:
-        ContainerError: for a damaged `.tflite` or `.tqw`; OSError: a file cannot be read or
-            written.
-        TypeError, ValueError: for a quantized model that has no integer form, or an unknown target.
-        RuntimeError: when Vela fails on the model.
+        ContainerError: for a damaged `.tflite` or `.tqw`.
+        OSError: if a file cannot be read or written.
+        ModelError: for a quantized model that has no integer form, or an unknown target.
+        RuntimeError: if Vela fails on the model.
+        ImportError: without matplotlib, when this module is imported.
 
     Example:
         >>> write_report("report.html", model, "m.tflite", "m.tqw", figures=monitor.rows)
@@ -115,8 +115,8 @@ def _name_of(file: Any) -> str | None:
 
 def _headline(summary: Summary | None, result: Mapping[str, Any]) -> str:
     tiles = [
-        (f"accuracy, {name.removesuffix(_ACCURACY)}", f"{share:.2%}", "")
-        for name, share in result.items()
+        (f"accuracy, {name.removesuffix(_ACCURACY)}", f"{fraction:.2%}", "")
+        for name, fraction in result.items()
         if name.endswith(_ACCURACY)
     ]
     if "mismatched_elements" in result:
@@ -161,7 +161,7 @@ def _table(summary: Summary) -> str:
     return (
         f"{text}<div class='wide fit'><table><thead><tr><th>part of the "
         f"container</th><th>bytes</th>"
-        f"<th>share</th></tr></thead><tbody>{parts}</tbody><tfoot>{last}</tfoot></table></div>"
+        f"<th>fraction</th></tr></thead><tbody>{parts}</tbody><tfoot>{last}</tfoot></table></div>"
     )
 
 
@@ -209,7 +209,11 @@ def _learned(figures: Figures) -> str:
 
 
 def _order_note(series: Mapping[str, Any]) -> str:
-    return f"; {len(series)} kernels, the first dark, the last bright" if len(series) > 8 else ""
+    return (
+        f"; {len(series)} kernels, the first dark, the last bright"
+        if len(series) > MANY_KERNELS
+        else ""
+    )
 
 
 def _histograms(model: Any) -> str:
@@ -235,7 +239,10 @@ def _histograms(model: Any) -> str:
             )
             sines |= period > 0
             pictures.append(_picture(name, histogram(weights, codes, pruned, period)))
-    note = "<p>Bars count float weights in units of their scale; lines are the levels in use, up to 40 of them.</p>"
+    note = (
+        "<p>Bars count float weights in units of their scale; lines are the levels in use, up to "
+        "40 of them.</p>"
+    )
     if sines:
         note += "<p>The curve is the sine that pulls weights to its minima.</p>"
     return f"{note}<div class=pictures>{''.join(pictures)}</div>" if pictures else ""

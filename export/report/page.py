@@ -24,7 +24,9 @@ header p { color: var(--soft); margin: .2rem 0 1.5rem; }
 }
 .tiles { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
 .tile { padding: .7rem .9rem; display: flex; flex-direction: column; }
-.tile span, .tile small, figcaption, dt { color: var(--soft); font-size: .84rem; line-height: 1.35; }
+.tile span, .tile small, figcaption, dt {
+  color: var(--soft); font-size: .84rem; line-height: 1.35;
+}
 .tile b { font-size: 1.45rem; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; margin-bottom: .75rem; }
 .wide.fit { width: fit-content; max-width: 100%; }
@@ -37,7 +39,8 @@ td { border-top: 1px solid var(--line); }
 tfoot td { font-weight: 700; }
 :is(th, td):first-child, .kernels :is(th, td):nth-child(-n+3) { text-align: left; }
 .pictures {
-  display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr));
+  display: grid; gap: .75rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr));
 }
 figure { margin: 0; padding: .8rem; overflow-x: auto; }
 figure.broad { grid-column: 1 / -1; }
@@ -48,7 +51,8 @@ ul { margin: 0; padding: .9rem 1rem .9rem 2.2rem; }
 li { overflow-wrap: anywhere; }
 li + li { margin-top: .5rem; }
 dl {
-  display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 0; padding: .9rem 1rem;
+  display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem;
+  margin: 0; padding: .9rem 1rem;
 }
 dd { margin: 0; font-size: .88rem; overflow-wrap: anywhere; }
 """
@@ -59,7 +63,7 @@ def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
 
     Args:
         title: plain text, of the page.
-        sections: plain heading, left out where it is empty, and HTML of each part.
+        sections: plain heading, left out if it is empty, and HTML of each part.
     """
     headings = (f"<h2>{escape(heading)}</h2>" if heading else "" for heading, _ in sections)
     parts = (

@@ -1,4 +1,7 @@
-"""The report's pictures: matplotlib figures as SVG in a page's own font and text colour."""
+"""The report's pictures: matplotlib figures as SVG in a page's own font and text colour.
+
+Needs the extra `tfqreg[report]`, and says so when it is imported.
+"""
 
 import io
 import re
@@ -7,22 +10,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from .summary import Row
 
+try:
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.colors import to_hex
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+except ImportError as error:
+    raise ImportError(
+        "report: pictures need matplotlib. Install it with pip install 'tfqreg[report]'."
+    ) from error
+
 BLUE, AMBER, GREEN, GREY = "#3b82f6", "#f59e0b", "#10b981", "#94a3b8"
 _TEXT = "#808182"  # stands for the page's text colour, which matplotlib cannot name
-_MANY_LEVELS = 40
-_BINS = 200
-_MANY_KERNELS = 8
+_MANY_LEVELS = 40  # more lines than that would hide the bars; the page names this number
+_BINS = 200  # bars across the picture, about
+MANY_KERNELS = 8  # as many as `_colours` names; more lines get shades and no legend
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tfqreg",
@@ -47,7 +56,7 @@ _STYLE = {
 def curves(
     series: Mapping[str, Sequence[float | None]], ylabel: str, logarithmic: bool = False
 ) -> str:
-    """Returns the picture of one line a series over epochs, counted from 1; None leaves a gap.
+    """Returns the picture of one line per series over epochs, counted from 1; None leaves a gap.
 
     Args:
         series: values by name, drawn in that order; more than eight get no legend, and colours from
@@ -57,7 +66,7 @@ def curves(
         logarithmic: whether the y axis is.
     """
     with _axes(ylabel, "epoch") as (figure, axes):
-        many = len(series) > _MANY_KERNELS
+        many = len(series) > MANY_KERNELS
         shown = []
         for (name, values), colour in zip(series.items(), _colours(len(series)), strict=True):
             y = np.array([np.nan if value is None else value for value in values], float)
@@ -77,23 +86,24 @@ def curves(
 def histogram(
     levels_apart: np.ndarray, codes: np.ndarray, pruned: np.ndarray, sine_period: int = 0
 ) -> str:
-    """Returns the picture of a kernel's float weights against its grid, pruned weights in a bar of
-    their own.
+    """Returns the picture of a kernel's float weights against its grid.
+
+    Pruned weights have a bar of their own.
 
     Args:
         levels_apart: float weights in units of their scale, so that every channel's levels are
             whole numbers.
         codes: the level of each weight.
         pruned: boolean, the weights the mask holds at 0.
-        sine_period: of the penalty sin^2 to draw behind, zero at the levels; 0, the default, for
-            none.
+        sine_period: of the penalty sin^2 to draw behind the bars, zero at the levels; none by
+            default.
     """
     alive, levels = levels_apart[~pruned], np.unique(codes[~pruned])
     with _axes("weights", "weight / scale") as (figure, axes):
         reach = (
             max(float(np.abs(alive).max(initial=1.0)), float(np.abs(levels).max(initial=1))) + 0.5
         )
-        # An odd number of bins a unit: weights on a level stand in the middle of one.
+        # An odd number of bins per unit: weights on a level stand in the middle of one.
         per_unit = 1 + 2 * int(min(_BINS / (4 * reach), 5))
         bins = (np.arange(-int(reach * per_unit) - 1, int(reach * per_unit) + 3) - 0.5) / per_unit
         axes.stairs(*np.histogram(alive, bins), fill=True, color=BLUE)
@@ -109,14 +119,12 @@ def histogram(
         axes.grid(axis="x", visible=False)
         axes.set_xlim(-reach, reach)
         if pruned.any():
-            _share_bar(figure, int(pruned.sum()), pruned.size)
+            _pruned_bar(figure, int(pruned.sum()), pruned.size)
         return _svg(figure)
 
 
 def byte_bars(rows: Sequence[Row]) -> str:
-    """Returns the picture of raw, entropy and coded bytes of each kernel, in the order of the
-    model.
-    """
+    """Returns the picture of raw, entropy and coded bytes of each kernel, in their order."""
     names = [row.name for row in rows]
     sizes = {
         "raw": ([row.raw_bytes for row in rows], GREY),
@@ -165,7 +173,7 @@ def _axes(
         yield figure, axes
 
 
-def _share_bar(figure: Figure, pruned: int, weights: int) -> None:
+def _pruned_bar(figure: Figure, pruned: int, weights: int) -> None:
     figure.axes[0].set_title(
         f"{pruned:,} of {weights:,} pruned to 0, not drawn below", fontsize=9, loc="left", pad=14
     )
@@ -184,7 +192,7 @@ def _plain_numbers(axis: Axis, low: float, high: float) -> None:
 
 
 def _colours(count: int) -> list[str]:
-    if count <= _MANY_KERNELS:
+    if count <= MANY_KERNELS:
         return [BLUE, AMBER, GREEN, "#ef4444", "#8b5cf6", "#14b8a6", "#ec4899", "#84cc16"][:count]
     colormap = matplotlib.colormaps["plasma"]
     return [to_hex(colormap(0.15 + 0.75 * i / (count - 1))) for i in range(count)]
@@ -196,8 +204,9 @@ def _legend(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _svg(figure: Figure) -> str:
-    """Returns the figure as an <svg> element in the page's font and text colour, with no address in
-    it.
+    """Returns the figure as an <svg> element in the page's font and text colour.
+
+    No address is left in it.
     """
     stream = io.StringIO()
     empty: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}

@@ -12,12 +12,13 @@ MULTIPLY = (
     "FULLY_CONNECTED",
     "TRANSPOSE_CONV",
 )
-MOST_DIGITS = 2
+MOST_DIGITS = 2  # of what Focused Quantization writes: powers of two around a power of two
 
 
 def uses(kind: str, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) -> int:
-    """Returns how often an operator multiplies by each weight of its kernel, for one sample; 0 for
-    other operators.
+    """Returns how often an operator multiplies by each weight of its kernel, for one sample.
+
+    Other operators give 0.
 
     Args:
         kind: name of the operator.
@@ -31,8 +32,9 @@ def uses(kind: str, inputs: Sequence[tuple[int, ...]], output: tuple[int, ...]) 
 
 
 def signed_digits(code: int) -> int:
-    """Returns the least number of signed powers of two that add up to a code: 24 = 16 + 8, 7 = 8 -
-    1, 11 needs 3.
+    """Returns the least number of signed powers of two that add up to a code.
+
+    24 = 16 + 8, 7 = 8 - 1, 11 needs 3.
 
     It is the number of digits of the non-adjacent form (Reitwiesner 1960): the bits in which n and
     3n differ.
@@ -47,7 +49,7 @@ def signed_digits(code: int) -> int:
 def shift_additions(codes: np.ndarray, times: int) -> int | None:
     """Returns how many shifts, each with an addition, replace the multiplications by `codes`.
 
-    A code of d signed digits costs d of them. None where a code has more than two: powers of two
+    A code of d signed digits costs d of them. None if a code has more than two: powers of two
     have one, and powers of two around a power of two at most two.
 
     Args:

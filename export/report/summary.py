@@ -1,6 +1,4 @@
-"""Where the bytes of a model go: one row a kernel, in the same words for `.keras`, `.tflite` and
-`.tqw`.
-"""
+"""Where the bytes of a model go: one row per kernel, for `.keras`, `.tflite` and `.tqw`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +19,7 @@ from .shifts import shift_additions, uses
 _T = schema.TensorType
 _KERNEL_TYPES = (_T.INT2, _T.INT4, _T.INT8, _T.UINT8, _T.INT16, _T.FLOAT16, _T.BFLOAT16, _T.FLOAT32)
 _NOTHING = "-"
-_LONGEST_NAME = 48
+_LONGEST_NAME = 48  # characters; more would push the figures off the screen
 
 HEADER = (
     *("kernel", "kind", "shape", "weights", "bits", "zeros (%)"),
@@ -43,12 +41,12 @@ class Row:
     """One kernel.
 
     `kind` is the operator or layer that reads it; `bits` the width of its codes, a shift common to
-    all left out; `sparsity` the share of zeros, 0 to 1; `raw_bytes` its size in the `.tflite` or
+    all left out; `sparsity` the fraction of zeros, 0 to 1; `raw_bytes` its size in the `.tflite` or
     float model; `entropy_bytes` the zero-order entropy of its codes; `coded_bytes` its stream in
-    the container, table included, None where it has none of its own: tiny, or equal to another;
+    the container, table included, None if it has none of its own: tiny, or equal to another;
     `huffman_bytes` a static Huffman code of its codes, without a table. `multiplications` are those
     by nonzero weights, for one sample; `shifts` the shifts with an addition each that could take
-    their place, None where a code is no sum of two signed powers of two.
+    their place, None if a code is no sum of two signed powers of two.
     """
 
     name: str
@@ -70,7 +68,7 @@ class Summary:
     """All kernels of a model, and its sizes in bytes.
 
     `parts` are the container's, and add up to it. `container_bytes` and `tflite_bytes` are None
-    where the model is not quantized. `float_bytes` is what its weights and biases take in float32.
+    if the model is not quantized. `float_bytes` is what its weights and biases take in float32.
     """
 
     rows: tuple[Row, ...]
@@ -102,10 +100,15 @@ def summarize(
     Args:
         tflite: the whole file.
         container: the `.tqw` it was packed into; packed in memory by default.
-        bits: widths as trained, by kernel name; read off the codes where a name is missing.
+        bits: widths as trained, by kernel name; read off the codes if a name is missing.
 
     Raises:
         ContainerError: for a file that is damaged, or no `.tflite`.
+
+    Example:
+        >>> summary = summarize(tflite)
+        >>> summary.tflite_bytes == len(tflite), [row.name for row in summary.rows]
+        (True, ['conv/kernel', 'hidden/kernel', 'head/kernel'])
     """
     container = pack(tflite) if container is None else container
     info = inspect(container)
@@ -131,8 +134,11 @@ def summarize_model(model: Any) -> Summary:
         model: a `keras.Model`, quantized or not.
 
     Raises:
-        TypeError, ValueError: for a quantized model that cannot be lowered, as
-            `tfqreg.export.lowering.lower.lower`.
+        ModelError: for a quantized model that cannot be lowered, as `tfqreg.export.lower`.
+
+    Example:
+        >>> [row.bits for row in summarize_model(model).rows]
+        [5, 3, 8]
     """
     from tfqreg.layers.queries import quantized_layers
 
@@ -157,7 +163,7 @@ def layer_rows(
     Args:
         tflite: the whole file.
         info: of the container it was packed into.
-        bits: widths as trained, by kernel name; read off the codes where a name is missing.
+        bits: widths as trained, by kernel name; read off the codes if a name is missing.
     """
     coded = {tensor.name: tensor.coded_bytes + tensor.table_bytes for tensor in info.tensors}
     return [
@@ -250,13 +256,14 @@ def _parts(info: ContainerInfo, kernels: set[str]) -> dict[str, int]:
 
 
 def format_summary(summary: Summary) -> str:
-    """Returns the table of kernels, and under it the parts of the container and the sizes of the
-    files.
-    """
+    """Returns the table of kernels, the parts of the container and the sizes of the files."""
     whole = summary.container_bytes
     table = format_table(summary.rows)
     if whole is None:
-        return f"{table}\n\nNot quantized: {summary.float_bytes:,} bytes of float weights, no integer file yet."
+        text = (
+            f"Not quantized: {summary.float_bytes:,} bytes of float weights, no integer file yet."
+        )
+        return f"{table}\n\n{text}"
     sizes = {**summary.parts, "container (.tqw)": whole}
     lines = [["", "bytes", "of the container"]]
     lines += [[part, f"{size:,}", f"{size / whole:.1%}"] for part, size in sizes.items()]
@@ -272,7 +279,8 @@ def format_table(rows: Sequence[Row]) -> str:
     """Returns the kernels as aligned plain text, with a row of totals.
 
     Example:
-        >>> print(format_table([Row("head/kernel", "FULLY_CONNECTED", (10, 500), 5000, 3, 0.5, 5000)]))
+        >>> head = Row("head/kernel", "FULLY_CONNECTED", (10, 500), 5000, 3, 0.5, 5000)
+        >>> print(format_table([head]))
         kernel       kind             shape     weights  ...  zeros (%)  raw (bytes)  ...
         head/kernel  FULLY_CONNECTED  10 x 500    5,000  ...      50.00        5,000  ...
         total                                     5,000  ...
@@ -304,5 +312,5 @@ def _size(size: float | None) -> str:
 
 
 def _short(name: str) -> str:
-    """Returns a name without its beginning where other converters strung several together."""
+    """Returns a name without its beginning if other converters strung several together."""
     return name if len(name) <= _LONGEST_NAME else f"...{name[3 - _LONGEST_NAME :]}"

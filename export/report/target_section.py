@@ -1,6 +1,4 @@
-"""The report's section on a target: what breaks its rules, and what Vela makes of the model for an
-NPU.
-"""
+"""The report's section on a target: what breaks its rules, and what Vela makes of it."""
 
 from html import escape
 from pathlib import Path
@@ -21,7 +19,7 @@ def target_section(
     """Returns the HTML on a model's way to a target.
 
     Args:
-        target: a name of `tfqreg.export.targets.rules.target_names()`.
+        target: a name of `tfqreg.export.target_names()`.
         model, tflite, container: as `tfqreg.export.report.html.write_report`; a model that cannot
             be exported yet gets the findings of `check` alone.
 
@@ -44,9 +42,7 @@ def target_section(
 
 
 def _file(model: Any, tflite: File, container: File) -> bytes | None:
-    """Returns the `.tflite`, made from what is there; None for a model that has no integer form
-    yet.
-    """
+    """Returns the `.tflite`, made from what is there; None if the model has no integer form."""
     if tflite is not None:
         return file_bytes(tflite)
     if container is not None:
@@ -63,9 +59,9 @@ def _file(model: Any, tflite: File, container: File) -> bytes | None:
 def _facts(report: NpuReport) -> dict[str, str]:
     return {
         "operators on the NPU": f"{report.npu_operators:,} of {report.operators:,} "
-        f"({report.npu_share:.1%})",
+        f"({report.npu_fraction:.1%})",
         "operators on the CPU": ", ".join(report.cpu_operators) or "none",
         "off-chip flash (bytes)": f"{report.off_chip_flash_bytes:,}",
         "SRAM (bytes)": f"{report.sram_bytes:,}",
-        "cycles a sample, estimated": f"{report.cycles:,}",
+        "cycles per sample, estimated": f"{report.cycles:,}",
     }

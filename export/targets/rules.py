@@ -38,7 +38,7 @@ _KEYS = {
 class Target:
     """One file of `targets/`.
 
-    `severity` of its findings is "error" where the model does not run or is wrong, "warning" where
+    `severity` of its findings is "error" if the model does not run or is wrong, "warning" if
     it only runs slower; `consequence` says so in words. `versions` maps an operator to the highest
     version known. `vela` holds the options of Arm's compiler.
     """
@@ -55,7 +55,12 @@ class Target:
 
 
 def target_names() -> list[str]:
-    """Returns the names that `load_target` takes."""
+    """Returns the names of the targets that `check`, `write_report` and the command line take.
+
+    Example:
+        >>> target_names()[-2:]
+        ['tflite-micro', 'tflite_cpu']
+    """
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
@@ -64,7 +69,7 @@ def load_target(name: str) -> Target:
     """Returns a target by name.
 
     Raises:
-        ValueError: when there is none of that name.
+        ModelError: if there is none of that name.
 
     Example:
         >>> load_target("ethos-u55-128").severity
@@ -192,7 +197,7 @@ def _window(operator: Operator) -> tuple[int, int]:
 
 
 def _padding(operator: Operator) -> str:
-    """Returns "VALID" where SAME pads nothing as well."""
+    """Returns "VALID" if SAME pads nothing as well."""
     options, sizes = operator.options, operator.inputs[0].shape[1:3]
     strides, dilations = (options.strideH, options.strideW), _dilations(operator)
     axes = zip(sizes, _window(operator), strides, dilations, strict=True)

@@ -1,5 +1,6 @@
-"""What an Arm Ethos-U NPU makes of a `.tflite`, as Arm's compiler Vela computes it. Needs the extra
-`tfqreg[vela]`.
+"""What an Arm Ethos-U NPU makes of a `.tflite`, as Arm's compiler Vela computes it.
+
+Needs the extra `tfqreg[vela]`.
 """
 
 import csv
@@ -17,7 +18,7 @@ from ..flatbuffer.read import read_operators
 from .rules import load_target
 
 _KIB = 1024
-_LONGEST_REASON = 2000
+_LONGEST_REASON = 2000  # characters, from the end, where Python names the error
 _REFUSAL = re.compile(
     r"Warning \(supported operators\) operator: \w+, ofm: '(.*)'\nReason: ((?:.+\n?)+)"
 )
@@ -25,8 +26,9 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True)
 class NpuReport:
-    """One compilation. Operators are those of the `.tflite`; `cpu_operators` maps "KIND tensor" to
-    Vela's reason.
+    """One compilation for an Ethos-U.
+
+    Operators are those of the `.tflite`; `cpu_operators` maps "KIND tensor" to Vela's reason.
 
     `off_chip_flash_bytes` holds the compressed weights and the commands; `cycles` is Vela's
     estimate for one sample.
@@ -47,23 +49,28 @@ class NpuReport:
         return self.operators - len(self.cpu_operators)
 
     @property
-    def npu_share(self) -> float:
-        """The share of operators that the NPU runs, 0 to 1."""
+    def npu_fraction(self) -> float:
+        """The fraction of operators that the NPU runs, 0 to 1."""
         return self.npu_operators / self.operators
 
     def __str__(self) -> str:
         return (
             f"{self.target}: {self.npu_operators} of {self.operators} operators on the NPU, "
             f"{self.off_chip_flash_bytes:,} bytes of off-chip flash, {self.sram_bytes:,} bytes of "
-            f"SRAM, "
-            f"{self.cycles:,} cycles (Vela's estimate)"
+            f"SRAM, {self.cycles:,} cycles (Vela's estimate)"
         )
 
 
 def missing_vela() -> str | None:
-    """Why nothing can be compiled here, or None when it can."""
+    """Returns why nothing can be compiled here, with the remedy; None if it can.
+
+    Example:
+        >>> missing_vela() or "installed"
+        'installed'
+    """
     found = importlib.util.find_spec("ethosu")
-    return None if found else "ethos-u-vela is not installed. Run: pip install 'tfqreg[vela]'"
+    remedy = "Install it with pip install 'tfqreg[vela]'."
+    return None if found else f"ethos-u-vela is not installed. {remedy}"
 
 
 def compile_for_npu(tflite: bytes, target: str) -> NpuReport:
@@ -71,15 +78,15 @@ def compile_for_npu(tflite: bytes, target: str) -> NpuReport:
 
     Args:
         tflite: the model.
-        target: a name of `tfqreg.export.targets.rules.target_names()` that has a compiler, such as
+        target: a name of `tfqreg.export.target_names()` that has a compiler, such as
             "ethos-u55-128".
 
     Raises:
-        ValueError: for another target.
-        RuntimeError: when Vela is not installed or fails on the model.
+        ModelError: for another target.
+        RuntimeError: if Vela is not installed or fails on the model.
 
     Example:
-        >>> compile_for_npu(tflite, "ethos-u55-128").npu_share
+        >>> compile_for_npu(tflite, "ethos-u55-128").npu_fraction
         1.0
     """
     options = load_target(target).vela
@@ -114,8 +121,9 @@ def compile_for_npu(tflite: bytes, target: str) -> NpuReport:
 
 
 def _vela(source: Path, options: dict[str, str]) -> str:
-    """Runs Vela in a process of its own, which a model it cannot take may crash; returns what it
-    prints.
+    """Runs Vela in a process of its own and returns what it prints.
+
+    A model that it cannot take may crash it.
     """
     named = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     command = [

@@ -1,3 +1,1 @@
-"""The simulator as a Keras model: the same integers, computed by TensorFlow at the float model's
-speed.
-"""
+"""The simulator as a Keras model, computed by TensorFlow at the float model's speed."""

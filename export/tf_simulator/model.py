@@ -9,8 +9,7 @@ from ..lowering.lower import lower
 
 
 def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras.Model:
-    """Returns a Keras model that computes what LiteRT computes on the exported `.tflite`, in every
-    element.
+    """Returns a Keras model that computes what LiteRT computes on the exported `.tflite`.
 
     It equals `simulate(graph, ..., mode="f32")` and takes whole batches, at about the speed of the
     float model: `integer_model(q).evaluate(x, y)` is the accuracy on the phone. It has nothing to
@@ -29,9 +28,9 @@ def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras
     Example:
         >>> import numpy as np
         >>> import tfqreg as tq
-        >>> net = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
+        >>> layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()]
         >>> x = np.random.default_rng(0).random((16, 8, 8, 3), np.float32)
-        >>> q = tq.calibrate(tq.quantize(net), x, verbose=0)
+        >>> q = tq.calibrate(tq.quantize(keras.Sequential(layers)), x, verbose=0)
         >>> integer_model(q).predict(x, verbose=0).shape
         (16, 144)
     """

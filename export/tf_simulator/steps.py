@@ -1,9 +1,10 @@
-"""Every operator of an integer graph as a TensorFlow function, equal to the numpy kernel in mode
-"f32".
+"""Every operator of an integer graph as a TensorFlow function.
 
-The numpy kernels stay the one truth: what treats elements alone becomes a table of what they answer
-to every code, what moves elements is where they send the elements' positions, and what has no fast
-form here calls them.
+It equals the numpy operator in mode "f32".
+
+The numpy operators stay the one truth: what treats elements alone becomes a table of what they
+answer to every code, what moves elements is where they send the elements' positions, and what has
+no fast form here calls them.
 """
 
 from collections.abc import Callable
@@ -57,7 +58,7 @@ def _table(call: Call) -> Step | None:
 
 
 def _table_of_one(call: Call, sources: list[Any]) -> Step:
-    """256 answers for each element of the constants, of which most have one, or one a channel."""
+    """256 answers for each element of the constants: one, or one per channel, of most."""
     shape = np.broadcast_shapes(
         *(tensor.data.shape for tensor in call.inputs if tensor.data is not None)
     )
@@ -76,7 +77,7 @@ def _table_of_one(call: Call, sources: list[Any]) -> Step:
 
 
 def _table_of_two(call: Call, sources: list[Any]) -> Step:
-    """65,536 answers, one a pair of codes."""
+    """65,536 answers, one per pair of codes."""
     answers = KERNELS[call.op.kind](call, np.repeat(_CODES, 256), np.tile(_CODES, 256))
     table = constant(held(answers, call.output))
     first, second = (zero_point(tensor) - INT8_MIN for tensor in sources)
@@ -85,8 +86,9 @@ def _table_of_two(call: Call, sources: list[Any]) -> Step:
 
 
 def _moved(call: Call) -> Step:
-    """Where the kernel sends the positions of a sample's elements; whole rows of channels where it
-    keeps those.
+    """Gathers by where the numpy operator sends the positions of a sample's elements.
+
+    Whole rows of channels move at once if it keeps those.
     """
     source, target = call.inputs[0].shape[1:], call.output.shape[1:]
     positions = np.arange(int(np.prod(source)), dtype=np.int32).reshape(1, *source)

@@ -17,13 +17,14 @@ from .values import activated, constant, tf, zero_point
 
 Step = Callable[..., Any]
 
-_EXACT_IN_FLOAT32 = 1 << 24
-_LARGEST_ACCUMULATOR = 1 << 31
+_EXACT_IN_FLOAT32 = 1 << 24  # below it, float32 holds every integer
+_LARGEST_ACCUMULATOR = 1 << 31  # below it, int32 does, which is what runtimes sum in
 
 
 def product(call: Call) -> Step | None:
-    """CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED or TRANSPOSE_CONV; None where only the numpy
-    kernel fits.
+    """CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED or TRANSPOSE_CONV.
+
+    None if only the numpy operator fits.
     """
     if call.op.kind == "TRANSPOSE_CONV":  # it takes its output's shape first
         call = replace(call, inputs=(call.inputs[2], call.inputs[1], *call.inputs[3:]))
@@ -109,7 +110,7 @@ def max_pool_2d(call: Call) -> Step:
 
 
 def average_pool_2d(call: Call) -> Step:
-    """The sum of each window, rounded to the integer it is; divided half away from zero, as C does."""
+    """The sum of each window, rounded to the integer it is, divided half away from zero."""
     window, stride, padding = (call.attribute(name) for name in ("filter", "stride", "padding"))
     # What padding adds is left out of both the average and the count.
     count = windows(

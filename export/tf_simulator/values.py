@@ -1,5 +1,6 @@
-"""How `integer_model` holds a tensor: `code - zero_point` in float32, exact, and padded right by
-zeros.
+"""How `integer_model` holds a tensor: `code - zero_point` in float32.
+
+That is exact, and padding with zeros is right.
 """
 
 from typing import Any
@@ -40,7 +41,7 @@ def zero_point(tensor: Tensor) -> int:
 
 
 def activated(call: Call, x: Any, xnnpack: bool = True) -> Any:
-    """Clips held values to what the fused activation leaves of int8; `xnnpack` as in `Call.clamp`."""
+    """Clips held values to what the fused activation leaves; `xnnpack` as in `Call.clamp`."""
     return clip(
         x,
         *activation_bounds(call.attribute("activation", "NONE"), call.target, xnnpack),
@@ -54,5 +55,5 @@ def clip(x: Any, low: int, high: int, grid: Quantization) -> Any:
 
 
 def constant(data: np.ndarray) -> Any:
-    """Returns an array as a variable, which no optimizer of TensorFlow's graph folds into another."""
+    """Returns an array as a variable, which TensorFlow folds into no other."""
     return tf.Variable(data, trainable=False)

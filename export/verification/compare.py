@@ -13,7 +13,7 @@ from ..simulator import Arrays, chunks, named_inputs, simulate
 from . import runtimes as runners
 from .runtimes import DEFAULT_RUNTIMES
 
-_CHUNK_ELEMENTS = 1 << 26
+_CHUNK_ELEMENTS = 1 << 26  # int8 activations of a batch, all kept: 64 MiB
 _MODES = {
     "litert": "f32",
     "tensorflow": "f32-tf",
@@ -24,7 +24,7 @@ _MODES = {
 
 @dataclass
 class Difference:
-    """One tensor's comparison; `max_difference` is in int8 steps, or absolute for a float tensor."""
+    """One tensor's comparison; `max_difference` is in int8 steps, or absolute for float."""
 
     compared_elements: int = 0
     mismatched_elements: int = 0
@@ -61,8 +61,9 @@ class RuntimeReport:
 
 @dataclass
 class Report:
-    """Every runtime's report; why any was skipped, since it is not installed, and why any refused
-    the model.
+    """Every runtime's report.
+
+    `skipped` holds why a runtime could not run here, `refused` why one refused the model.
     """
 
     samples: int
@@ -161,6 +162,6 @@ def _describe(array: np.ndarray | None) -> str:
 
 
 def _chunk_size(graph: Graph) -> int:
-    """Samples whose activations, all kept, stay within some tens of megabytes."""
+    """Samples whose activations, all kept, stay within 64 MiB."""
     elements = sum(int(np.prod(graph.tensors[op.outputs[0]].shape)) for op in graph.ops)
     return max(_CHUNK_ELEMENTS // elements, 1)

@@ -1,7 +1,7 @@
 """Runs a `.tflite` on the runtimes that are installed, and returns the outputs by tensor name.
 
 tflite-runtime gets a process of its own: once TensorFlow is loaded, its interpreter dies with
-`ValueError: vector::reserve`. So does TensorFlow Lite for Microcontrollers, which tells why it
+`ValueError: vector::reserve`. So does TensorFlow Lite for Microcontrollers, which says why it
 refuses a model on stderr alone. This file is that process's script, so it imports nothing of the
 package.
 """
@@ -25,16 +25,18 @@ MICRO = "tflite-micro"
 RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref", MICRO, "litert-ref", "tensorflow-ref")
 # The kernels of ruy, which no simulator equals but on portable models.
 NOT_SIMULATED = ("tflite-runtime",)
+# One of each arithmetic that phones run: new XNNPACK, older XNNPACK, reference operators.
 DEFAULT_RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref")
+# What is imported, and what installs it.
 _MODULES = {
-    "litert": "ai_edge_litert",
-    "tensorflow": "tensorflow",
-    "tflite-runtime": "tflite_runtime",
-    MICRO: "tflite_micro",
+    "litert": ("ai_edge_litert", "ai-edge-litert"),
+    "tensorflow": ("tensorflow", "tensorflow"),
+    "tflite-runtime": ("tflite_runtime", "tfqreg[tflite-runtime]"),
+    MICRO: ("tflite_micro", "tflite-micro"),
 }
-_BATCH = 32
-_FIRST_ARENA_BYTES = 1 << 20
-_LARGEST_ARENA_BYTES = 1 << 30
+_BATCH = 32  # samples per invocation; any number gives the same outputs
+_FIRST_ARENA_BYTES = 1 << 20  # enough for small models; larger ones get 4 times as much, again
+_LARGEST_ARENA_BYTES = 1 << 30  # the search ends here
 _SHORT_OF_MEMORY = re.compile("missing: |too small|Failed to allocate")
 _UNKNOWN_OPERATOR = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
 
@@ -48,8 +50,10 @@ def missing(runtime: str) -> str | None:
     if runtime not in (*RUNTIMES, *NOT_SIMULATED):
         names = ", ".join((*RUNTIMES, *NOT_SIMULATED))
         raise ValueError(f"A runtime is one of {names}. Received: runtime={runtime!r}")
-    module = _MODULES[runtime.removesuffix("-ref")]
-    return None if importlib.util.find_spec(module) else f"{module} is not installed"
+    module, package = _MODULES[runtime.removesuffix("-ref")]
+    if importlib.util.find_spec(module):
+        return None
+    return f"{module} is not installed. Install it with pip install '{package}'"
 
 
 def run(
@@ -143,8 +147,9 @@ def _invoke_micro(tflite: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def _micro_interpreter(tflite: bytes) -> Any:
-    """Returns an interpreter in the smallest arena of 1 MiB times a power of 4 that the model fits
-    in.
+    """Returns an interpreter in an arena that the model fits in.
+
+    That is the smallest of 1 MiB times a power of 4.
     """
     from tflite_micro.python.tflite_micro import runtime
 

@@ -13,8 +13,9 @@ Samples = np.ndarray | Sequence[np.ndarray] | dict[str, np.ndarray]
 
 
 def graph_inputs(graph: Graph, samples: Samples) -> Arrays:
-    """Returns a graph's inputs for samples in the model's own units, rounded to the input's grid
-    where that is int8.
+    """Returns a graph's inputs for samples in the model's own units.
+
+    They are rounded to the input's grid if that is int8.
 
     Raises:
         ValueError: for samples of a wrong number, shape or dtype.

@@ -1,6 +1,4 @@
-"""`verify`: whether a `.tflite` equals the simulator of its model, on every runtime that is
-installed.
-"""
+"""`verify`: whether a `.tflite` equals the simulator of its model on every runtime here."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,23 +25,28 @@ def verify(
     runtimes: Sequence[str] = DEFAULT_RUNTIMES,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Compares every tensor of a `.tflite` on the runtimes that are here with the simulator of its
-    model.
+    """Compares every tensor of a `.tflite`, on each runtime here, with its model's simulator.
 
     A file with int4 weights runs on the reference kernels of LiteRT and TensorFlow instead of their
-    default ones, which the report tells.
+    default ones, which the report says.
 
     Args:
         model: the quantized model the file was exported from.
         path: the `.tflite`.
-        samples: what the Keras model takes: one array (batch, ...), or one an input, by position or
-            name.
-        runtimes: names of `tfqreg.export.verification.runtimes.RUNTIMES`; LiteRT, TensorFlow and
-            tflite-runtime by default.
+        samples: what the Keras model takes: one array (batch, ...), or one per input, by position
+            or name.
+        runtimes: "litert", "tensorflow", "tflite-runtime-ref" (the default), "tflite-micro",
+            "litert-ref", "tensorflow-ref" or "tflite-runtime".
         progress: called with the number of samples compared since the last call. Default none.
 
     Raises:
-        ValueError: when samples do not fit the model, or the file is not this model's.
+        ModelError: if samples do not fit the model, or the file is not this model's.
+
+    Example:
+        >>> import numpy as np
+        >>> samples = np.zeros((4, 8, 8, 1), np.float32)
+        >>> print(verify(model, "m.tflite", samples, runtimes=["litert"]))
+        litert: 0 of ... elements differ, by 0 at most (simulator f32, 4 samples)
     """
     tflite = read_tflite(path)
     try:

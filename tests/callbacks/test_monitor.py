@@ -71,9 +71,8 @@ def test_one_row_an_epoch():
 
 def test_tensorboard_is_named_where_it_is_missing(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
-    with pytest.raises(
-        ImportError, match=r"Monitor\(log_dir=...\) needs TensorBoard: pip install tensorboard"
-    ):
+    command = r"pip install 'tfqreg\[tensorboard\]'"
+    with pytest.raises(ImportError, match=rf"Monitor\(.*\) needs TensorBoard: {command}"):
         tq.Monitor(log_dir=str(tmp_path))
 
 

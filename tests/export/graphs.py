@@ -6,7 +6,7 @@ from tfqreg.export.ir import Graph, Op, Quantization, Tensor
 
 
 class Builder:
-    """Adds operators with random weights and plausible scales, so that outputs fill the int8 range."""
+    """Adds operators with random weights, and scales at which outputs fill the int8 range."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -83,8 +83,8 @@ def _out_hw(shape, window, stride, padding, dilation=(1, 1)) -> tuple[int, int]:
 
 
 def conv(
-    b: Builder, x: str, channels: int, window=(3, 3), stride=(1, 1), padding="SAME", dilation=(1, 1),
-    activation="NONE", per_channel=True, bias=True,
+    b: Builder, x: str, channels: int, window=(3, 3), stride=(1, 1), padding="SAME",
+    dilation=(1, 1), activation="NONE", per_channel=True, bias=True,
 ) -> str:  # fmt: skip
     h, w, c = b.shape(x)
     names = b.weights(
@@ -116,8 +116,8 @@ def depthwise(
         "dw", (*_out_hw((h, w), window, stride, padding, dilation), channels), names[2]
     )
     return b.op(
-        "DEPTHWISE_CONV_2D", [x, *names[:2]], out, padding=padding, stride=stride, dilation=dilation,
-        activation=activation, depth_multiplier=multiplier,
+        "DEPTHWISE_CONV_2D", [x, *names[:2]], out, padding=padding, stride=stride,
+        dilation=dilation, activation=activation, depth_multiplier=multiplier,
     )  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def codes(graph: Graph, count: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def every_operator(seed: int) -> Graph:
-    """One input and every operator behind it, in the variants that have a kernel of their own."""
+    """One input and every operator after it, in the variants that have a kernel of their own."""
     b = Builder(seed)
     x = b.input((9, 8, 4))
     for activation in ("NONE", "RELU", "RELU6"):

@@ -185,7 +185,7 @@ def two_ends() -> keras.Model:
 
 
 class Grammar:
-    """Builds one random net: a chain of random steps from each input, joined, with one head or two."""
+    """Builds one random net: a random chain from each input, joined, with one head or two."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -216,8 +216,9 @@ class Grammar:
     def steps(self) -> list[Callable[[Tensor], Tensor]]:
         """What a chain chooses from."""
         return [
-            self.conv, self.conv, self.depthwise, self.separable, self.norm, self.relu, self.pool, self.pool,
-            self.ignored, self.padding, self.residual, self.dense_block, self.nested, self.sum_of_two,
+            self.conv, self.conv, self.depthwise, self.separable, self.norm, self.relu, self.pool,
+            self.pool, self.ignored, self.padding, self.residual, self.dense_block, self.nested,
+            self.sum_of_two,
         ]  # fmt: skip
 
     def chain(self, x: Tensor, steps: int) -> Tensor:

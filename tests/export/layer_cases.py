@@ -154,7 +154,7 @@ CASES: dict[str, Case] = {
         ["RESHAPE", "MEAN", "RESHAPE"],
     ),
     "maximum of rows": (ROW, layers.GlobalMaxPooling1D(), MAX_ROW),
-    "maximum behind a conv": (
+    "maximum after a conv": (
         IMAGE,
         chain(
             layers.Conv2D(5, 3, activation="relu"),
@@ -246,7 +246,11 @@ TRANSPOSED: dict[str, Case] = {
         chain(up(3, 2, "same", use_bias=False), norm(), layers.ReLU(), layers.Conv2D(3, 3)),
         ["TRANSPOSE_CONV", "CONV_2D"],
     ),
-    "pooled": (IMAGE, chain(up(3, 2, activation="relu6"), layers.MaxPooling2D()), ["TRANSPOSE_CONV", "MAX_POOL_2D"]),
+    "pooled": (
+        IMAGE,
+        chain(up(3, 2, activation="relu6"), layers.MaxPooling2D()),
+        ["TRANSPOSE_CONV", "MAX_POOL_2D"],
+    ),
     "rows": (
         ROW,
         chain(layers.Conv1DTranspose(5, 2, 3, "valid"), norm(), layers.ReLU()),

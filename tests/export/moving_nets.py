@@ -28,8 +28,9 @@ class MovingGrammar(nets.Grammar):
             self.dense_block,
         ]
         return [
-            *usual, self.grouped, self.transposed, self.resize, self.blocks, self.part, self.two_parts, self.permute,
-            self.shuffle, self.pointwise, self.rows, self.pad, self.beside, self.reshapes,
+            *usual, self.grouped, self.transposed, self.resize, self.blocks, self.part,
+            self.two_parts, self.permute, self.shuffle, self.pointwise, self.rows, self.pad,
+            self.beside, self.reshapes,
         ]  # fmt: skip
 
     def small(self, x: Tensor) -> Tensor:

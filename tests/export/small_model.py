@@ -1,4 +1,4 @@
-"""A small pruned and quantized model, trained for a moment: enough for files, tables and pictures."""
+"""A small pruned and quantized model, trained for a moment: enough for files and pictures."""
 
 from functools import cache
 from typing import Any
@@ -30,7 +30,7 @@ def float_model() -> keras.Model:
 
 @cache
 def trained() -> tuple[keras.Model, dict[str, Any], list[Any]]:
-    """The model, its history by training, and the figures of its kernels, one an epoch."""
+    """The model, its history by training, and the figures of its kernels, one per epoch."""
     keras.utils.set_random_seed(0)
     rules = [
         tq.Rule("hidden", tq.Uniform(3), tq.MSQE(), tq.PartialL2(0.75)),

@@ -33,7 +33,7 @@ Step = Callable[..., tf.Tensor]
 
 
 def fake_quant_kernel(wrapper: Quantized) -> Callable[[], tf.Tensor]:
-    """The kernel's grid points behind a fake-quant op of their range: one of each channel, or one
+    """The kernel's grid points after a fake-quant op of their range: one of each channel, or one
     of the tensor.
     """
     codes, params = wrapper.encode()["kernel"]

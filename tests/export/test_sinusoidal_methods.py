@@ -14,7 +14,7 @@ import tfqreg as tq
 from tests.tiny_nets import conv_net, kernels
 from tfqreg.export import export_tflite, unpack, verify
 from tfqreg.export.report.html import write_report
-from tfqreg.export.report.html.summary import summarize, summarize_model
+from tfqreg.export.report.summary import summarize, summarize_model
 from tfqreg.layers.queries import activation_layers
 
 IMAGES = np.random.default_rng(0).random((24, 8, 8, 2), np.float32)

@@ -82,7 +82,7 @@ class Monitor(keras.callbacks.Callback):
     """Keeps `kernel_figures` of every epoch in `rows`, and writes them for TensorBoard if asked.
 
     Args:
-        log_dir: folder of TensorBoard event files; needs the package `tensorboard`. None, the
+        log_dir: folder of TensorBoard event files; needs the extra `tensorboard`. None, the
             default, keeps `rows` alone.
 
     Raises:
@@ -108,7 +108,7 @@ class Monitor(keras.callbacks.Callback):
                 from tensorboard.summary import Writer  # pyright: ignore[reportMissingImports]
             except ImportError as error:
                 raise ImportError(
-                    "Monitor(log_dir=...) needs TensorBoard: pip install tensorboard"
+                    "Monitor(log_dir=...) needs TensorBoard: pip install 'tfqreg[tensorboard]'"
                 ) from error
             self._writer = Writer(log_dir)
 

@@ -134,8 +134,9 @@ class QuantizedKernel(keras.layers.Layer):
 
     @property
     def frozen(self) -> bool:
-        """Whether the mask is final: it prunes some weight, or the threshold, -1, says that none
-        was to go.
+        """Whether the mask is final.
+
+        It then prunes some weight, or the threshold, -1, says that none was to go.
         """
         if self.threshold is None or bool(self.stage == Stage.PRUNE):
             return False

@@ -19,7 +19,12 @@ LARGEST_PART = 512
 class WeightGroups:
     """A kernel as (channels, parts, size): `parts` groups of `size` weights per output channel.
 
-    `order` is the permutation that brings the kernel's axes into that order before the reshape.
+    Args:
+        shape: of the kernel.
+        order: permutation that brings the kernel's axes into that order before the reshape.
+        channels: output channels.
+        parts: groups per output channel.
+        size: weights per group.
     """
 
     shape: tuple[int, ...]

@@ -34,7 +34,7 @@ DEFAULT_BITS = 4.0
 
 
 class LearnedBeta(NamedTuple):
-    """Where the bits of one kernel stand: its path, beta, and beta's bounds."""
+    """Where the bits of one kernel stand: its path, beta in bits, and beta's bounds."""
 
     path: str
     beta: float

@@ -42,6 +42,15 @@ class PowerOfTwoScale(LearnedPenalty):
 
     Args:
         alpha: gamma, the pull on the learned coefficient, in units of the loss.
+
+    Raises:
+        ModelError: for an alpha that is no positive number.
+
+    Example:
+        >>> PowerOfTwoScale(alpha=0.1).learned
+        True
+
+    Reference: Choi, El-Khamy, Lee 2018, arXiv 1809.00095.
     """
 
     def register(self, quantized_kernel: Any) -> None:

@@ -107,8 +107,8 @@ def test_versions_are_the_lowest_for_int8():
     versions = {names[code.builtinCode]: code.version for code in model.operatorCodes}
     assert versions == {
         "ADD": 2, "AVERAGE_POOL_2D": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3,
-        "FULLY_CONNECTED": 4, "MAXIMUM": 2, "MAX_POOL_2D": 2, "MEAN": 2, "PAD": 2, "QUANTIZE": 1, "RELU": 2,
-        "RELU6": 2, "RESHAPE": 1, "SOFTMAX": 2,
+        "FULLY_CONNECTED": 4, "MAXIMUM": 2, "MAX_POOL_2D": 2, "MEAN": 2, "PAD": 2, "QUANTIZE": 1,
+        "RELU": 2, "RELU6": 2, "RESHAPE": 1, "SOFTMAX": 2,
     }  # fmt: skip
     assert all(code.deprecatedBuiltinCode == code.builtinCode for code in model.operatorCodes)
 

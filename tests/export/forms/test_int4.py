@@ -51,7 +51,7 @@ def test_reference_kernels_are_exact(name, request, tmp_path):
     assert unpack((tmp_path / "m.tqw").read_bytes()) == tflite
     stored = {tensor.name for tensor in graph.tensors.values() if tensor.dtype == "int4"}
     wide = {"lenet": {"conv1/kernel", "fc2/kernel"}, "mobile": {"stem/kernel"}}[model.name]
-    # Dense layers behind a BatchNorm would have a scale a channel as well.
+    # Dense layers after a BatchNorm would have a scale per channel as well.
     assert stored == {name for name in graph.tensors if name.endswith("/kernel")} - wide
     rows = {row.name: row for row in summarize(tflite).rows}
     for name in stored:

@@ -116,7 +116,7 @@ def test_additions_of_coarse_and_fine_inputs():
 
 
 def test_what_clips_at_zero_still_does():
-    """ReLUs that only int8's lowest code carries out: a grid that reaches further down needs them."""
+    """ReLUs that only int8's lowest code carries out: a grid that reaches lower needs them."""
     b = graphs.Builder(0)
     x = b.input((6, 6, 4), 0.03, 0)
     conv = graphs.conv(b, x, 5)

@@ -40,7 +40,7 @@ def spelled_out(x: Tensor) -> Tensor:
     return layers.ReLU(6.0)(x + 3.0) * (1.0 / 6.0)
 
 
-# name: what stands behind a convolution of 4 channels, and the operators of the whole net.
+# name: what stands after a convolution of 4 channels, and the operators of the whole net.
 LAYERS: dict[str, tuple[Callable[[Tensor], Tensor], list[str]]] = {
     "sigmoid": (ops.sigmoid, ["CONV_2D", "LOGISTIC"]),
     "tanh": (layers.Activation("tanh"), ["CONV_2D", "TANH"]),
@@ -110,7 +110,7 @@ def test_layers(name):
     """The simulator follows Keras: the same tensors on the same grids.
 
     The bias in int32 and float32's last bits move a sum by one step now and then; where the next
-    grid is finer, that is several of its steps: up to 7 behind a tanh.
+    grid is finer, that is several of its steps: up to 7 after a tanh.
     """
     function, expected = LAYERS[name]
     keras.utils.set_random_seed(2)

@@ -45,19 +45,21 @@ LAYERS = {
     "conv with relu6": (lambda: [conv(activation="relu6")], ["CONV_2D"]),
     "dilated": (lambda: [conv(dilation_rate=(2, 3), padding="same")], ["CONV_2D"]),
     "strided": (lambda: [conv(strides=(2, 1), padding="same")], ["CONV_2D"]),
-    "depthwise": (lambda: [layers.DepthwiseConv2D((3, 2), depth_multiplier=3)], ["DEPTHWISE_CONV_2D"]),
-    "depthwise, strided": (lambda: [layers.DepthwiseConv2D(3, 2, "same", activation="relu")], ["DEPTHWISE_CONV_2D"]),
+    "depthwise": (lambda: [layers.DepthwiseConv2D((3, 2), depth_multiplier=3)],
+                  ["DEPTHWISE_CONV_2D"]),
+    "depthwise, strided": (lambda: [layers.DepthwiseConv2D(3, 2, "same", activation="relu")],
+                           ["DEPTHWISE_CONV_2D"]),
     "separable": (lambda: [layers.SeparableConv2D(4, 3)], ["DEPTHWISE_CONV_2D", "CONV_2D"]),
     "dense": (lambda: [layers.Flatten(), layers.Dense(5)], ["RESHAPE", "FULLY_CONNECTED"]),
     "norm": (lambda: [conv(), norm()], ["CONV_2D"]),
     "norm, relu": (lambda: [conv(), norm(), layers.ReLU()], ["CONV_2D"]),
     "norm, norm": (lambda: [conv(), norm("a"), norm("b")], ["CONV_2D"]),
     "relu, norm": (lambda: [conv(), layers.ReLU(), norm()], ["CONV_2D", "DEPTHWISE_CONV_2D"]),
-    "norm behind dense": (
+    "norm after dense": (
         lambda: [layers.Flatten(), layers.Dense(5), norm(), layers.ReLU()],
         ["RESHAPE", "FULLY_CONNECTED"],
     ),
-    "norm behind a pool": (
+    "norm after a pool": (
         lambda: [conv(), layers.MaxPooling2D(), norm()],
         ["CONV_2D", "MAX_POOL_2D", "DEPTHWISE_CONV_2D"],
     ),
@@ -72,33 +74,41 @@ LAYERS = {
     "relu, relu6": (lambda: [conv(activation="relu"), layers.ReLU(6)], ["CONV_2D"]),
     "relu of a mean": (lambda: [layers.GlobalAveragePooling2D(), layers.ReLU()], ["MEAN"]),
     "pool of rounded values": (lambda: [layers.MaxPooling2D(3, 2, "same")], ["MAX_POOL_2D"]),
-    "pool behind conv": (lambda: [conv(), layers.MaxPooling2D()], ["CONV_2D", "MAX_POOL_2D"]),
-    "pools behind conv": (
+    "pool after conv": (lambda: [conv(), layers.MaxPooling2D()], ["CONV_2D", "MAX_POOL_2D"]),
+    "pools after conv": (
         lambda: [conv(), layers.MaxPooling2D(2, 1, name="p"), layers.MaxPooling2D(2, 1, name="q")],
         ["CONV_2D", "MAX_POOL_2D", "MAX_POOL_2D"],
     ),
-    "pool, relu": (lambda: [conv(), layers.MaxPooling2D(), layers.ReLU()], ["CONV_2D", "MAX_POOL_2D", "QUANTIZE"]),
+    "pool, relu": (lambda: [conv(), layers.MaxPooling2D(), layers.ReLU()],
+                   ["CONV_2D", "MAX_POOL_2D", "QUANTIZE"]),
     "average pool": (lambda: [layers.AveragePooling2D((2, 3), 2, "same")], ["AVERAGE_POOL_2D"]),
     "global average": (lambda: [layers.GlobalAveragePooling2D()], ["MEAN"]),
-    "global average, kept": (lambda: [layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(2, 1)],
-                             ["MEAN", "CONV_2D"]),
+    "global average, kept": (
+        lambda: [layers.GlobalAveragePooling2D(keepdims=True), layers.Conv2D(2, 1)],
+        ["MEAN", "CONV_2D"],
+    ),
     "flatten": (lambda: [layers.Flatten()], ["RESHAPE"]),
     "reshape": (lambda: [layers.Reshape((4, -1, 6))], ["RESHAPE"]),
     "dropout": (lambda: [layers.Dropout(0.5), conv(), layers.Dropout(0.5)], ["CONV_2D"]),
-    "dropout in between": (lambda: [conv(), layers.Dropout(0.5), layers.ReLU()], ["CONV_2D", "QUANTIZE"]),
+    "dropout in between": (lambda: [conv(), layers.Dropout(0.5), layers.ReLU()],
+                           ["CONV_2D", "QUANTIZE"]),
     "flip": (lambda: [layers.RandomFlip(), conv()], ["CONV_2D"]),
     "padding": (lambda: [layers.ZeroPadding2D(((1, 0), (0, 2))), conv()], ["PAD", "CONV_2D"]),
     "no padding": (lambda: [layers.ZeroPadding2D(0), conv()], ["CONV_2D"]),
     "softmax layer": (lambda: [layers.Flatten(), layers.Dense(5), layers.Softmax()],
                       ["RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]),
-    "softmax activation": (lambda: [layers.Flatten(), layers.Dense(5), layers.Activation("softmax")],
-                           ["RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]),
+    "softmax activation": (
+        lambda: [layers.Flatten(), layers.Dense(5), layers.Activation("softmax")],
+        ["RESHAPE", "FULLY_CONNECTED", "SOFTMAX"],
+    ),
     "softmax in dense": (lambda: [layers.Flatten(), layers.Dense(5, "softmax")],
                          ["RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]),
     "softmax inside": (lambda: [layers.Softmax(), conv()], ["SOFTMAX", "CONV_2D"]),
     "point windows that skip": (lambda: [layers.Conv2D(2, 1, 2, "same")], ["CONV_2D"]),
-    "windows that skip rows": (lambda: [layers.Conv2D(2, (1, 3), (3, 1), "same")], ["PAD", "CONV_2D"]),
-    "depthwise that skips rows": (lambda: [layers.DepthwiseConv2D((1, 3), 3, "same")], ["PAD", "DEPTHWISE_CONV_2D"]),
+    "windows that skip rows": (lambda: [layers.Conv2D(2, (1, 3), (3, 1), "same")],
+                               ["PAD", "CONV_2D"]),
+    "depthwise that skips rows": (lambda: [layers.DepthwiseConv2D((1, 3), 3, "same")],
+                                  ["PAD", "DEPTHWISE_CONV_2D"]),
 }  # fmt: skip
 
 
@@ -302,7 +312,7 @@ def test_an_addition_of_a_tensor_to_itself():
 @pytest.mark.parametrize(
     "join", [lambda x, y: x + y, lambda x, y: layers.Concatenate()([x, y])], ids=["add", "concat"]
 )
-def test_a_norm_behind_a_join_is_a_depthwise_kernel(join):
+def test_a_norm_after_a_join_is_a_depthwise_kernel(join):
     x = keras.Input((8, 8, 3), name="x")
     y = join(x, layers.Conv2D(3, 1, name="conv")(x))
     graph = lowered(nets.calibrated(nets.roughen(keras.Model(x, layers.ReLU()(norm()(y))))))

@@ -72,7 +72,7 @@ ERRORS = {
     ),
     "constants of infinity": (
         lambda: by_hand(layers.Rescaling(np.inf, name="s"), grid(0.1)),
-        "^s: its constants must be finite, and one number or one a channel",
+        "^s: its constants must be finite, and one number or one per channel",
     ),
     "slopes of NaN": (
         lambda: by_hand(
@@ -108,20 +108,20 @@ ERRORS = {
     ),
     "input not quantized": (
         lambda: of_input(lambda x: grid(0.1)(wrap(conv())(x))),
-        "^x: a model input needs one QuantizedActivation right behind it. .* Received: conv$",
+        "^x: a model input needs one QuantizedActivation right after it. .* Received: conv$",
     ),
     "input also used in float": (
         lambda: of_input(lambda x: grid(0.1)(layers.Add(name="sum")([x, grid(0.1, name="q")(x)]))),
-        "^x: a model input needs one QuantizedActivation right behind it. .* Received: q, sum$",
+        "^x: a model input needs one QuantizedActivation right after it. .* Received: q, sum$",
     ),
     "two grids at an input": (
         lambda: of_input(lambda x: [grid(0.1, name="q")(x), grid(0.2, name="r")(x)]),
-        "^x: a model input needs one QuantizedActivation right behind it. .* Received: q, r$",
+        "^x: a model input needs one QuantizedActivation right after it. .* Received: q, r$",
     ),
     "kernel not quantized": (
         lambda: by_hand(wrap(conv("c")), wrap(conv("d")), grid(0.1)),
         "^c: its output is not quantized, and d needs integers. Put a tfqreg.QuantizedActivation "
-        "behind it",
+        "after it",
     ),
     "kernel not quantized before its norm": (
         lambda: by_hand(wrap(conv("c", activation="relu")), norm("n"), grid(0.1)),
@@ -194,7 +194,7 @@ ERRORS = {
         r"Reshape one. Received: "
         r"\[\(None, 4, 4, 3\), \(None, 1, 3\)\]",
     ),
-    "relu behind a threshold": (
+    "relu after a threshold": (
         lambda: by_hand(layers.ReLU(threshold=0.5, name="r"), grid(0.1)),
         "^r: a ReLU has an integer form with threshold=0, .* Received: max_value=None, .*, "
         "threshold=0.5",

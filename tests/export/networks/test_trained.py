@@ -102,8 +102,8 @@ def test_trained_networks_are_exact(name, tmp_path):
 
     # Keras rounds the same tensors to the same grids. What differs is the bias, rounded to int32,
     # and float32's last bits: a value next to the middle of two codes falls to the other side now
-    # and then, and what is behind it moves by that step times its weights. Measured: 1 step at
-    # most; 0.3 on average behind a softmax, which Keras leaves unrounded.
+    # and then, and what follows it moves by that step times its weights. Measured: 1 step at
+    # most; 0.3 on average after a softmax, which Keras leaves unrounded.
     for error, spread in nets.output_errors(model, graph, x):
         assert spread >= min(8, 2**activations // 4)  # not all the same
         assert error.max() <= 3

@@ -34,7 +34,7 @@ RESULT = {
 
 
 class Checker(HTMLParser):
-    """Fails on tags that do not match, on ids given twice, and on references to what is not there."""
+    """Fails on tags that do not match, ids given twice, and references to what is not there."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ def test_every_operator_lands_on_the_npu(target):
     assert target_findings(tflite, load_target(target)) == []
     report = compile_for_npu(tflite, target)
     assert report.cpu_operators == {}
-    assert (report.npu_operators, report.npu_share) == (len(graph.ops), 1.0)
+    assert (report.npu_operators, report.npu_fraction) == (len(graph.ops), 1.0)
 
 
 @pytest.mark.parametrize("target", ETHOS)

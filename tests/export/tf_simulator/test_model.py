@@ -23,7 +23,7 @@ IMAGE = (8, 6, 12)
 
 
 def assert_equal(graph: Graph, samples: dict[str, np.ndarray]) -> None:
-    """Every tensor of the Keras model equals the simulator's; `samples` in the inputs' own dtypes."""
+    """Every tensor of the Keras model equals the simulator's; `samples` have the inputs' dtypes."""
     everything = replace(graph, outputs=[op.outputs[0] for op in graph.ops])
     model = integer_model(everything, dequantized=False)
     found = model(

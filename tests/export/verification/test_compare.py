@@ -54,7 +54,7 @@ def test_nets_on_microcontrollers(seed):
 
 @ON_MICRO
 def test_microcontrollers_get_one_operator_wrong():
-    """RELU6 between two grids computes on the input's alone, which targets/tflite-micro.toml says."""
+    """RELU6 between two grids computes on the input's alone, as targets/tflite-micro.toml says."""
     graph = graphs.every_operator(0)
     report = compare(graph, write_tflite(graph), graphs.codes(graph, 5), [MICRO])
     wrong = {
@@ -104,7 +104,7 @@ def test_float_ends(seed):
 
 @pytest.mark.parametrize("zero_point", [-128, 0, 112])
 def test_ties_everywhere(zero_point):
-    """Power-of-two scales: a large share of all products lies half-way between two codes."""
+    """Power-of-two scales: a large fraction of all products lies half-way between two codes."""
     b = graphs.Builder(0)
     x = b.input((4, 4, 8), scale=0.25, zero_point=zero_point)
     y = b.input((4, 4, 8), scale=0.25, zero_point=9)

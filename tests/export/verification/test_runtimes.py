@@ -69,7 +69,10 @@ def test_unknown_runtime():
 
 
 def test_the_script_loads_no_runtime_by_itself():
-    code = "import runpy, sys; runpy.run_path(sys.argv[1]); print({'tensorflow', 'tfqreg'} & set(sys.modules))"
+    code = (
+        "import runpy, sys; runpy.run_path(sys.argv[1]); "
+        "print({'tensorflow', 'tfqreg'} & set(sys.modules))"
+    )
     command = [sys.executable, "-c", code, runtimes.__file__]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
