@@ -14,8 +14,7 @@ from tfqreg.distillation import DistillationLoss
 from tfqreg.errors import ModelError
 from tfqreg.layers.activation_quantizer import rounding_replaced
 from tfqreg.layers.queries import activation_layers
-from tfqreg.lessons import Augment
-from tfqreg.lessons import Lessons as Lessons
+from tfqreg.lessons import Augment, Lessons
 from tfqreg.norms import norms_of, reestimate_norms
 from tfqreg.pruning.dead_units import remove_dead_units
 from tfqreg.pruning.rate_distortion import RateDistortion
