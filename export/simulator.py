@@ -101,7 +101,7 @@ def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
     """Checks a batch against the graph's inputs and names it.
 
     Raises:
-        ValueError: when names, count, shape, dtype or batch sizes do not fit.
+        ModelError: if names, count, shape, dtype or batch sizes do not fit.
     """
     if not isinstance(inputs, Mapping):
         if len(inputs) != len(graph.inputs):
