@@ -17,10 +17,10 @@ from .ir import Graph, Op
 from .kernels import elementwise, layout, multiply, pooling, products, resize, softmax, tables
 from .kernels.call import MODES, Call
 
-Kernel = Callable[..., np.ndarray]
+Operator = Callable[..., np.ndarray]
 Arrays = Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
-KERNELS: dict[str, Kernel] = {
+OPERATORS: dict[str, Operator] = {
     "ADD": elementwise.add,
     "AVERAGE_POOL_2D": pooling.average_pool_2d,
     "CONCATENATION": layout.concatenation,
@@ -87,7 +87,7 @@ def simulate(
         raise ModelError(
             "", f"A simulator's mode is one of {', '.join(MODES)}", received=f"mode={mode!r}"
         )
-    calls = [(_call(graph, op, mode), _kernel(op)) for op in graph.ops]
+    calls = [(_call(graph, op, mode), _operator(op)) for op in graph.ops]
     computed = [op.outputs[0] for op in graph.ops]
     if missing := sorted((keep or set()) - set(computed)):
         raise ModelError("", "No operator computes the tensors to keep", received=f"keep={missing}")
@@ -101,7 +101,7 @@ def named_inputs(graph: Graph, inputs: Arrays) -> dict[str, np.ndarray]:
     """Checks a batch against the graph's inputs and names it.
 
     Raises:
-        ValueError: when names, count, shape, dtype or batch sizes do not fit.
+        ModelError: if names, count, shape, dtype or batch sizes do not fit.
     """
     if not isinstance(inputs, Mapping):
         if len(inputs) != len(graph.inputs):
@@ -148,14 +148,14 @@ def chunk_size(graph: Graph) -> int:
     return min(max(_CHUNK_ELEMENTS // largest, 1), _MOST_SAMPLES)
 
 
-def _kernel(op: Op) -> Kernel:
-    if op.kind not in KERNELS:
+def _operator(op: Op) -> Operator:
+    if op.kind not in OPERATORS:
         raise ModelError(
             op.outputs[0],
             f"no operator {op.kind!r} can be simulated",
-            f"Known: {', '.join(KERNELS)}",
+            f"Known: {', '.join(OPERATORS)}",
         )
-    return KERNELS[op.kind]
+    return OPERATORS[op.kind]
 
 
 def _call(graph: Graph, op: Op, mode: str) -> Call:
@@ -165,12 +165,12 @@ def _call(graph: Graph, op: Op, mode: str) -> Call:
 
 
 def _run(
-    graph: Graph, calls: list[tuple[Call, Kernel]], values: dict[str, np.ndarray], kept: list[str]
+    graph: Graph, calls: list[tuple[Call, Operator]], values: dict[str, np.ndarray], kept: list[str]
 ) -> dict[str, np.ndarray]:
     constants = {
         name: tensor.data for name, tensor in graph.tensors.items() if tensor.data is not None
     }
     values = constants | values
-    for call, kernel in calls:
-        values[call.output.name] = kernel(call, *(values[name] for name in call.op.inputs))
+    for call, operator in calls:
+        values[call.output.name] = operator(call, *(values[name] for name in call.op.inputs))
     return {name: values[name] for name in kept}

@@ -107,7 +107,7 @@ def activation_bounds(
             `6 / scale` half away from zero. They differ when 6 / scale is an integer and a half.
 
     Raises:
-        ValueError: on any other activation.
+        ModelError: for any other activation.
     """
     if activation not in ("NONE", "RELU", "RELU6"):
         raise ModelError(

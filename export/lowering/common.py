@@ -34,7 +34,7 @@ def same_value(builder: Builder, node: Node) -> Value:
 
 
 def channels_last(layer: Any, path: str) -> None:
-    """Raises ValueError for a layer that is channels first."""
+    """Raises ModelError for a layer that is channels first."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise ModelError(
             path, "TFLite is channels last", received=f"data_format={layer.data_format!r}"

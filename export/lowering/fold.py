@@ -45,7 +45,7 @@ def weights_of(wrapper: Quantized, path: str) -> FoldedWeights:
     depthwise one; (units, inputs) for Dense and EinsumDense.
 
     Raises:
-        ValueError: for NaN or nothing but zeros in the kernel, NaN in the bias, or the code -128,
+        ModelError: for NaN or nothing but zeros in the kernel, NaN in the bias, or the code -128,
             which TFLite does not take.
     """
     codes, params = wrapper.encode()["kernel"]
@@ -108,7 +108,7 @@ def fold_norm(weights: FoldedWeights, norm: Any) -> FoldedWeights:
     """Returns the weights with a BatchNormalization after them folded in.
 
     Raises:
-        ValueError: for NaN or infinity in the BatchNormalization.
+        ModelError: for NaN or infinity in the BatchNormalization.
     """
     mean = _sound(norm.moving_mean, f"{norm.name}/moving_mean")
     variance = _sound(norm.moving_variance, f"{norm.name}/moving_variance")

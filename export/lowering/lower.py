@@ -62,10 +62,12 @@ def lower_in_part(
         model, float_io, scale_dtype: as `lower`.
 
     Raises:
-        TypeError, ValueError: for a model without a graph: subclassed, or of unknown input shape.
+        ModelError: for a model without a graph: subclassed, or of unknown input shape.
     """
     flat, builder = flatten(model), Builder(scale_dtype)
-    problems = [unsupported_error(node) for node in flat.nodes if not is_supported(node)]
+    problems: list[ValueError] = [
+        unsupported_error(node) for node in flat.nodes if not is_supported(node)
+    ]
     if not (quantized_layers(model) or activation_layers(model)):
         return builder.graph, [*problems, _calibrate_first(model)]
     problems += [
@@ -164,7 +166,7 @@ def is_supported(node: Node) -> bool:
     )
 
 
-def unsupported_error(node: Node) -> ValueError:
+def unsupported_error(node: Node) -> ModelError:
     """Returns the error for a layer that no lowering function takes."""
     return ModelError(
         node.path,
@@ -175,7 +177,7 @@ def unsupported_error(node: Node) -> ValueError:
     )
 
 
-def _float_weights(node: Node) -> ValueError:
+def _float_weights(node: Node) -> ModelError:
     return ModelError(
         node.path,
         f"{type(node.operation).__name__} holds float weights on the way to integers",
@@ -184,7 +186,7 @@ def _float_weights(node: Node) -> ValueError:
     )
 
 
-def _calibrate_first(model: keras.Model) -> ValueError:
+def _calibrate_first(model: keras.Model) -> ModelError:
     return ModelError(
         model.name,
         "the model has no quantizers",
@@ -194,10 +196,10 @@ def _calibrate_first(model: keras.Model) -> ValueError:
     )
 
 
-def _shared_weights(flat: FlatGraph) -> list[ValueError]:
+def _shared_weights(flat: FlatGraph) -> list[ModelError]:
     """Returns an error for every kernel that two wrappers hold, each with a scale of its own."""
     owners: dict[int, Node] = {}
-    problems = []
+    problems: list[ModelError] = []
     for node in flat.nodes:
         if isinstance(node.operation, Quantized):
             owner = owners.setdefault(id(node.operation.layer), node)

@@ -24,8 +24,8 @@ def target_section(
             be exported yet gets the findings of `check` alone.
 
     Raises:
-        ValueError: when there is no such target.
-        RuntimeError: when Vela fails on the model.
+        ModelError: if there is no such target.
+        RuntimeError: if Vela fails on the model.
     """
     rules = load_target(target)
     file = _file(model, tflite, container)

@@ -22,8 +22,7 @@ def integer_model(model: keras.Model | Graph, dequantized: bool = True) -> keras
         dequantized: float32 outputs in their own units; True by default. False returns int8 codes.
 
     Raises:
-        TypeError, ValueError: as `tfqreg.export.lower`; ValueError for a Keras backend other than
-            TensorFlow.
+        ModelError: as `tfqreg.export.lower`, and for a Keras backend other than TensorFlow.
 
     Example:
         >>> import numpy as np

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..kernels.arithmetic import INT8_MAX, INT8_MIN
 from ..kernels.call import Call
-from ..simulator import KERNELS
+from ..simulator import OPERATORS
 from . import sums
 from .values import codes, constant, dequantize, held, quantize, tf, zero_point
 
@@ -30,7 +30,7 @@ def step(call: Call) -> Step:
 
 
 def is_fast(call: Call) -> bool:
-    """Returns whether an operator runs without its numpy kernel."""
+    """Returns whether an operator runs without its numpy operator."""
     build = _BUILDERS.get(call.op.kind)
     return build is not None and build(call) is not None
 
@@ -38,15 +38,15 @@ def is_fast(call: Call) -> bool:
 def _numpy(call: Call) -> Step:
     sources = [tensor for tensor in call.inputs if tensor.data is None]
 
-    def kernel(*values: np.ndarray) -> np.ndarray:
+    def operator(*values: np.ndarray) -> np.ndarray:
         given = iter(values)
         arguments = [next(given) if tensor.data is None else tensor.data for tensor in call.inputs]
-        return held(KERNELS[call.op.kind](call, *arguments), call.output)
+        return held(OPERATORS[call.op.kind](call, *arguments), call.output)
 
     def run(*values: Any) -> Any:
         stored = [codes(x, tensor) for x, tensor in zip(values, sources, strict=True)]
         return tf.ensure_shape(
-            tf.numpy_function(kernel, stored, tf.float32), (None, *call.output.shape[1:])
+            tf.numpy_function(operator, stored, tf.float32), (None, *call.output.shape[1:])
         )
 
     return run
@@ -69,7 +69,7 @@ def _table_of_one(call: Call, sources: list[Any]) -> Step:
             return np.broadcast_to(_CODES.reshape(-1, *[1] * len(places)), (256, *places))
         return data.reshape(data.shape[max(data.ndim - len(places), 0) :])
 
-    answers = KERNELS[call.op.kind](call, *(argument(tensor.data) for tensor in call.inputs))
+    answers = OPERATORS[call.op.kind](call, *(argument(tensor.data) for tensor in call.inputs))
     table = constant(np.moveaxis(held(answers, call.output), 0, -1).ravel())
     first = 256 * np.arange(int(np.prod(places)), dtype=np.int32).reshape(places)
     start = first + np.int32(zero_point(sources[0]) - INT8_MIN)
@@ -78,7 +78,7 @@ def _table_of_one(call: Call, sources: list[Any]) -> Step:
 
 def _table_of_two(call: Call, sources: list[Any]) -> Step:
     """65,536 answers, one per pair of codes."""
-    answers = KERNELS[call.op.kind](call, np.repeat(_CODES, 256), np.tile(_CODES, 256))
+    answers = OPERATORS[call.op.kind](call, np.repeat(_CODES, 256), np.tile(_CODES, 256))
     table = constant(held(answers, call.output))
     first, second = (zero_point(tensor) - INT8_MIN for tensor in sources)
     start = float(256 * first + second)
@@ -92,7 +92,7 @@ def _moved(call: Call) -> Step:
     """
     source, target = call.inputs[0].shape[1:], call.output.shape[1:]
     positions = np.arange(int(np.prod(source)), dtype=np.int32).reshape(1, *source)
-    moved = KERNELS[call.op.kind](call, positions, *(tensor.data for tensor in call.inputs[1:]))
+    moved = OPERATORS[call.op.kind](call, positions, *(tensor.data for tensor in call.inputs[1:]))
     rows = moved.reshape(-1, target[-1])
     whole = source[-1] == target[-1] and (rows == rows[:, :1] + np.arange(target[-1])).all()
     width = source[-1] if whole and not (rows[:, 0] % source[-1]).any() else 1

@@ -113,7 +113,7 @@ def compare(
         progress: called with the number of samples compared since the last call. Default none.
 
     Raises:
-        ValueError: when samples do not fit the graph, the model's tensors are not the graph's, or
+        ModelError: if samples do not fit the graph, the model's tensors are not the graph's, or
             no runtime has a given name.
     """
     arrays = named_inputs(graph, inputs)

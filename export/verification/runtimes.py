@@ -45,7 +45,7 @@ def missing(runtime: str) -> str | None:
     """Why a runtime cannot run here, or None when it can.
 
     Raises:
-        ValueError: when no runtime has this name.
+        ValueError: if no runtime has this name.
     """
     if runtime not in (*RUNTIMES, *NOT_SIMULATED):
         names = ", ".join((*RUNTIMES, *NOT_SIMULATED))
@@ -69,7 +69,7 @@ def run(
         batch: samples per invocation; tflite-micro takes one at a time.
 
     Raises:
-        ValueError: when no runtime has this name.
+        ValueError: if no runtime has this name.
         RuntimeError: when the runtime is not installed or refuses the model.
     """
     if reason := missing(runtime):

@@ -18,7 +18,7 @@ def graph_inputs(graph: Graph, samples: Samples) -> Arrays:
     They are rounded to the input's grid if that is int8.
 
     Raises:
-        ValueError: for samples of a wrong number, shape or dtype.
+        ModelError: for samples of a wrong number, shape or dtype.
     """
     arrays = [samples] if isinstance(samples, np.ndarray) else samples
     if not isinstance(arrays, dict):
