@@ -1,4 +1,4 @@
-"""What setup.cfg cannot say: the C decoder, built if there is a compiler and done without if not."""
+"""What setup.cfg cannot say: the C decoder, built if there is a compiler."""
 
 import sys
 

@@ -89,6 +89,7 @@ class Plan:
     scale_dtype: str = "float32"
 
 
+# LeNet-5 at a fifth of a bit: all samples, and the outputs of the teacher to learn from.
 LESSONS = Plan(
     "lenet5", 0.2, seeds=3, epochs=16, rounds=4, samples=55_000, tolerance=0.1, lessons=True
 )

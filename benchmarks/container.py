@@ -44,6 +44,7 @@ LARGE = ((2, 90), (3, 85), (4, 0), (4, 70), (4, 90), (8, 85))
 MEDIUM = tuple((bits, zeros) for bits in BITS for zeros in (0, 70, 90))
 # Nothing in the coder was chosen by their sizes.
 HELD_OUT = ("visual_wake_words", "anomaly_detection")
+# Networks trained here, if they are there.
 TRAINED = {"demo_lenet5": Path("build/demo/model.tflite")}
 ALL_CODECS = ("zlib 9", "bzip2 9", "xz 9e", "brotli 11", "zstd 19", "Vela mlw", "DeepCABAC")
 # Expansion, output channels and repetitions of the blocks (Sandler et al. 2018, table 2).

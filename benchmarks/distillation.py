@@ -34,6 +34,7 @@ def four_bits() -> tq.Uniform:
     return tq.Uniform(4, per_channel=True)
 
 
+# Networks commonly keep 8 bits in the first and the last layer.
 VARIANTS = {
     "inner_4_bits": [
         tq.Rule("^(stem|head)$", tq.Uniform(8, per_channel=True)),

@@ -45,7 +45,9 @@ PRESET = {
     "lenet5": 3200,
 }
 QUANTIZERS = {"DoReFa": tq.DoReFa, "WRPN": tq.WRPN}
+# Preset widths: the fewer, the longer a network trains.
 WIDTHS = {"two_conv": (2, 3, 4, 5), "mobile_fashion": (2, 3, 4), "vgg": (3, 4), "lenet5": (2, 3)}
+# Networks measured with 4-bit activations as well.
 FOUR_BIT_ACTIVATIONS = ("two_conv",)
 # The best of TUNING.
 RATE, STRENGTH = {"with": 2e-3, "without": 2e-3}, 10.0
@@ -57,6 +59,8 @@ TUNING = {
 LEARNED = {"two_conv": 12800, "mobile_fashion": 6400}  # images of each of the two epochs
 HOMOGENEOUS = {"two_conv": (2, 3, 4, 5), "mobile_fashion": (3, 4, 5)}
 TARGETS = {"two_conv": (1.5, 2.0, 3.0), "mobile_fashion": (2.0, 3.0)}  # bits without the sign
+# Bits averaged over kernels, as in the method, or over weights, as the size asks; a pace at which
+# bits move within two short epochs.
 COUNT, LEARNED_STRENGTH, PACE = {"faithful": "kernels", "loss-aware": "weights"}, 1.0, 80.0
 # Of the test split: enough for 0.5 points of standard error at 90 %.
 TESTED = 4000

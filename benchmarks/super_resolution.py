@@ -28,6 +28,7 @@ from .helpers.record import Cells
 # Pixels of the windows, and of the border that PSNR leaves out, as padding spoils it; channels.
 WINDOW, TEST_WINDOW, BORDER, WIDTH = 64, 288, 4, 20
 WINDOWS_PER_PHOTO, BATCH, SEEDS = 32, 16, (0, 1, 2)
+# The float network learns from nothing, the others go on from it at half the rate.
 FLOAT_EPOCHS, FLOAT_RATE, RATE = 24, 2e-3, 1e-3
 # Bits of the first and last layer, of the one between, epochs, and alpha as a fraction of the float
 # network's error. Binary weights learn slowly, and need room to change their sign: of 1e-2, 1e-3
