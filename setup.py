@@ -1,6 +1,4 @@
-"""What setup.cfg cannot say: the C decoder, built where there is a compiler and done without where
-there is none.
-"""
+"""What setup.cfg cannot say: the C decoder, built if there is a compiler."""
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext

@@ -6,9 +6,10 @@ alone.
 | method | |
 |---|---|
 | alq | the method, with the groups of the paper |
-| alq channelwise | one group an output channel |
-| lq | bases and coordinates fitted to float weights straight through, without the loss (H = 1), pruned by the error \
-in the weights: LQ-Nets' way, with the epochs, rate, pruning schedule and bits of alq |
+| alq channelwise | one group per output channel |
+| lq | bases and coordinates fitted to float weights straight through, without the loss (H = 1), \
+pruned by the error in the weights: LQ-Nets' way, with the epochs, rate, pruning schedule and bits \
+of alq |
 
 Plans of "lessons" start from the net of `benchmarks.lenet_teacher` and learn its outputs on shifted
 digits, as the record does, whatever the method. In the last epoch the coordinates are whole
@@ -16,7 +17,6 @@ numbers. `--overhead` measures a basis step against a float step of Adam, `--plo
 docs/alq.png.
 """
 
-import argparse
 import json
 import math
 import time
@@ -45,10 +45,12 @@ from tfqreg.projection import projected
 from tfqreg.pruning.bases import multibit_kernels, storage_bytes
 
 from .floats import BATCH, TASKS, accuracy, float_model
+from .helpers.arguments import add_names, benchmark_parser
 from .helpers.data import Split
+from .helpers.figures import accuracy_of
 from .helpers.record import RESULTS, Cells
+from .helpers.timing import alternate, trainer, with_ratios
 from .lenet_teacher import NAME, shifted
-from .training_overhead import alternate, trainer, with_ratios
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 PICTURE = Path(__file__).parents[1] / "docs" / "alq.png"
@@ -57,8 +59,18 @@ METHODS = ("alq", "alq channelwise", "lq")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured of a network: methods, target bits or bytes of the container, seeds, how
-    long it trains.
+    """What is measured of a network, and how it trains.
+
+    Args:
+        task: key of `floats.TASKS`.
+        bits: average bits per weight to reach, or None with `size_bytes`.
+        seeds, epochs, rounds, samples, rate: of a training.
+        methods: to compare.
+        tolerance: of `tfqreg.MultiBit`.
+        rounds_until, ste_until: of `tfqreg.ALQRounds`, fractions of the training.
+        lessons: whether it learns the outputs of `benchmarks.lenet_teacher`.
+        size_bytes: container to reach instead of `bits`. Default none.
+        scale_dtype: of the export.
     """
 
     task: str
@@ -77,6 +89,7 @@ class Plan:
     scale_dtype: str = "float32"
 
 
+# LeNet-5 at a fifth of a bit: all samples, and the outputs of the teacher to learn from.
 LESSONS = Plan(
     "lenet5", 0.2, seeds=3, epochs=16, rounds=4, samples=55_000, tolerance=0.1, lessons=True
 )
@@ -99,7 +112,7 @@ PLANS = {
 
 
 class AtEpoch(keras.callbacks.Callback):
-    """Keeps what `measure` returns at the end of some epochs, counted from 1."""
+    """Keeps what `measure` returns at the end of the given epochs, counted from 1."""
 
     def __init__(self, measure: Any, epochs: Any) -> None:
         super().__init__()
@@ -191,7 +204,7 @@ def cell(plan: Plan, method: str, seed: int) -> dict[str, Any]:
     return {
         "bits": tq.average_bits(model),
         "validation": accuracy(model, validation),
-        "tflite_test": float((scores.argmax(1) == test[1]).mean()),
+        "tflite_test": accuracy_of(scores, test[1]),
         "verify": str(compare(graph, tflite, few, ["litert"])),
         "container_bytes": len(container),
         "tflite_bytes": len(tflite),
@@ -201,9 +214,7 @@ def cell(plan: Plan, method: str, seed: int) -> dict[str, Any]:
 
 
 def sizes(model: keras.Model, container: bytes) -> dict[str, Any]:
-    """Returns, by kernel, the bytes its codes take in the container beside those of the paper's
-    formula.
-    """
+    """Returns, by kernel, the bytes of its codes in the container, and by the paper's formula."""
     coded = {tensor.name: tensor.coded_bytes for tensor in inspect(container).tensors}
     rows = {}
     for name, (kernel, _) in multibit_kernels(model).items():
@@ -232,9 +243,7 @@ def float_cell(name: str) -> dict[str, float]:
 
 
 def overhead(rounds: int = 5) -> dict[str, float]:
-    """Returns milliseconds of a step of each mode and of float Adam on LeNet-5, ratios, and the
-    cost of one base.
-    """
+    """Returns milliseconds per step of LeNet-5, in each mode and in float, and per base."""
     model = float_model("lenet5")
     model.compile(keras.optimizers.Adam(1e-4), LOSS)
     runs = {"float": trainer(keras, model)}
@@ -267,7 +276,7 @@ def plot() -> None:
         style = {"color": "black", "linewidth": 2.5} if name == "total" else {}
         label = "all weights" if name == "total" else name.removesuffix("/kernel")
         axis.plot(range(1, len(rows) + 1), [row[name] for row in rows], label=label, **style)
-    axis.set(xlabel="epoch", ylabel="bits a weight", yscale="log")
+    axis.set(xlabel="epoch", ylabel="bits per weight", yscale="log")
     axis.legend(ncols=2, frameon=False)
     figure.tight_layout()
     figure.savefig(PICTURE, dpi=110)
@@ -275,12 +284,8 @@ def plot() -> None:
 
 def main() -> None:
     """Measures the cells that are asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "names", nargs="*", default=list(PLANS), help=f"all by default: {' '.join(PLANS)}"
-    )
+    parser = benchmark_parser(__doc__)
+    add_names(parser, "names", PLANS)
     parser.add_argument("--overhead", action="store_true", help="measure the time of a step alone")
     parser.add_argument("--plot", action="store_true", help="draw the picture of what was measured")
     options = parser.parse_args()

@@ -1,5 +1,4 @@
-"""What others make of integer weights: general compressors, Vela's mlw and DeepCABAC, each with its
-speed.
+"""Other codecs of integer weights: general compressors, Vela's mlw and DeepCABAC.
 
 DeepCABAC (Wiedemann et al. 2020) is the C++ part of the PyPI package `nncodec`, built from its
 sdist into `build/nncodec` by `python -m benchmarks.codecs`, which takes minutes. Its licence grants
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 NNCODEC = Path(__file__).parents[1] / "build" / "nncodec"
+# Of the flags before a value's exponential part.
 DEEPCABAC_UNARY_LENGTH = 10
 Codes = Sequence[np.ndarray]
 
@@ -69,7 +69,7 @@ def _whole(codes: Codes) -> np.ndarray:
 def _general(
     compress: Callable[[bytes], bytes], decompress: Callable[[bytes], bytes]
 ) -> Callable[[Codes], Measured]:
-    """One byte a weight, all tensors in one stream."""
+    """One byte per weight, all tensors in one stream."""
     return lambda codes: measure(
         codes,
         lambda parts: compress(_whole(parts).tobytes()),
@@ -158,7 +158,7 @@ def codecs() -> dict[str, Callable[[Codes], Measured]]:
 
 
 def load_deepcabac() -> Any:
-    """Returns the extension module in `build/nncodec`, None where it was not built."""
+    """Returns the extension module in `build/nncodec`, None if it was not built."""
     found = sorted(NNCODEC.glob("nncodec/extensions/deepCABAC*.so"))
     if not found:
         return None

@@ -1,14 +1,12 @@
-"""Sizes and speeds of the `.tqw` coder beside others on pruned grids: `python -m
-benchmarks.container`.
+"""Sizes and speeds of the `.tqw` coder beside others: `python -m benchmarks.container`.
 
 Every kernel is magnitude-pruned by itself, then rounded to a symmetric grid per output channel
 (ternary at 2 bits: the mean of what is left). Sizes are those of the weights: for `.tqw` coded
-data, maps, tables and index; for the others one stream of a byte a weight, or their tensors end to
-end, without any index. H0 is the sum of the zero-order entropies of the tensors. Kernels go by
+data, maps, tables and index; for the others one stream of a byte per weight, or their tensors end
+to end, without any index. H0 is the sum of the zero-order entropies of the tensors. Kernels go by
 TFLite's layout, output channels first.
 """
 
-import argparse
 import io
 import json
 import math
@@ -33,18 +31,23 @@ from tfqreg.export.container.format.sections import SectionType
 from tfqreg.export.container.tflite.locate import locate
 
 from .codecs import Codes, Measured, codecs, measure
+from .helpers.arguments import benchmark_parser
 from .helpers.efficientnet_lite0 import efficientnet_lite0
+from .helpers.figures import entropy_bytes
 from .helpers.pretrained import package_file, resnet8, squeezenet
 from .helpers.record import write_result
 
+# All small networks are coded at every one of these; of the larger, which take minutes, a few.
 BITS, ZEROS = (2, 3, 4, 5, 8), (0, 50, 70, 85, 90, 95)
 GRID = tuple((bits, zeros) for bits in BITS for zeros in ZEROS)
 LARGE = ((2, 90), (3, 85), (4, 0), (4, 70), (4, 90), (8, 85))
 MEDIUM = tuple((bits, zeros) for bits in BITS for zeros in (0, 70, 90))
 # Nothing in the coder was chosen by their sizes.
 HELD_OUT = ("visual_wake_words", "anomaly_detection")
+# Networks trained here, if they are there.
 TRAINED = {"demo_lenet5": Path("build/demo/model.tflite")}
 ALL_CODECS = ("zlib 9", "bzip2 9", "xz 9e", "brotli 11", "zstd 19", "Vela mlw", "DeepCABAC")
+# Expansion, output channels and repetitions of the blocks (Sandler et al. 2018, table 2).
 MOBILENET_V2 = (
     (1, 16, 1),
     (6, 24, 2),
@@ -101,9 +104,7 @@ def mltk_kernels(name: str) -> list[Kernel]:
 
 
 def mobilenet_v2_kernels(seed: int = 0) -> list[Kernel]:
-    """Returns Laplace weights in MobileNetV2's shapes (Sandler et al. 2018, table 2), each channel
-    of its own width.
-    """
+    """Returns Laplace weights in MobileNetV2's shapes, each channel of its own width."""
     random = np.random.default_rng(seed)
     shapes: list[tuple[tuple[int, ...], bool]] = [((32, 3, 3, 3), False)]
     channels = 32
@@ -139,7 +140,7 @@ def pruned_grid(kernel: Kernel, bits: int, zeros: int) -> np.ndarray:
 
 
 def trained_codes(path: Path) -> list[np.ndarray]:
-    """Returns the int8 kernels of a `.tflite` that this project wrote, shifted down to their codes."""
+    """Returns the int8 kernels of a `.tflite` written here, shifted down to their codes."""
     tflite = path.read_bytes()
     found = []
     for constant in locate(tflite)[0]:
@@ -193,20 +194,13 @@ def _codes_in(tflite: bytes, codes: Codes) -> np.ndarray:
     return np.concatenate(parts).view(np.int8)
 
 
-def entropy_bytes(codes: Codes) -> float:
-    """Returns the sum of the tensors' zero-order entropies."""
-    total = 0.0
-    for part in codes:
-        counts = np.unique(part, return_counts=True)[1]
-        total += float(counts @ np.log2(part.size / counts)) / 8
-    return total
-
-
 def cases(
     wanted: Sequence[str] = (),
 ) -> Iterator[tuple[str, int | None, int | None, list[np.ndarray]]]:
-    """Yields (network, bits, percent of zeros, codes) of all or the wanted; bits are None for one
-    trained here.
+    """Yields (network, bits, percent of zeros, codes); bits are None for one trained here.
+
+    Args:
+        wanted: names of networks. Default all.
     """
     networks = {
         "efficientnet_lite0": (lambda: keras_kernels(efficientnet_lite0()), LARGE),
@@ -231,7 +225,7 @@ def measure_case(
     codes: Codes, others: dict[str, Callable[[Codes], Measured]]
 ) -> dict[str, dict[str, float]]:
     """Returns bytes, bytes / H0 and speeds by codec."""
-    entropy = entropy_bytes(codes)
+    entropy = sum(map(entropy_bytes, codes))
     results = {"tqw numpy": measure_ours(codes, "numpy")}
     os.environ["TFQREG_DECODER"] = "c"
     if native.decoder() == "c":
@@ -245,19 +239,15 @@ def measure_case(
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns for each codec the geometric mean of ours / its size, all and held out, and the
-    largest.
-    """
+    """Returns for each codec our size over its: geometric means, all and held out, and largest."""
     names = [name for name in rows[0]["codecs"] if not name.startswith("tqw")]
     found = {}
     for name in names:
-        ratios = {
-            (row["network"], row["bits"], row["zeros_percent"]): row["codecs"]["tqw numpy"][
-                "size_bytes"
-            ]
-            / row["codecs"][name]["size_bytes"]
-            for row in rows
-        }
+        ratios = {}
+        for row in rows:
+            sizes = {codec: row["codecs"][codec]["size_bytes"] for codec in ("tqw numpy", name)}
+            key = (row["network"], row["bits"], row["zeros_percent"])
+            ratios[key] = sizes["tqw numpy"] / sizes[name]
         held = [ratio for key, ratio in ratios.items() if key[0] in HELD_OUT]
         found[name] = {
             "geomean_of_ours_to_it": _geomean(ratios.values()),
@@ -274,7 +264,7 @@ def _geomean(values: Iterable[float]) -> float:
 
 def main() -> None:
     """Measures every case, or those of the networks named, and writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("networks", nargs="*", help="of these only, without writing results")
     wanted = parser.parse_args().networks
     others = codecs()
@@ -290,7 +280,7 @@ def main() -> None:
                     "zeros_percent": zeros,
                     "weights": sum(part.size for part in codes),
                     "tensors": len(codes),
-                    "entropy_bytes": round(entropy_bytes(codes)),
+                    "entropy_bytes": round(sum(map(entropy_bytes, codes))),
                     "codecs": measured,
                 }
             )

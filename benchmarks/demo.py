@@ -5,7 +5,6 @@ exported to an integer `.tflite`, packed into a container and compared with its 
 by element.
 """
 
-import argparse
 import json
 import lzma
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 import tfqreg as tq
 from tfqreg.export import export_tflite, inspect, simulate, verify
@@ -26,11 +24,15 @@ from tfqreg.export.verification.samples import graph_inputs
 
 from .floats import BATCH, compiled
 from .helpers.architectures import lenet5
+from .helpers.arguments import benchmark_parser
 from .helpers.data import Split, mnist
+from .helpers.figures import accuracy_of, exactness
 from .helpers.record import versions
 
+# Few, so that `make demo` takes minutes.
 FLOAT_EPOCHS = 4
 EPOCHS = 7
+# Images on which every tensor is compared: the numpy simulator and each runtime compute them.
 VERIFIED = 1000
 
 
@@ -50,8 +52,9 @@ def fit(
 
 
 def wrapped(model: keras.Model) -> keras.Model:
-    """Returns LeNet-5 with 3-bit weights, 90 to 99 % of them to be pruned; the first layer keeps
-    all, at 5 bits.
+    """Returns LeNet-5 with 3-bit weights, 90 to 99 % of them to be pruned.
+
+    The first layer keeps all, at 5 bits.
     """
     grid = tq.MSQE(alpha=0.01)
 
@@ -70,16 +73,16 @@ def wrapped(model: keras.Model) -> keras.Model:
     )
 
 
-def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the share of samples whose largest score is the label's."""
-    return float((scores.argmax(axis=1) == labels).mean())
-
-
 def accuracies(
     models: tuple[keras.Model, keras.Model], graph: Graph, tflite: bytes, test: Split
 ) -> dict[str, float]:
-    """Returns the accuracy on the test split of the float model, the quantized one, its simulator
-    and LiteRT.
+    """Returns the accuracy on the test split, from float to LiteRT.
+
+    Args:
+        models: the float one and the quantized one.
+        graph: what the latter is exported as.
+        tflite: its bytes.
+        test: the split.
     """
     x, labels = test
     inputs, output = graph_inputs(graph, x), graph.outputs[0]
@@ -89,7 +92,7 @@ def accuracies(
         "simulated_accuracy": simulate(graph, inputs, keep={output})[output],
         "tflite_accuracy": run(tflite, inputs, "litert")[output],
     }
-    return {name: accuracy(values, labels) for name, values in scores.items()}
+    return {name: accuracy_of(values, labels) for name, values in scores.items()}
 
 
 def sizes(model: keras.Model, tflite: bytes, container: bytes) -> dict[str, Any]:
@@ -106,11 +109,32 @@ def sizes(model: keras.Model, tflite: bytes, container: bytes) -> dict[str, Any]
     }
 
 
+def train(
+    folder: Path,
+) -> tuple[keras.Model, keras.Model, dict[str, dict[str, list[float]]], tq.Monitor]:
+    """Trains and saves the float model and the quantized one.
+
+    Returns:
+        Both models, the histories of both trainings and the figures of the second.
+    """
+    train, validation, _ = mnist()
+    steps = -(-len(train[0]) // BATCH)
+    print(f"\nLeNet-5 in float, {FLOAT_EPOCHS} epochs")
+    model = compiled(lenet5(), 1e-3, FLOAT_EPOCHS * steps)
+    history = {"float": fit(model, train, validation, FLOAT_EPOCHS)}
+    model.save(folder / "float.keras")
+    print(f"\nPruned and quantized, {EPOCHS} epochs (the loss includes the learned penalties)")
+    quantized = compiled(wrapped(model), 2e-3, EPOCHS * steps)
+    monitor = tq.Monitor()
+    callbacks = [*tq.callbacks_for(quantized), monitor]
+    history["quantized"] = fit(quantized, train, validation, EPOCHS, callbacks)
+    quantized.save(folder / "quantized.keras")
+    return model, quantized, history, monitor
+
+
 def main() -> None:
     """Runs the job and writes models, report and result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument(
         "--output", type=Path, default=Path("build/demo"), help="folder; build/demo by default"
     )
@@ -119,30 +143,16 @@ def main() -> None:
     folder, start = options.output, time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(options.seed)
-    train, validation, test = mnist()
-    steps = -(-len(train[0]) // BATCH)
-
-    print(f"\nLeNet-5 in float, {FLOAT_EPOCHS} epochs")
-    model = compiled(lenet5(), 1e-3, FLOAT_EPOCHS * steps)
-    history = {"float": fit(model, train, validation, FLOAT_EPOCHS)}
-    model.save(folder / "float.keras")
-
-    print(f"\nPruned and quantized, {EPOCHS} epochs (the loss includes the learned penalties)")
-    quantized = compiled(wrapped(model), 2e-3, EPOCHS * steps)
-    monitor = tq.Monitor()
-    callbacks = [*tq.callbacks_for(quantized), monitor]
-    history["quantized"] = fit(quantized, train, validation, EPOCHS, callbacks)
-    quantized.save(folder / "quantized.keras")
-
+    model, quantized, history, monitor = train(folder)
     print("\nExported and verified")
+    test = mnist()[2]
     graph = export_tflite(quantized, folder / "model.tflite", container=folder / "model.tqw")
     tflite, container = (folder / "model.tflite").read_bytes(), (folder / "model.tqw").read_bytes()
     report = verify(quantized, folder / "model.tflite", test[0][:VERIFIED])
     print(f"{report}\n")
     result = {
         **accuracies((model, quantized), graph, tflite, test),
-        "mismatched_elements": sum(r.mismatched_elements for r in report.runtimes.values()),
-        "compared_elements": sum(r.compared_elements for r in report.runtimes.values()),
+        **exactness(report),
         **sizes(model, tflite, container),
         "seed": options.seed,
         "seconds": round(time.perf_counter() - start, 1),
@@ -158,15 +168,20 @@ def main() -> None:
         figures=monitor.rows,
         result=result,
     )
-    print(format_summary(summarize(tflite, container)))
+    print_summary(result, format_summary(summarize(tflite, container)), folder)
+
+
+def print_summary(result: dict[str, Any], summary: str, folder: Path) -> None:
+    """Prints what came out: a table of the model, accuracies and sizes."""
+    print(summary)
     names = ("float", "keras", "simulated", "tflite")
     print(
         "\nTest accuracy  "
         + "   ".join(f"{name} {result[f'{name}_accuracy']:.4f}" for name in names)
     )
     print(
-        f"{result['compression_ratio']:.1f} times smaller than float, in {result['seconds']:.0f} "
-        f"s; see {folder}/"
+        f"{result['compression_ratio']:.1f} times smaller than float, "
+        f"in {result['seconds']:.0f} s; see {folder}/"
     )
 
 

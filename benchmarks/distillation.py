@@ -21,9 +21,11 @@ from tfqreg.export import export_tflite
 
 from .helpers import photos
 from .helpers.agreement import agreement, integer_logits
+from .helpers.arguments import benchmark_parser
 from .helpers.efficientnet_lite0 import efficientnet_lite0, preprocess
 from .helpers.record import write_result
 
+# After so many steps the validation crops are looked at.
 STEPS_PER_EPOCH = 50
 
 
@@ -32,6 +34,7 @@ def four_bits() -> tq.Uniform:
     return tq.Uniform(4, per_channel=True)
 
 
+# Networks commonly keep 8 bits in the first and the last layer.
 VARIANTS = {
     "inner_4_bits": [
         tq.Rule("^(stem|head)$", tq.Uniform(8, per_channel=True)),
@@ -44,9 +47,7 @@ VARIANTS = {
 def distilled(
     model: keras.Model, rules: list[tq.Rule], split: photos.Split, options: Any
 ) -> dict[str, float]:
-    """Trains the weights of a quantized model at `options.size`, and puts them back; returns the
-    validation history.
-    """
+    """Trains a quantized model's weights at `options.size`; returns the validation by step."""
     teacher = efficientnet_lite0(input_size=options.size)
     student = tq.quantize(teacher, rules)
     student.set_weights(model.get_weights())
@@ -90,11 +91,9 @@ def integer_agreement(
         return {**asdict(found), "container_bytes": container.stat().st_size}
 
 
-def main() -> None:
-    """Calibrates, trains, measures and writes `results/distillation.json`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def arguments() -> argparse.Namespace:
+    """Returns what the command line asks for."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=400, help="400 by default; epochs of 50")
     parser.add_argument(
@@ -113,7 +112,12 @@ def main() -> None:
         action="store_true",
         help="leaves the test photographs alone, writes nothing",
     )
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Calibrates, trains, measures and writes `results/distillation.json`."""
+    options = arguments()
     keras.utils.set_random_seed(options.seed)
     split, start = photos.split(), time.perf_counter()
     float_model = efficientnet_lite0()
@@ -126,13 +130,13 @@ def main() -> None:
     expected = float_model.predict(images, batch_size=32)
     variants = {}
     for name in options.variants:
-        print(f"\n{name}", flush=True)
         model = tq.calibrate(tq.quantize(float_model, VARIANTS[name]), calibration)
-        variants[name] = {"before": integer_agreement(model, images, expected)}
-        variants[name]["validation_top1_by_step"] = distilled(model, VARIANTS[name], split, options)
-        variants[name]["after"] = integer_agreement(model, images, expected)
-        for moment in ("before", "after"):
-            print(f"{name} {moment}: {variants[name][moment]}", flush=True)
+        before = integer_agreement(model, images, expected)
+        print(f"\n{name} before: {before}", flush=True)
+        history = distilled(model, VARIANTS[name], split, options)
+        after = integer_agreement(model, images, expected)
+        print(f"{name} after: {after}", flush=True)
+        variants[name] = {"before": before, "validation_top1_by_step": history, "after": after}
     result = {
         "network": "EfficientNet-Lite0, 224, ImageNet weights; activations of 8 bits",
         "training_photos": len(split.train),

@@ -4,7 +4,6 @@ Trained once, with seed 0, and kept in `benchmarks/weights`: what varies with a 
 what comes after.
 """
 
-import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +13,13 @@ from typing import Any
 import keras
 
 from .helpers.architectures import lenet5, mobile_blocks, shufflenet
+from .helpers.arguments import add_names, benchmark_parser
 from .helpers.data import Split, colour_fashion, fashion_mnist, mnist
+from .helpers.figures import accuracy_of
 from .helpers.record import Cells
 from .helpers.small_networks import COLOUR, resnet14, two_conv_three_dense, vgg
 
+# Of all trainings here, so that their times compare.
 BATCH = 128
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -61,8 +63,9 @@ def train(
     callbacks: Iterable[Any] = (),
     **options: Any,
 ) -> keras.Model:
-    """Trains along a cosine that ends with the last epoch; returns the model. `options` go to
-    `fit`.
+    """Trains along a cosine that ends with the last epoch; returns the model.
+
+    `options` go to `fit`.
     """
     steps = epochs * -(-len(split[0]) // BATCH)
     options = {"verbose": 2} | options
@@ -73,8 +76,8 @@ def train(
 
 
 def accuracy(model: keras.Model, split: Split) -> float:
-    """Returns the share of samples whose largest score is the label's."""
-    return float((model.predict(split[0], batch_size=500, verbose=0).argmax(1) == split[1]).mean())
+    """Returns the fraction of samples whose largest score is the label's."""
+    return accuracy_of(model.predict(split[0], batch_size=500, verbose=0), split[1])
 
 
 def float_model(name: str) -> keras.Model:
@@ -100,13 +103,9 @@ def trained(name: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Trains the networks that `results/floats.json` does not have yet, and writes their weights."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "names", nargs="*", default=list(TASKS), help=f"all by default: {' '.join(TASKS)}"
-    )
+    """Trains the networks that `results/floats.json` lacks, and writes their weights."""
+    parser = benchmark_parser(__doc__)
+    add_names(parser, "names", TASKS)
     cells = Cells("floats", {"seed": 0, "batch": BATCH})
     for name in parser.parse_args().names:
         cells(name, partial(trained, name))

@@ -7,7 +7,6 @@ then gets 8-bit activations with powers of two for scales, becomes an integer `.
 container. `--overhead` times the training step and the refit instead.
 """
 
-import argparse
 import statistics
 import time
 from dataclasses import dataclass
@@ -29,13 +28,18 @@ from tfqreg.quantizers.mixture import fit_mixture
 from tfqreg.quantizers.power_of_two import kept
 
 from .floats import BATCH, TASKS, accuracy, float_model, train
+from .helpers.arguments import add_names, benchmark_parser
 from .helpers.data import Split
+from .helpers.figures import accuracy_of, entropy_bytes, exactness
 from .helpers.record import Cells
 
 MODELS = Path("build/focused")
 PICTURE = Path("docs/focused_wsep.png")
+# The paper's.
 BITS = 5
+# Images on which every tensor is compared.
 VERIFIED = 200
+# The threshold of the separation is swept on one network, with few samples: 12 trainings.
 SWEPT = "mobile_colour"
 SEPARATIONS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5)
 SWEEP_SEEDS = (0, 1)
@@ -47,7 +51,7 @@ VARIANTS = {
     "uniform": tq.Uniform(BITS),
 }
 # ImageNet top-1 after each stage, zeros (%) and compression of the 5-bit weights (Zhao, Gao et al.
-# 2019).
+# 2019), for the header of the results.
 PAPER = {
     "resnet18": {
         "float": 68.94,
@@ -63,8 +67,14 @@ PAPER = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is pruned and trained, and on how many samples; `dense` are the layers that
-    keep all weights.
+    """How a network is pruned and trained.
+
+    Args:
+        sparsity: fraction of the weights to prune.
+        dense: pattern of the layers that keep all weights.
+        prune_epochs, epochs: of pruning, and of training with quantized weights.
+        seeds: of the latter.
+        samples: to train on.
     """
 
     sparsity: float
@@ -100,7 +110,7 @@ def accuracies(model: keras.Model, name: str) -> dict[str, float]:
 
 
 def zeros(model: keras.Model) -> float:
-    """Returns the share of zeros among the codes of all kernels."""
+    """Returns the fraction of zeros among the codes of all kernels."""
     codes = list(codes_of(model).values())
     return 1.0 - sum(map(np.count_nonzero, codes)) / sum(c.size for c in codes)
 
@@ -112,12 +122,6 @@ def codes_of(model: keras.Model) -> dict[str, np.ndarray]:
         for layer in quantized_layers(model)
         for name, (codes, _) in layer.encode().items()
     }
-
-
-def entropy_bytes(codes: np.ndarray) -> float:
-    """Returns what a perfect coder of single codes would take."""
-    counts = np.unique(codes, return_counts=True)[1]
-    return float(-(counts * np.log2(counts / codes.size)).sum() / 8)
 
 
 def prune(name: str) -> dict[str, Any]:
@@ -141,19 +145,17 @@ def prune(name: str) -> dict[str, Any]:
             getattr(plain.get_layer(layer.name), attribute).assign(kernels[-1])
     MODELS.mkdir(parents=True, exist_ok=True)
     plain.save(MODELS / f"{name}_pruned.keras")
-    share = 1.0 - sum(map(np.count_nonzero, kernels)) / sum(k.size for k in kernels)
+    sparsity = 1.0 - sum(map(np.count_nonzero, kernels)) / sum(k.size for k in kernels)
     return {
         **accuracies(plain, name),
-        "sparsity": share,
+        "sparsity": sparsity,
         "epochs": plan.prune_epochs,
         "seconds": round(seconds),
     }
 
 
 def wrapped(name: str, quantizer: Any, activations: Any) -> keras.Model:
-    """Returns the pruned network with its kernels wrapped; masks keep its zeros once training
-    begins.
-    """
+    """Returns the pruned network with its kernels wrapped; masks keep its zeros in training."""
     plan = PLANS[name]
     regularizer = tq.MSQE() if isinstance(quantizer, tq.Uniform) else None
     pruned = keras.models.load_model(MODELS / f"{name}_pruned.keras", compile=False)
@@ -167,8 +169,9 @@ def wrapped(name: str, quantizer: Any, activations: Any) -> keras.Model:
 def train_variant(
     name: str, variant: str, seed: int, cells: Cells, file: str = ""
 ) -> dict[str, Any]:
-    """Trains one of VARIANTS for as long as the plan says; where mixed recentred all kernels,
-    recentred is that run.
+    """Trains one of VARIANTS for as long as the plan says.
+
+    If mixed recentred all kernels, recentred is that run.
     """
     mixed = cells.values.get(f"{name}/mixed/{seed}")
     if (
@@ -183,9 +186,7 @@ def train_variant(
 def quantize(
     name: str, quantizer: Any, seed: int, epochs: int, file: str = "", samples: int | None = None
 ) -> dict[str, Any]:
-    """Trains the pruned network with quantized weights; returns accuracy, and kind and W of each
-    kernel.
-    """
+    """Trains the pruned network with quantized weights; returns its figures."""
     keras.utils.set_random_seed(seed)
     model = wrapped(name, quantizer, activations=None)
     callbacks: list[Any] = [tq.Stages(prune_until=0.0, ramp_until=0.0)]
@@ -208,9 +209,7 @@ def quantize(
 
 
 def kinds(model: keras.Model) -> dict[str, dict[str, Any]]:
-    """Returns, by kernel, how many weights survive, their separation W, and whether they are
-    recentred.
-    """
+    """Returns, by kernel, the surviving weights, their separation W, whether they are recentred."""
     rows = {}
     for layer in quantized_layers(model):
         for kernel, variable in layer.kernel_pairs():
@@ -228,9 +227,7 @@ def kinds(model: keras.Model) -> dict[str, dict[str, Any]]:
 
 
 def integer(name: str) -> dict[str, Any]:
-    """Adds 8-bit activations to the mixed network, trains one epoch, exports, verifies and measures
-    it.
-    """
+    """Adds 8-bit activations to the mixed network, trains one epoch, exports and verifies it."""
     keras.utils.set_random_seed(0)
     (x, y), _, test = data(name)
     weights_only = wrapped(name, VARIANTS["mixed"], activations=None)
@@ -248,9 +245,8 @@ def integer(name: str) -> dict[str, Any]:
     report = verify(model, paths[0], test[0][:VERIFIED])
     return {
         **accuracies(model, name),
-        "tflite_test_accuracy": float((scores.argmax(1) == test[1]).mean()),
-        "mismatched_elements": sum(r.mismatched_elements for r in report.runtimes.values()),
-        "compared_elements": sum(r.compared_elements for r in report.runtimes.values()),
+        "tflite_test_accuracy": accuracy_of(scores, test[1]),
+        **exactness(report),
         **sizes(model, float_model(name), tflite, paths[1].read_bytes()),
     }
 
@@ -258,9 +254,7 @@ def integer(name: str) -> dict[str, Any]:
 def sizes(
     model: keras.Model, plain: keras.Model, tflite: bytes, container: bytes
 ) -> dict[str, Any]:
-    """Returns bytes of the files, of the kernels' streams with their tables, and of a Huffman code
-    for each kernel.
-    """
+    """Returns bytes of the files, of the kernels' streams with tables, and of Huffman codes."""
     coded = codes_of(model)
     streams = {
         t.name: t.coded_bytes + t.table_bytes for t in inspect(container).tensors if t.name in coded
@@ -284,9 +278,7 @@ def sizes(
 
 
 def sweep(cells: Cells) -> None:
-    """Trains one network for an epoch at several thresholds of the separation, and draws what it
-    found.
-    """
+    """Trains one network for an epoch at several thresholds of the separation, and draws it."""
     for seed in SWEEP_SEEDS:
         for separation in SEPARATIONS:
             quantizer = tq.Focused(BITS, separation)
@@ -330,14 +322,28 @@ def plot(cells: Cells) -> None:
     figure.savefig(PICTURE, dpi=110)
 
 
+def measure(names: list[str], cells: Cells) -> None:
+    """Measures every stage of the networks, then the variants with all seeds."""
+    for name in names:
+        cells(f"{name}/float", lambda name=name: accuracies(float_model(name), name))
+        cells(f"{name}/pruned", lambda name=name: prune(name))
+        cells(
+            f"{name}/mixed/0",
+            lambda name=name: train_variant(name, "mixed", 0, cells, f"{name}_mixed.weights.h5"),
+        )
+        cells(f"{name}/integer", lambda name=name: integer(name))
+    for name in names:
+        for seed, variant in product(PLANS[name].seeds, VARIANTS):
+            cells(
+                f"{name}/{variant}/{seed}",
+                lambda which=(name, variant, seed): train_variant(*which, cells),
+            )
+
+
 def main() -> None:
     """Measures what `results/focused.json` lacks."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "names", nargs="*", default=list(PLANS), help=f"all by default: {' '.join(PLANS)}"
-    )
+    parser = benchmark_parser(__doc__)
+    add_names(parser, "names", PLANS)
     parser.add_argument("--overhead", action="store_true", help="time the step instead")
     parser.add_argument(
         "--rounds", type=int, default=8, help="turns of each run with --overhead; 8 by default"
@@ -363,20 +369,7 @@ def main() -> None:
     if options.sweep:
         sweep(cells)
         return
-    for name in options.names:
-        cells(f"{name}/float", lambda name=name: accuracies(float_model(name), name))
-        cells(f"{name}/pruned", lambda name=name: prune(name))
-        cells(
-            f"{name}/mixed/0",
-            lambda name=name: train_variant(name, "mixed", 0, cells, f"{name}_mixed.weights.h5"),
-        )
-        cells(f"{name}/integer", lambda name=name: integer(name))
-    for name in options.names:
-        for seed, variant in product(PLANS[name].seeds, VARIANTS):
-            cells(
-                f"{name}/{variant}/{seed}",
-                lambda which=(name, variant, seed): train_variant(*which, cells),
-            )
+    measure(options.names, cells)
 
 
 if __name__ == "__main__":

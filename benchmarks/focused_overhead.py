@@ -12,13 +12,11 @@ import tfqreg as tq
 from .helpers.architectures import lenet5, mobile_blocks
 from .helpers.record import write_result
 from .helpers.small_networks import resnet14
-from .training_overhead import BATCH, NEVER, STEPS, alternate, trainer, with_ratios
+from .helpers.timing import BATCH, NEVER, STEPS, alternate, trainer, with_ratios
 
 
 def overhead(rounds: int) -> None:
-    """Times a training step in turns with float, and a refit of a million weights; writes its own
-    result.
-    """
+    """Times a training step in turns with float, and a refit of a million weights."""
 
     def compiled(model: Any) -> Any:
         model.compile(
@@ -56,12 +54,12 @@ def overhead(rounds: int) -> None:
 
 
 def refit() -> float:
-    """Returns the median seconds that `Focused.fit` takes for a million surviving weights."""
+    """Returns the median seconds that `Focused.fit_state` takes for a million surviving weights."""
     rng = np.random.default_rng(0)
     w = (rng.choice([-1, 1], (1000, 1000)) * rng.normal(0.5, 0.15, (1000, 1000))).astype(np.float32)
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
-        tq.Focused().fit(w, (1,))
+        tq.Focused().fit_state(w, (1,))
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)

@@ -1,8 +1,5 @@
-"""Fuzzes the C decoder with libFuzzer, ASan and UBSan, and adds the run to results/fuzz.json: `make
-fuzz`.
-"""
+"""Fuzzes the C decoder with libFuzzer, ASan and UBSan: `make fuzz`. Adds to results/fuzz.json."""
 
-import argparse
 import json
 import re
 import shutil
@@ -10,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from .helpers.arguments import benchmark_parser
 from .helpers.record import RESULTS, write_result
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +16,7 @@ SANITIZE = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
 # Tracing comparisons takes two thirds of the time, and the format has hardly a constant to find
 # that way.
 FLAGS = ["-g", "-O2", *SANITIZE, "-fno-sanitize-coverage=trace-cmp", "-DTQW_IGNORE_CHECKSUMS"]
+# All golden files fit; longer inputs would only run more slowly.
 MAX_INPUT_BYTES = 16384
 # libFuzzer runs in the foreground for so long at a time, so that a stopped run is not lost.
 TURN_SECONDS = 300
@@ -59,7 +58,8 @@ def turn(target: Path, folder: Path, seconds: int) -> tuple[int, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Fuzzes for so long, or until something is found."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--seconds", type=int, default=3600, help="how long to run; default 3600")
     seconds = parser.parse_args().seconds
     target = build(CORPUS)

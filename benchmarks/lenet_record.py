@@ -1,12 +1,11 @@
-"""How small LeNet-5 gets: `python -m benchmarks.lenet_record [CELL ...]`, `--plot` for the picture
-alone.
+"""How small LeNet-5 gets: `python -m benchmarks.lenet_record [CELL ...]`.
 
 Every cell is one call of `tfqreg.recipes.smallest` from the float net of
 `benchmarks.lenet_teacher`, for one target of the container's bytes and one seed. The seeds vary all
-but the float net. The test split is looked at once a cell.
+but the float net. The test split is looked at once per
+cell. `--plot` draws the picture alone.
 """
 
-import argparse
 import json
 import tempfile
 import time
@@ -22,14 +21,18 @@ from tfqreg.layers.queries import quantized_layers
 
 from .demo import accuracies, sizes
 from .floats import accuracy, float_model
+from .helpers.arguments import add_names, benchmark_parser
 from .helpers.data import Split, mnist
+from .helpers.figures import exactness
 from .helpers.record import RESULTS, Cells
 from .lenet_teacher import NAME, shifted
 
+# Images on which every tensor is compared.
 VERIFIED = 500
 SEEDS = (0, 1, 2)
-# By the container's bytes: the share of the float net's weights in the units that stay, the share
-# pruned of those where pruning starts, and the epochs of pruning and of quantized training.
+# By the container's bytes: the fraction of the float net's weights in the units that stay, the
+# fraction of these that pruning starts with, and the epochs of pruning and of quantized training.
+# The smallest trains longest.
 TARGETS: dict[int, dict[str, Any]] = {
     2550: {"keep": 0.06, "sparsity": 0.91, "epochs": (40, 80)},
     3500: {"keep": 0.08, "sparsity": 0.9, "epochs": (24, 48)},
@@ -65,8 +68,7 @@ def measured(target: int, seed: int) -> dict[str, Any]:
 def shipped(
     teacher: keras.Model, small: keras.Model, validation: Split, test: Split, verified: int
 ) -> dict[str, Any]:
-    """Returns accuracies and sizes of a model as it ships, its scales in bfloat16, beside the float
-    one.
+    """Returns accuracies and sizes of a model as it ships, with scales in bfloat16.
 
     Args:
         teacher: the float model.
@@ -83,8 +85,7 @@ def shipped(
     return {
         "validation_accuracy": accuracy(small, validation),
         **{f"test_{name}": value for name, value in tested.items()},
-        "mismatched_elements": sum(r.mismatched_elements for r in report.runtimes.values()),
-        "compared_elements": sum(r.compared_elements for r in report.runtimes.values()),
+        **exactness(report),
         **sizes(teacher, tflite, container),
     }
 
@@ -129,13 +130,9 @@ def plot(cells: dict[str, Any], header: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     """Measures the cells named, all by default, and draws them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     names = [f"{target}/{seed}" for target in TARGETS for seed in SEEDS]
-    parser.add_argument(
-        "cells", nargs="*", default=names, help=f"all by default: {' '.join(names)}"
-    )
+    add_names(parser, "cells", names)
     parser.add_argument(
         "--plot", action="store_true", help="draws what is there, and trains nothing"
     )

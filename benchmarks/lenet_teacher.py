@@ -1,5 +1,4 @@
-"""A float LeNet-5 that generalises: shifted digits and dropout. `python -m
-benchmarks.lenet_teacher`.
+"""A float LeNet-5 trained on shifted digits with dropout: `python -m benchmarks.lenet_teacher`.
 
 The benchmark of the record starts from it; `benchmarks.floats` holds the one trained the plain way.
 """
@@ -15,8 +14,10 @@ from .helpers.architectures import lenet5
 from .helpers.data import mnist
 from .helpers.record import write_result
 
+# Shifted digits can be seen often: they are never quite the same.
 EPOCHS = 20
 RATE = 1e-3
+# Pixels: digits of MNIST have a margin of four.
 SHIFT = 2
 NAME = "lenet5_shifted"
 
@@ -38,7 +39,7 @@ def shifted(images: np.ndarray, random: np.random.Generator, pixels: int = SHIFT
 
 
 class ShiftedBatches(keras.utils.PyDataset):
-    """Batches of shifted images with their labels, in a new order and with new shifts every epoch."""
+    """Batches of shifted images with labels, in a new order and with new shifts every epoch."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, seed: int) -> None:
         super().__init__()

@@ -1,13 +1,12 @@
-"""How small depthwise networks get at no more than a point lost: `python -m
-benchmarks.mobile_record [CELL ...]`.
+"""How small depthwise networks get: `python -m benchmarks.mobile_record [CELL ...]`.
 
-Every cell is one call of `tfqreg.recipes.smallest` on a MobileNet-type float net or a narrow
-ShuffleNet of `benchmarks.floats`, from which it learns, for one sparsity of the 1x1 kernels and one
-seed; first, last and depthwise layers keep all weights, at 8 bits. The paper's ratios, 7.13 for
-MobileNet and 6.79 for ShuffleNet, are of networks tens of times larger, and of ImageNet.
+At most a point of accuracy may be lost. Every cell is one call of `tfqreg.recipes.smallest` on a
+MobileNet-type float net or a narrow ShuffleNet of `benchmarks.floats`, from which it learns, for
+one sparsity of the 1x1 kernels and one seed; first, last and depthwise layers keep all weights, at
+8 bits. The paper's ratios, 7.13 for MobileNet and 6.79 for ShuffleNet, are of networks tens of
+times larger, and of ImageNet.
 """
 
-import argparse
 from typing import Any
 
 import keras
@@ -15,17 +14,20 @@ import keras
 import tfqreg as tq
 
 from .floats import TASKS, float_model
+from .helpers.arguments import add_names, benchmark_parser
 from .helpers.record import Cells
 from .lenet_record import shipped
 
-# Task, bits of the 1x1 kernels, share of them to prune.
+# Task, bits of the 1x1 kernels, fraction of them to prune.
 CELLS = {
     "mobile_fashion, 4 bits, 50 %": ("mobile_fashion", 4, 0.5),
     "mobile_fashion, 3 bits, 50 %": ("mobile_fashion", 3, 0.5),
     "mobile_colour, 4 bits, 50 %": ("mobile_colour", 4, 0.5),
     "shuffle_colour, 4 bits, 50 %": ("shuffle_colour", 4, 0.5),
 }
+# Of pruning, and of quantized training.
 EPOCHS = (3, 5)
+# Images on which every tensor is compared.
 VERIFIED = 200
 
 
@@ -46,12 +48,8 @@ def measured(task: str, bits: int, sparsity: float, seed: int = 0) -> dict[str, 
 
 def main() -> None:
     """Measures the cells named, all by default."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "cells", nargs="*", default=list(CELLS), help=f"all by default: {'; '.join(CELLS)}"
-    )
+    parser = benchmark_parser(__doc__)
+    add_names(parser, "cells", CELLS)
     cells = Cells("mobile_record", {"seed": 0, "epochs": EPOCHS})
     for name in parser.parse_args().cells:
         cells(name, lambda name=name: measured(*CELLS[name]))

@@ -4,11 +4,10 @@ A BatchNorm and depthwise network, trained in float, is fine-tuned with low-prec
 activations: without a regularizer, with MSQE at a fixed and at a learned coefficient, LSQ,
 oscillation dampening, QSin. All get the same epochs, batches and rate. What has a strength gets
 three tries, at 2 bits and with one seed, and the validation split chooses. `_norms` measures the
-statistics of BatchNorm anew at the end. The test split is looked at once a cell. Grid and epochs
+statistics of BatchNorm anew at the end. The test split is looked at once per cell. Grid and epochs
 are small: a fine-tuning of seconds.
 """
 
-import argparse
 import functools
 import time
 from collections.abc import Callable
@@ -26,20 +25,27 @@ from tfqreg.layers.kernel import Stage
 from tfqreg.layers.queries import kernel_pairs
 
 from .floats import TASKS, accuracy, compiled, float_model
+from .helpers.arguments import benchmark_parser
 from .helpers.data import Split
 from .helpers.record import Cells
 
+# A fine-tuning of seconds: small batches give 313 steps.
 SAMPLES, EPOCHS, BATCH, RATE, SEEDS = 10_000, 1, 32, 2e-3, (0, 1, 2)
-
+# Samples before and after the snap, and to measure the norms anew on.
 FEW, NORM_SAMPLES = 2000, 4000
 
 
 @dataclass(frozen=True)
 class Method:
-    """A regularizer with the strengths to choose from, what trains the scales, whether norms are
-    measured anew.
+    """One of the rivals.
 
-    `activations` makes the range from a number of bits.
+    Args:
+        regularizer: makes it from a strength. Default none.
+        strengths: to choose from.
+        scale_from: what trains the scales.
+        settle_from: fraction of the training after which all weights are quantized.
+        norms: whether BatchNorm's statistics are measured anew at the end.
+        activations: makes the range from a number of bits.
     """
 
     regularizer: Callable[[float], Any] | None = None
@@ -65,7 +71,7 @@ METHODS = {
     "lsq_norms": replace(LSQ, norms=True),
     "dampening": Method(tq.Dampening, (0.001, 0.01, 0.1)),
     "qsin": Method(tq.QSin, (10.0, 100.0, 1000.0)),
-    # Activations behind a ReLU on even levels of [0, 1], and on uneven ones that no integer model
+    # Activations after a ReLU on even levels of [0, 1], and on uneven ones that no integer model
     # has.
     "unit_range": Method(activations=tq.UnitRange),
     "uneven": Method(activations=tq.MultiBitRange),
@@ -184,9 +190,7 @@ def measure_row(cells: Cells, task: str, bits: int, activations: int, name: str)
 def summary(
     values: dict[str, Any],
 ) -> dict[tuple[str, int, int, str], dict[str, tuple[float, float]]]:
-    """Returns, by task, weight bits, activation bits and method, the mean and standard deviation of
-    every figure.
-    """
+    """Returns mean and standard deviation of every figure by (task, bits of both, method)."""
     found = {}
     for task, bits, activations, names in GRID:
         for name in names:
@@ -204,9 +208,7 @@ def summary(
 
 
 def print_table(values: dict[str, Any]) -> None:
-    """Prints a row a configuration: accuracy, relative error to the grid before the snap, points
-    lost by the snap.
-    """
+    """Prints a row per configuration: accuracy, error to the grid, points lost by the snap."""
     for (task, bits, activations, name), row in summary(values).items():
         accuracy_, error, snap = row["accuracy"], row["relative_error"], row["snap_loss"]
         print(
@@ -220,8 +222,27 @@ def draw(values: dict[str, Any]) -> Path:
     """Draws accuracy and error over the weight bits into `docs/msqe.png`."""
     import matplotlib.pyplot as plt
 
-    rows = summary(values)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+    _draw_methods(axes, summary(values))
+    axes[0].axhline(
+        100 * values["mobile_fashion float"]["accuracy"], color="grey", lw=1, ls="--", label="float"
+    )
+    axes[0].set_ylabel("test accuracy, %")
+    axes[1].set_ylabel("squared error to the grid, relative")
+    axes[1].set_yscale("log")
+    for axis in axes:
+        axis.set_xlabel("weight bits (activations 8)")
+        axis.set_xticks((1, 2, 3, 4, 8))
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    path = Path(__file__).parents[1] / "docs" / "msqe.png"
+    figure.savefig(path, dpi=80)
+    return path
+
+
+def _draw_methods(axes: Any, rows: dict[tuple[int | str, ...], Any]) -> None:
+    """Draws a line per method, a little apart so that their bars do not cover each other."""
     for name in (*MAIN, "ste_norms", "learned_norms", "lsq_norms"):
         picked = {
             b: row
@@ -246,28 +267,11 @@ def draw(values: dict[str, Any]) -> Path:
                 capsize=2,
                 label=name,
             )
-    axes[0].axhline(
-        100 * values["mobile_fashion float"]["accuracy"], color="grey", lw=1, ls="--", label="float"
-    )
-    axes[0].set_ylabel("test accuracy, %")
-    axes[1].set_ylabel("squared error to the grid, relative")
-    axes[1].set_yscale("log")
-    for axis in axes:
-        axis.set_xlabel("weight bits (activations 8)")
-        axis.set_xticks((1, 2, 3, 4, 8))
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(fontsize=8, frameon=False)
-    figure.tight_layout()
-    path = Path(__file__).parents[1] / "docs" / "msqe.png"
-    figure.savefig(path, dpi=80)
-    return path
 
 
 def main() -> None:
     """Measures, writes `results/msqe.json`, prints the table and draws `docs/msqe.png`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--plot", action="store_true", help="measures nothing, draws what is there")
     options = parser.parse_args()
     header = {

@@ -1,12 +1,11 @@
-"""What becomes of each network of the catalogue: exactness on every runtime, NPU share, bytes,
-export and latency.
+"""What becomes of each network of the catalogue in an export: `python -m benchmarks.networks`.
 
-`python -m benchmarks.networks` writes `results/networks.json` and prints the table; `--networks`
-measures some anew and keeps the others' rows. Weights and activations have 8 bits, so that
+Exactness on every runtime, operators on an NPU, bytes, time and memory of the export, latency.
+Writes `results/networks.json` and prints the table; `--networks` measures those named anew and
+keeps the others' rows. Weights and activations have 8 bits, so that
 TFLiteConverter's file is the same network's.
 """
 
-import argparse
 import contextlib
 import io
 import json
@@ -28,6 +27,7 @@ import tfqreg as tq
 from tfqreg.export import export_tflite, verify
 from tfqreg.export.targets.vela import compile_for_npu
 
+from .helpers.arguments import benchmark_parser
 from .helpers.catalogue import NETWORKS, Network
 from .helpers.converter import full_integer
 from .helpers.record import RESULTS, write_result
@@ -38,16 +38,20 @@ RUNTIMES = {
     "tflite-runtime-ref": "tflite-runtime",
     "tflite-micro": "tflite-micro",
 }
+# An Ethos-U55 of 128 MACs per cycle.
 NPU = "ethos-u55-128"
+# Few, because numpy simulates every tensor of networks of up to 26 million weights.
 CALIBRATION_IMAGES = 8
 VERIFIED_IMAGES = 4
+# The median of three is not disturbed by one slow export.
 EXPORTS = 3
+# For both files together, invoked in turns.
 LATENCY_SECONDS = 4.0
 Row = dict[str, Any]
 
 
 def measure(network: Network, step: Callable[[str], None]) -> Row:
-    """Returns a network's row of the table; `step` hears what is being measured."""
+    """Returns a network's row of the table; `step` is called with what is measured next."""
     step("calibrating")
     model, images = network.build()
     images, unseen = images[:CALIBRATION_IMAGES], images[CALIBRATION_IMAGES:][:VERIFIED_IMAGES]
@@ -75,9 +79,7 @@ def measure(network: Network, step: Callable[[str], None]) -> Row:
 
 
 def export_cost(model: keras.Model, path: Path, float_bytes: int) -> Row:
-    """Returns the median seconds of an export and the peak of Python's memory over the float
-    model's size.
-    """
+    """Returns the median seconds of an export and the peak of Python's memory."""
     seconds = []
     for _ in range(EXPORTS):
         start = time.perf_counter()
@@ -95,9 +97,7 @@ def export_cost(model: keras.Model, path: Path, float_bytes: int) -> Row:
 
 
 def exactness(model: keras.Model, path: Path, images: np.ndarray, runtime: str) -> Row:
-    """Returns the elements compared and differing over all tensors, or why the runtime refuses the
-    model.
-    """
+    """Returns the elements compared and differing in all tensors, or why the runtime refuses."""
     try:
         report = verify(model, path, images, [runtime])
     except RuntimeError as error:
@@ -112,9 +112,7 @@ def exactness(model: keras.Model, path: Path, images: np.ndarray, runtime: str) 
 
 
 def npu_operators(tflite: bytes) -> Row:
-    """Returns how many operators Vela places on the NPU, what it leaves and why, and its bytes; or
-    why it fails.
-    """
+    """Returns what Vela places on the NPU and what it leaves, or why it fails."""
     try:
         report = compile_for_npu(tflite, NPU)
     except RuntimeError as error:
@@ -137,9 +135,7 @@ def converter_int8(model: keras.Model, images: np.ndarray) -> bytes:
 
 
 def latencies(ours: bytes, theirs: bytes) -> Row:
-    """Returns both files' median milliseconds on LiteRT, one thread, invoked in turns, and their
-    ratio.
-    """
+    """Returns both files' median milliseconds on LiteRT, one thread, in turns, and their ratio."""
     interpreters = [Interpreter(model_content=data, num_threads=1) for data in (ours, theirs)]
     random = np.random.default_rng(0)
     for interpreter in interpreters:
@@ -165,10 +161,18 @@ def latencies(ours: bytes, theirs: bytes) -> Row:
 def markdown(rows: dict[str, Row]) -> str:
     """Returns the rows as a Markdown table."""
     heads = [
-        "network", "input", "elements", *(f"differ: {name}" for name in RUNTIMES.values()), "on the NPU", "KiB",
-        "over the converter's", "container", "export, s", "memory, × float", "latency, × the "
-                                                                             "converter's",
-    ]  # fmt: skip
+        "network",
+        "input",
+        "elements",
+        *(f"differ: {name}" for name in RUNTIMES.values()),
+        "on the NPU",
+        "KiB",
+        "over the converter's",
+        "container",
+        "export, s",
+        "memory, × float",
+        "latency, × the converter's",
+    ]
     lines = [
         heads,
         ["---"] + ["---:"] * (len(heads) - 1),
@@ -201,12 +205,8 @@ def _cells(name: str, row: Row) -> list[str]:
 
 
 def main() -> None:
-    """Measures the chosen networks, writes the rows of all to `results/networks.json`, and prints
-    the table.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.helpers.architectures", description=__doc__
-    )
+    """Measures the chosen networks, writes the rows of all and prints the table."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument(
         "--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME"
     )

@@ -2,12 +2,11 @@
 
 LeNet-5 on MNIST, and a BatchNorm, depthwise and residual network on Fashion-MNIST: trained in
 float, then quantized and trained on. Test accuracy of the float model and, by `integer_model`, of
-the exported graph, of its portable form and of its INT4 form. And the share of the elements of all
-tensors in which each interpreter differs from the simulator of XNNPACK's arithmetic, 0 everywhere
-on the portable form, and from the simulator of its own.
+the exported graph, of its portable form and of its INT4 form. And the fraction of the elements of
+all tensors in which each interpreter differs from the simulator of XNNPACK's arithmetic (0
+everywhere on the portable form) and from the simulator of its own.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from typing import Any
@@ -26,9 +25,11 @@ from tfqreg.export.verification.samples import graph_inputs
 
 from .floats import accuracy, train
 from .helpers.architectures import lenet5, mobile_blocks
+from .helpers.arguments import benchmark_parser
 from .helpers.data import Split, fashion_mnist, mnist
 from .helpers.record import write_result
 
+# Few: what counts is the difference between forms of one training.
 FLOAT_EPOCHS, EPOCHS = 3, 1
 COMPARED = 50  # samples that every interpreter runs
 BITS = ((8, 8), (4, 8), (4, 4))  # of weights and activations
@@ -44,22 +45,23 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def differing(graph: Graph, images: np.ndarray) -> dict[str, dict[str, float]]:
-    """Returns the share of elements in which each interpreter differs from one simulator, and from
-    its own.
+    """Returns the fraction of elements in which each interpreter differs.
+
+    From one simulator, that of XNNPACK's arithmetic, and from the simulator of its own.
     """
     inputs, revealed = dict(graph_inputs(graph, images)), debug_copy(write_tflite(graph))
     installed = [name for name in (*RUNTIMES, *NOT_SIMULATED) if missing(name) is None]
     simulated = {
         mode: simulate(graph, inputs, mode) for mode in {"f32", *map(simulator_mode, installed)}
     }
-    shares: dict[str, dict[str, float]] = {"from_f32": {}, "from_own_simulator": {}}
+    fractions: dict[str, dict[str, float]] = {"from_f32": {}, "from_own_simulator": {}}
     for runtime in installed:
         found = run(revealed, inputs, runtime)
-        for kind, mode in zip(shares, ("f32", simulator_mode(runtime)), strict=True):
+        for kind, mode in zip(fractions, ("f32", simulator_mode(runtime)), strict=True):
             expected = simulated[mode]
             wrong = sum(int((found[name] != values).sum()) for name, values in expected.items())
-            shares[kind][runtime] = wrong / sum(values.size for values in expected.values())
-    return shares
+            fractions[kind][runtime] = wrong / sum(values.size for values in expected.values())
+    return fractions
 
 
 def measure(model: keras.Model, test: Split) -> dict[str, Any]:
@@ -77,9 +79,7 @@ def measure(model: keras.Model, test: Split) -> dict[str, Any]:
 
 def main() -> None:
     """Trains, measures and writes `results/portable.json`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--seed", type=int, default=0, help="0 by default")
     options = parser.parse_args()
     result: dict[str, Any] = {

@@ -1,5 +1,4 @@
-"""Quantization without training or labels, beside TensorFlow's own: `python -m
-benchmarks.post_training`.
+"""Quantization without training, beside TensorFlow's: `python -m benchmarks.post_training`.
 
 EfficientNet-Lite0 is calibrated on crops of photographs, by `quantize` and `calibrate` here and by
 TFLiteConverter there (int8 throughout, the same crops). Both integer models meet the float net on
@@ -20,15 +19,14 @@ from tfqreg.export import export_tflite
 
 from .helpers import photos
 from .helpers.agreement import agreement, integer_logits, same_class
+from .helpers.arguments import benchmark_parser
 from .helpers.converter import full_integer
 from .helpers.efficientnet_lite0 import efficientnet_lite0, preprocess
 from .helpers.record import write_result
 
 
 def tensorflow_int8(model: keras.Model, images: np.ndarray) -> bytes:
-    """Returns TFLiteConverter's post-training int8 model, inputs and outputs included, calibrated
-    on `images`.
-    """
+    """Returns TFLiteConverter's post-training int8 model, calibrated on `images`."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -46,11 +44,31 @@ def our_int8(model: keras.Model, images: np.ndarray, correct_bias: bool = True) 
         return path.read_bytes()
 
 
-def main() -> None:
-    """Calibrates, measures and writes `results/post_training.json`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def comparison(
+    found: dict[str, np.ndarray], expected: np.ndarray, photographs: int
+) -> dict[str, float]:
+    """Returns how often one of both integer models alone keeps the float net's class.
+
+    Args:
+        found: logits by model.
+        expected: the float net's.
+        photographs: of which the images are crops, as many of each.
+    """
+    kept = {name: same_class(logits, expected) for name, logits in found.items()}
+    ahead = kept["tfqreg"].astype(float) - kept["tensorflow"]
+    # Crops of one photograph are no independent samples.
+    by_photo = ahead.reshape(photographs, -1).mean(axis=1)
+    return {
+        "tfqreg_alone_agrees": int((ahead > 0).sum()),
+        "tensorflow_alone_agrees": int((ahead < 0).sum()),
+        "tfqreg_ahead": float(ahead.mean()),
+        "tfqreg_ahead_standard_error": float(by_photo.std(ddof=1) / np.sqrt(len(by_photo))),
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """Returns what the command line asks for."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument(
         "--calibration-crops", type=int, default=8, help="of each photograph; 8 by default"
     )
@@ -61,7 +79,12 @@ def main() -> None:
         "--validation", action="store_true", help="measures on the validation photographs instead"
     )
     parser.add_argument("--seed", type=int, default=0, help="0 by default")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Calibrates, measures and writes `results/post_training.json`."""
+    options = arguments()
     split = photos.split()
     measured = split.validation if options.validation else split.test
     calibration = preprocess(
@@ -76,11 +99,6 @@ def main() -> None:
         "tfqreg_without_bias_correction": our_int8(model, calibration, correct_bias=False),
     }
     found = {name: integer_logits(tflite, images) for name, tflite in integer.items()}
-    kept = {name: same_class(logits, expected) for name, logits in found.items()}
-    ahead = kept["tfqreg"].astype(float) - kept["tensorflow"]
-    by_photo = ahead.reshape(len(measured), -1).mean(
-        axis=1
-    )  # crops of one photograph are no independent samples
     result = {
         "network": "EfficientNet-Lite0, 224, ImageNet weights",
         "measured_on": "validation" if options.validation else "test",
@@ -92,17 +110,13 @@ def main() -> None:
             name: {**asdict(agreement(logits, expected)), "bytes": len(integer[name])}
             for name, logits in found.items()
         },
-        "tfqreg_alone_agrees": int((ahead > 0).sum()),
-        "tensorflow_alone_agrees": int((ahead < 0).sum()),
-        "tfqreg_ahead": float(ahead.mean()),
-        "tfqreg_ahead_standard_error": float(by_photo.std(ddof=1) / np.sqrt(len(by_photo))),
+        **comparison(found, expected, len(measured)),
         "seed": options.seed,
     }
     for name, figures in result["models"].items():
         print(
-            f"{name:32s} agrees on {figures['top1_agreement']:.1%}, top five "
-            f"{figures['top5_overlap']:.1%}, "
-            f"SQNR {figures['sqnr_db']:.1f} dB"
+            f"{name:32s} agrees on {figures['top1_agreement']:.1%}, "
+            f"top five {figures['top5_overlap']:.1%}, SQNR {figures['sqnr_db']:.1f} dB"
         )
     if not options.validation:
         print(f"written to {write_result('post_training', result)}")

@@ -1,30 +1,30 @@
-"""How long the integer simulator takes beside the float model: `python -m
-benchmarks.simulator_speed`.
+"""How long the integer simulator takes: `python -m benchmarks.simulator_speed`.
 
 MobileNetV1 and V2 at 128, random weights, calibrated on random images. `predict` of the float
 model, of the quantized one and of `integer_model` take turns in one run, on the same images;
 `differing` counts the outputs in which `integer_model` is not the numpy simulator.
 """
 
-import argparse
 import json
-import statistics
 import time
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 import tfqreg as tq
 from tfqreg.export import integer_model, lower, simulate
 
+from .helpers.arguments import benchmark_parser
 from .helpers.record import write_result
+from .helpers.timing import alternate
 
 NETWORKS = {
     "MobileNetV1": keras.applications.MobileNet,
     "MobileNetV2": keras.applications.MobileNetV2,
 }
+# Pixels: the 224 of ImageNet would take three times as long.
 SIZE = 128
 
 
@@ -38,17 +38,17 @@ def measure(build: Any, batches: int, rounds: int, batch_size: int) -> dict[str,
         tq.quantize(model), images[:batch_size], batch_size=batch_size, verbose=0
     )
     models = {"float": model, "quantized": quantized, "integer": integer_model(quantized)}
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for turn in tqdm(range(rounds + 1), desc=model.name):
-        for name, network in models.items():
-            start = time.perf_counter()
-            network.predict(images, batch_size=batch_size, verbose=0)
-            if turn:  # the first call traces
-                seconds[name].append(time.perf_counter() - start)
+
+    def predict(network: keras.Model) -> list[float]:
+        start = time.perf_counter()
+        network.predict(images, batch_size=batch_size, verbose=0)
+        return [time.perf_counter() - start]
+
+    runs = {name: partial(predict, network) for name, network in models.items()}
+    medians = alternate(runs, rounds, model.name)
     found = models["integer"].predict(images[:batch_size], batch_size=batch_size, verbose=0)
     graph = lower(quantized, float_io=True)
     expected = simulate(graph, [images[:batch_size]], keep=set(graph.outputs))[graph.outputs[0]]
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
     return {
         "images": len(images),
         "median_seconds": medians,
@@ -60,11 +60,11 @@ def measure(build: Any, batches: int, rounds: int, batch_size: int) -> dict[str,
 
 def main() -> None:
     """Measures and writes `results/simulator_speed.json`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--batches", type=int, default=4, help="batches per predict; 4 by default")
+    parser.add_argument(
+        "--batch-size", type=int, default=32, help="images per batch; 32 by default"
     )
-    parser.add_argument("--batches", type=int, default=4, help="batches a predict; 4 by default")
-    parser.add_argument("--batch-size", type=int, default=32, help="images a batch; 32 by default")
     parser.add_argument("--rounds", type=int, default=5, help="turns timed; 5 by default")
     options = parser.parse_args()
     result = {

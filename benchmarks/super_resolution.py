@@ -6,7 +6,6 @@ layer). Each exported `.tflite` runs on the middle of seven other photographs, a
 simulator.
 """
 
-import argparse
 import functools
 import importlib.util
 import tempfile
@@ -23,12 +22,15 @@ from tfqreg.export import export_tflite, integer_model, verify
 from .helpers import photos
 from .helpers.agreement import integer_logits
 from .helpers.architectures import super_resolution_transposed
+from .helpers.arguments import benchmark_parser
 from .helpers.record import Cells
 
+# Pixels of the windows, and of the border that PSNR leaves out, as padding spoils it; channels.
 WINDOW, TEST_WINDOW, BORDER, WIDTH = 64, 288, 4, 20
 WINDOWS_PER_PHOTO, BATCH, SEEDS = 32, 16, (0, 1, 2)
+# The float network learns from nothing, the others go on from it at half the rate.
 FLOAT_EPOCHS, FLOAT_RATE, RATE = 24, 2e-3, 1e-3
-# Bits of the first and last layer, of the one between, epochs, and alpha as a share of the float
+# Bits of the first and last layer, of the one between, epochs, and alpha as a fraction of the float
 # network's error. Binary weights learn slowly, and need room to change their sign: of 1e-2, 1e-3
 # and 1e-4 the second gave the least error on the windows of the training.
 VARIANTS = {
@@ -107,8 +109,9 @@ def test_windows() -> np.ndarray:
 
 
 def psnr(found: np.ndarray, expected: np.ndarray) -> float:
-    """Returns the mean over images of `10 log10(255^2 / mean squared error)`, in dB, all channels,
-    border left out.
+    """Returns the mean over images of `10 log10(255^2 / mean squared error)`, in dB.
+
+    Over all channels, the border left out.
     """
     inner = slice(BORDER, -BORDER)
     error = (found[:, inner, inner].astype(np.float64) - expected[:, inner, inner]) ** 2
@@ -137,7 +140,7 @@ def fit(
 
 
 def float_network() -> keras.Model:
-    """Returns the float network, trained with seed 0 where its weights are not there."""
+    """Returns the float network, trained with seed 0 if its weights are not there."""
     if not WEIGHTS.is_file():
         keras.utils.set_random_seed(0)
         model = fit(network(WINDOW // 2), training_windows(), FLOAT_EPOCHS, FLOAT_RATE)
@@ -147,15 +150,29 @@ def float_network() -> keras.Model:
 
 
 def quantized(
-    float_model: keras.Model, outer_bits: int, inner_bits: int, epochs: int, share: float, seed: int
+    float_model: keras.Model,
+    outer_bits: int,
+    inner_bits: int,
+    epochs: int,
+    fraction: float,
+    seed: int,
 ) -> keras.Model:
-    """Returns the network of low-precision weights, trained from the float one, at the size of the
-    test images.
+    """Returns the network of low-precision weights, trained from the float one.
+
+    Args:
+        float_model: to start from.
+        outer_bits, inner_bits: of the first and last layer, and of the one between.
+        epochs: of the training.
+        fraction: of the float network's error, for alpha.
+        seed: of the windows and their order.
+
+    Returns:
+        A network for images of the size of the test images.
     """
     keras.utils.set_random_seed(seed)
     windows = training_windows(seed)
     # In units of the loss, as the method asks.
-    alpha = share * float(
+    alpha = fraction * float(
         np.mean((float_model.predict(halved(windows) / 255.0, verbose=0) - windows / 255.0) ** 2)
     )
     outer, inner = (tq.Uniform(bits, per_channel=True) for bits in (outer_bits, inner_bits))
@@ -172,9 +189,7 @@ def quantized(
 
 
 def measure(float_model: keras.Model, variant: str, seed: int, test: np.ndarray) -> dict[str, Any]:
-    """Trains, exports, verifies; returns the figures on the test images, whose integer results go
-    to `IMAGES`.
-    """
+    """Trains, exports, verifies; returns figures, and leaves the integer results in `IMAGES`."""
     model, x = (
         quantized(float_model, *VARIANTS[variant], seed),
         halved(test).astype(np.float32) / 255.0,
@@ -222,9 +237,7 @@ def draw(test: np.ndarray, bicubic: np.ndarray, in_float: np.ndarray) -> Path:
 
 def main() -> None:
     """Measures, writes `results/super_resolution.json` and draws the strip."""
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    benchmark_parser(__doc__).parse_args()
     test = test_windows()
     bicubic = np.stack([_resized(image, 2) for image in halved(test)])
     float_model, large = float_network(), network(TEST_WINDOW // 2)

@@ -1,12 +1,10 @@
-"""What TensorFlow Model Optimization makes of the demo's job: `python -m
-benchmarks.tfmot_baseline`.
+"""TensorFlow Model Optimization on the demo's job: `python -m benchmarks.tfmot_baseline`.
 
 The same LeNet-5 and digits, on tf_keras: float training, magnitude pruning along a polynomial
 schedule, then quantization-aware training that preserves the zeros, TFLiteConverter, and
 general-purpose compressors. It gets more epochs than the demo.
 """
 
-import argparse
 import json
 import lzma
 import os
@@ -18,12 +16,15 @@ from typing import Any
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
-import numpy as np
 
+from .helpers.agreement import integer_logits
 from .helpers.architectures import lenet5
+from .helpers.arguments import benchmark_parser
 from .helpers.data import Split, mnist
+from .helpers.figures import accuracy_of
 from .helpers.record import write_result
 
+# The demo's.
 BATCH = 128
 
 
@@ -91,28 +92,11 @@ def converted(model: Any) -> bytes:
         return converter.convert()
 
 
-def integer_accuracy(tflite: bytes, test: Split) -> float:
-    """Returns the accuracy of an int8 `.tflite` under LiteRT."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=tflite)
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    interpreter.resize_tensor_input(source["index"], test[0].shape)
-    interpreter.allocate_tensors()
-    scale, zero_point = source["quantization"]
-    codes = np.clip(np.rint(test[0] / scale) + zero_point, -128, 127)
-    interpreter.set_tensor(source["index"], codes.astype(np.int8))
-    interpreter.invoke()
-    return float((interpreter.get_tensor(target["index"]).argmax(1) == test[1]).mean())
-
-
 def main() -> None:
     """Runs the job and writes `results/tfmot_baseline.json`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument(
-        "--sparsity", type=float, default=0.98, help="share of pruned weights; 0.98 by default"
+        "--sparsity", type=float, default=0.98, help="fraction of pruned weights; 0.98 by default"
     )
     parser.add_argument("--seed", type=int, default=0, help="0 by default")
     options = parser.parse_args()
@@ -133,7 +117,7 @@ def main() -> None:
     }
     result = {
         "float_accuracy": float_accuracy,
-        "tflite_accuracy": integer_accuracy(tflite, test),
+        "tflite_accuracy": accuracy_of(integer_logits(tflite, test[0], batch=500), test[1]),
         "sparsity": options.sparsity,
         "float_bytes": float_bytes,
         **{f"{name}_bytes": size for name, size in sizes.items()},

@@ -1,5 +1,4 @@
-"""How much longer a training step takes when a model is wrapped: `python -m
-benchmarks.training_overhead`.
+"""How much longer a wrapped model's training step takes: `python -m benchmarks.training_overhead`.
 
 Float and wrapped models train in turns on the same batch within one process, and the ratio of the
 medians counts. The wrapped model has quantized weights and activations, MSQE and pruning, with the
@@ -7,77 +6,18 @@ callbacks a user runs; it is measured in its pruning stage and in its quantized 
 Model Optimization's QAT is measured the same way against tf_keras, in a process of its own.
 """
 
-import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
-BATCH = 128
-STEPS = 20
-NEVER = 10**9  # so long a training that its stage does not change while it is measured
-
-
-def alternate(
-    runs: dict[str, Callable[[], list[float]]], rounds: int, label: str
-) -> dict[str, float]:
-    """Returns the median seconds a step of each run, the runs taking turns."""
-    for run in runs.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in tqdm(range(rounds), desc=label):
-        for name, run in runs.items():
-            seconds[name] += run()
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def trainer(
-    keras: Any, model: Any, callbacks: Callable[[], list[Any]] = list
-) -> Callable[[], list[float]]:
-    """Returns a function that trains a compiled model for `STEPS` steps and returns the seconds of
-    each.
-
-    Args:
-        keras: keras or tf_keras, whichever the model is of.
-        model: the compiled model.
-        callbacks: makes the callbacks of a run; their time counts.
-    """
-
-    class Clock(keras.callbacks.Callback):
-        """Takes the time from the beginning of a step to its end; what `fit` does around them does
-        not count.
-        """
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.seconds: list[float] = []
-
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            self.start = time.perf_counter()
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.seconds.append(time.perf_counter() - self.start)
-
-    x = np.random.default_rng(0).random((BATCH * STEPS, *model.input_shape[1:]), np.float32)
-    y = np.random.default_rng(1).integers(0, 10, BATCH * STEPS)
-
-    def run() -> list[float]:
-        clock = Clock()
-        model.fit(x, y, batch_size=BATCH, verbose=0, shuffle=False, callbacks=[clock, *callbacks()])
-        return clock.seconds
-
-    return run
+from .helpers.arguments import benchmark_parser
+from .helpers.timing import BATCH, NEVER, STEPS, alternate, trainer, with_ratios
 
 
 def measure_tfqreg(rounds: int) -> dict[str, dict[str, float]]:
-    """Returns, by network, seconds a step and ratios over float for both stages."""
+    """Returns, by network, milliseconds per step and ratios over float for both stages."""
     import keras
 
     import tfqreg as tq
@@ -107,7 +47,7 @@ def measure_tfqreg(rounds: int) -> dict[str, dict[str, float]]:
 
 
 def measure_tfmot(rounds: int) -> dict[str, dict[str, float]]:
-    """Returns the same for TensorFlow Model Optimization's quantization-aware training on tf_keras."""
+    """Returns the same for TensorFlow Model Optimization's QAT on tf_keras."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import tensorflow_model_optimization as tfmot
     import tf_keras as keras
@@ -129,19 +69,9 @@ def measure_tfmot(rounds: int) -> dict[str, dict[str, float]]:
     return results
 
 
-def with_ratios(seconds: dict[str, float]) -> dict[str, float]:
-    """Returns milliseconds a step by run, and each run's ratio over float."""
-    figures = {f"{name}_ms": 1e3 * value for name, value in seconds.items()}
-    return figures | {
-        f"{name}_ratio": value / seconds["float"]
-        for name, value in seconds.items()
-        if name != "float"
-    }
-
-
 def main() -> None:
     """Measures both and writes `results/training_overhead.json`."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="turns of each run; 15 by default")
     parser.add_argument("--tfmot", action="store_true", help="measure TFMOT alone, and print JSON")
     options = parser.parse_args()

@@ -20,8 +20,8 @@ class Agreement:
 def agreement(found: np.ndarray, expected: np.ndarray) -> Agreement:
     """Compares logits (images, classes) with the float net's.
 
-    `top5_overlap` is the mean share of the float net's five best classes among the five found, and
-    `sqnr_db = 10 log10(sum t^2 / sum (s - t)^2)`.
+    `top5_overlap` is the mean fraction of the float net's five best classes among the five found,
+    and `sqnr_db = 10 log10(sum t^2 / sum (s - t)^2)`.
     """
     five = [np.argsort(-logits, axis=1)[:, :5] for logits in (found, expected)]
     overlap = np.mean([len(np.intersect1d(a, b)) / 5 for a, b in zip(*five, strict=True)])
@@ -41,8 +41,7 @@ def same_class(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def integer_logits(tflite: bytes, images: np.ndarray, batch: int = 32) -> np.ndarray:
-    """Returns what an int8 `.tflite` of one input and one output gives under LiteRT, as float
-    logits.
+    """Returns the float logits of an int8 `.tflite` of one input and one output under LiteRT.
 
     Args:
         tflite: the model.

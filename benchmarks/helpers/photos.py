@@ -1,5 +1,4 @@
-"""Photographs without labels, from packages: crops for calibration, distillation and tests, split
-by photograph.
+"""Photographs without labels, from packages, split by photograph, and crops of them.
 
 Licences vary from file to file: they are read where they are installed, and never copied into the
 project.
@@ -14,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 APT = (
-    "apt-get install --no-install-recommends mate-backgrounds lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \
-plasma-workspace-wallpapers"
+    "apt-get install --no-install-recommends mate-backgrounds lomiri-wallpapers-16.04 "
+    "lomiri-wallpapers-20.04 plasma-workspace-wallpapers"
 )
 FOOLBOX = "pip install --no-deps foolbox==3.3.4"
 
@@ -106,9 +105,7 @@ def label_of(path: Path) -> int:
 
 
 def split() -> Split:
-    """Returns all photographs: of six, one for validation, two for the test and three to calibrate
-    or train on.
-    """
+    """Returns all photographs: of six, three to train on, one for validation, two for the test."""
     groups = (
         [*(wallpapers()[i::6] for i in range(6))],
         [*(imagenet_samples()[i::6] for i in range(6))],
@@ -129,9 +126,7 @@ def load(path: Path, short_side: int = 640) -> Image.Image:
 
 
 def centre_crop(path: Path, size: int = 224) -> np.ndarray:
-    """Returns the middle square, 7/8 of the shorter side, as uint8 (size, size, 3): ImageNet's
-    usual evaluation.
-    """
+    """Returns the middle square, 7/8 of the shorter side as usual, as uint8 (size, size, 3)."""
     image = Image.open(path).convert("RGB")
     side = round(min(image.size) * 0.875)
     left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -154,9 +149,7 @@ def crops(paths: list[Path], count: int, size: int = 224, seed: int = 0) -> np.n
 def endless_crops(
     paths: list[Path], batch: int, size: int = 224, seed: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yields batches of random crops of random photographs, half of them mirrored, uint8 (batch,
-    size, size, 3).
-    """
+    """Yields random crops of random photographs, half mirrored, uint8 (batch, size, size, 3)."""
     random, images = np.random.default_rng(seed), [load(path) for path in paths]
     while True:
         found = [
@@ -166,8 +159,9 @@ def endless_crops(
 
 
 def random_crop(image: Image.Image, size: int, random: np.random.Generator) -> np.ndarray:
-    """Returns a square of 0.35 to 1 times the shorter side, evenly in the logarithm, as uint8
-    (size, size, 3).
+    """Returns a random square of a photograph, as uint8 (size, size, 3).
+
+    Its side is 0.35 to 1 times the shorter side, evenly in the logarithm.
     """
     side = min(image.size) * 0.35 ** random.random()
     left, top = random.random() * (image.width - side), random.random() * (image.height - side)

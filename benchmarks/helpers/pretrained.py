@@ -1,5 +1,4 @@
-"""Real networks and photographs that package registries ship: weights in plain Keras models, images
-with labels.
+"""Real networks and photographs that package registries ship.
 
 The packages are found, never imported: of each only a file is read.
 """
@@ -19,6 +18,7 @@ from keras import layers
 from . import photos
 from .photos import label_of
 
+# What Caffe's networks subtract.
 IMAGE_MEAN_BGR = (104.0, 117.0, 123.0)
 Tensor = Any
 
@@ -43,8 +43,9 @@ def package_file(package: str, distribution: str, *parts: str) -> Path:
 
 
 def squeezenet(size: int = 227) -> keras.Model:
-    """Returns SqueezeNet 1.1 (Iandola et al. 2016): BGR minus `IMAGE_MEAN_BGR` in, ImageNet's 1000
-    scores out.
+    """Returns SqueezeNet 1.1 (Iandola et al. 2016) for ImageNet.
+
+    It takes `squeezenet_inputs(images)` and gives 1000 scores.
 
     Args:
         size: height and width of the image; 227 by default.
@@ -82,9 +83,7 @@ def squeezenet(size: int = 227) -> keras.Model:
 
 
 def resnet8() -> keras.Model:
-    """Returns ResNet-8 of the MLPerf Tiny benchmark, trained on CIFAR-10: 32x32 images in [0, 1]
-    in, softmax out.
-    """
+    """Returns ResNet-8 of MLPerf Tiny, trained on CIFAR-10: images in [0, 1] in, softmax out."""
     counts: dict[str, int] = {}
 
     def numbered(kind: type, *args: Any, **kwargs: Any) -> Any:

@@ -45,10 +45,9 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> P
 
 
 class Cells:
-    """The cells of a grid in `folder/name.json`: one that is there is not measured again, so a grid
-    can be resumed.
+    """The cells of a grid in `folder/name.json`, none of which is measured twice.
 
-    Several processes may work on one grid. Delete the file to start anew.
+    So a grid can be resumed. Several processes may work on one grid. Delete the file to start anew.
 
     Args:
         name: of the benchmark.
@@ -69,9 +68,7 @@ class Cells:
         return json.loads(self.path.read_text())["cells"] if self.path.is_file() else {}
 
     def __call__(self, key: str, measure: Callable[[], Any]) -> Any:
-        """Returns the value of cell `key`; calls `measure` where it is not known, and writes what
-        it returns.
-        """
+        """Returns the value of cell `key`; measures and writes it if it is not known."""
         if key not in self.values:
             value = measure()
             with (self.path.parent / f".{self.path.name}.lock").open("w") as lock:

@@ -25,6 +25,7 @@ LABELS = {
     "faithful": "learned, faithful",
     "loss-aware": "learned, loss-aware",
 }
+# Network, activations, quantizer, bits.
 Grid = tuple[str, str, str, int]
 
 
@@ -46,9 +47,7 @@ def report(cells: Cells) -> None:
 
 
 def preset_gains(cells: dict[str, Any]) -> dict[Grid, dict[str, list[float]]]:
-    """Returns accuracies without and with SinReQ, and gains, in points, by (network, activations,
-    quantizer, bits).
-    """
+    """Returns accuracies without and with SinReQ, and gains, in points, by `Grid`."""
     found: dict[Grid, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for key, value in cells.items():
         if match := PRESET.fullmatch(key):
@@ -64,9 +63,7 @@ def preset_gains(cells: dict[str, Any]) -> dict[Grid, dict[str, list[float]]]:
 
 
 def preset_summary(gains: dict[Grid, dict[str, list[float]]]) -> list[dict[str, Any]]:
-    """Returns one row a cell: mean accuracies, mean gain and its standard deviation over the seeds,
-    in points.
-    """
+    """Returns a row per cell: mean accuracies and gain, its deviation over seeds, in points."""
     return [
         {
             **dict(zip(("network", "activations", "quantizer", "bits"), grid, strict=True)),
@@ -81,9 +78,7 @@ def preset_summary(gains: dict[Grid, dict[str, list[float]]]) -> list[dict[str, 
 
 
 def averages(gains: dict[Grid, dict[str, list[float]]]) -> dict[str, float]:
-    """Returns the mean gain over the cells of 3 to 5 bits, and over those of 2, by quantizer and in
-    all.
-    """
+    """Returns the mean gain over cells of 3 to 5 bits, and of 2, by quantizer and in all."""
     found = {}
     widths = {"2 bits": (2,), "3 to 5 bits": (3, 4, 5)}
     for kind, (words, chosen) in itertools.product(("DoReFa", "WRPN", "both"), widths.items()):
@@ -98,9 +93,7 @@ def averages(gains: dict[Grid, dict[str, list[float]]]) -> dict[str, float]:
 
 
 def learned_points(cells: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns one row an assignment of bits: mean accuracy in percent, its standard deviation, mean
-    container bytes.
-    """
+    """Returns a row per assignment of bits: mean accuracy (%), its deviation, container bytes."""
     found: dict[tuple[str, str, float], list[Any]] = defaultdict(list)
     for key, value in cells.items():
         if match := LEARNED.fullmatch(key):
@@ -121,7 +114,7 @@ def learned_points(cells: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def draw(points: list[dict[str, Any]]) -> None:
-    """Draws accuracy over container bytes, a panel a network, a bar for the spread over seeds."""
+    """Draws accuracy over container bytes, a panel per network, a bar for the spread over seeds."""
     names = sorted({point["network"] for point in points})
     if not names:
         return

@@ -1,6 +1,4 @@
-"""Networks that train within minutes on two cores, for the benchmarks of the methods; all give raw
-logits.
-"""
+"""Networks that train within minutes on two cores; all give raw logits."""
 
 import keras
 from keras import layers
@@ -11,9 +9,7 @@ COLOUR = (32, 32, 3)
 
 
 def two_conv_three_dense(classes: int = 10) -> keras.Model:
-    """Returns the network that SinReQ's authors call CIFAR-10: 6 and 16 convolutions 5x5; 120, 84
-    and 10 units.
-    """
+    """Returns what SinReQ's authors call CIFAR-10: two convolutions 5x5, three dense layers."""
     return keras.Sequential(
         [
             keras.Input(COLOUR, name="image"),
@@ -31,9 +27,7 @@ def two_conv_three_dense(classes: int = 10) -> keras.Model:
 
 
 def vgg(classes: int = 10, width: int = 12) -> keras.Model:
-    """Returns five convolutions 3x3 with BatchNorm, three pools and three dense layers: VGG-small,
-    narrow.
-    """
+    """Returns a narrow VGG-small: five convolutions 3x3 with BatchNorm, three dense layers."""
     inputs = keras.Input(COLOUR, name="image")
     x = inputs
     for stage, convs in enumerate((1, 2, 2)):
@@ -50,7 +44,7 @@ def vgg(classes: int = 10, width: int = 12) -> keras.Model:
 
 
 def resnet14(classes: int = 10, width: int = 16) -> keras.Model:
-    """Returns a residual network of three stages, two blocks each, behind a stem of stride 2."""
+    """Returns a residual network of three stages, two blocks each, after a stem of stride 2."""
     inputs = keras.Input(COLOUR, name="image")
     x = layers.ReLU(name="stem_relu")(conv_norm(inputs, width, 3, 2, "stem"))
     return keras.Model(inputs, residual_head(x, width, 3, classes), name="resnet14")

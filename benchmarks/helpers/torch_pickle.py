@@ -1,6 +1,4 @@
-"""Reads tensors from PyTorch's file format of before 1.6, without PyTorch and without running what
-a file names.
-"""
+"""Reads tensors from PyTorch's file format of before 1.6; runs nothing that a file names."""
 
 import pickle
 from collections import OrderedDict
@@ -9,6 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+# The first pickle of such a file.
 MAGIC = 0x1950A86A20F9469CFC6C
 DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 Description = tuple[

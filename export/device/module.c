@@ -1,5 +1,4 @@
-/* The Python module tfqreg.export.container._tqw: `decode`, for export/container/decoder/native.py.
- */
+/* The Python module tfqreg.export.container._tqw, for export/container/decoder/native.py. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>

@@ -24,14 +24,14 @@ from ..format.index import MAX_CHUNK_LOG2
 from .cluster import cluster, sum_by
 from .symbols import LARGEST, entropy_bits, symbol_count, symbol_table
 
-# Numbers of classes to try: those between save little and take the time of another clustering.
+# Numbers of classes to try, ever wider apart, as each takes another clustering.
 ROW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 # Fewer, because each is tried with every number of second classes.
 ROW_COUNTS_BESIDE_SECONDS = (1, 2, 4, 8, 16)
 SECOND_COUNTS = (2, 3, 4, 6, 8, 12, 16)
 # As many tables of 12 bits as MAX_STATES allows.
 MOST_CELLS = 32
-# A map and a second table cost more than classes could save on fewer weights.
+# For fewer weights a map and a second table cost too much.
 MIN_WEIGHTS = 256
 # Which fractions of the codes that are not 0 may count as small. Far smaller or larger ones would
 # leave one of the two categories without codes.

@@ -30,7 +30,8 @@ WORTH_A_LITERAL = 0.99
 CLOSE_LOOK_BYTES = 1 << 16
 # What zlib and xz add to the stream that they compress to.
 ZLIB_FRAME_BYTES, LZMA_FRAME_BYTES = 6, 56
-# Groups of weights that are zero together are often parts of rows, of 16 columns and more.
+# Weights that are zero together may be parts of rows. Each part has a class in the map, which must
+# not cost much beside its columns.
 PARTS_OF_A_ROW, MIN_COLUMNS_OF_A_PART = (2, 4, 8, 16), 16
 
 

@@ -30,7 +30,7 @@ class PlainChunk:
     cells: np.ndarray | None = None
 
 
-class _Machine:
+class _Automata:
     """What encoding needs of several tables, their symbols numbered through."""
 
     def __init__(self, tables: Sequence[Table]) -> None:
@@ -76,11 +76,11 @@ def split_codes(codes: np.ndarray, table: Table) -> tuple[np.ndarray, np.ndarray
 
 def _encode_group(chunks: Sequence[PlainChunk]) -> Iterator[bytes]:
     width = lanes(len(chunks[0].codes))
-    machine = _Machine(list(dict.fromkeys(table for chunk in chunks for table in chunk.tables)))
-    parts = [_split_chunk(chunk, machine) for chunk in chunks]
+    automata = _Automata(list(dict.fromkeys(table for chunk in chunks for table in chunk.tables)))
+    parts = [_split_chunk(chunk, automata) for chunk in chunks]
     sizes = np.array([1 << chunk.tables[0].bits for chunk in chunks], np.int64)
     numbers, values, lengths = _run(
-        [part[0] for part in parts], np.repeat(sizes[:, None], width, axis=1), machine
+        [part[0] for part in parts], np.repeat(sizes[:, None], width, axis=1), automata
     )
     for row, (_, offsets, extras) in enumerate(parts):
         low = lengths[row]
@@ -90,28 +90,30 @@ def _encode_group(chunks: Sequence[PlainChunk]) -> Iterator[bytes]:
         yield pack_bits(np.concatenate([states, body]), widths)
 
 
-def _split_chunk(chunk: PlainChunk, machine: _Machine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _split_chunk(
+    chunk: PlainChunk, automata: _Automata
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns (symbol, offset inside the bin, extra bits) of each code, int64 (count,) each."""
     if chunk.cells is None:
         bins, offsets, extras = split_codes(chunk.codes, chunk.tables[0])
-        return bins + machine.firsts[chunk.tables[0]], offsets, extras
+        return bins + automata.firsts[chunk.tables[0]], offsets, extras
     whole = np.empty((3, len(chunk.codes)), np.int64)
     for table in dict.fromkeys(chunk.tables):
         members = np.flatnonzero(np.array([t == table for t in chunk.tables])[chunk.cells])
         whole[:, members] = split_codes(chunk.codes[members], table)
-        whole[0, members] += machine.firsts[table]
+        whole[0, members] += automata.firsts[table]
     return whole[0], whole[1], whole[2]
 
 
 def _run(
-    symbols: list[np.ndarray], numbers: np.ndarray, machine: _Machine
+    symbols: list[np.ndarray], numbers: np.ndarray, automata: _Automata
 ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
     """Takes all steps of a group, from the last to the first.
 
     Args:
         symbols: of each chunk, longest first.
         numbers: of each lane, at the end of its chunk, (chunks, lanes); changed in place.
-        machine: what encoding needs of the tables.
+        automata: what encoding needs of the tables.
 
     Returns:
         The first number of each lane, (chunks, lanes), and of each chunk the bits that its symbols
@@ -120,7 +122,7 @@ def _run(
     width = numbers.shape[1]
     plan = Schedule([len(chunk) for chunk in symbols], width)
     tails = [
-        _step(numbers[row, : plan.tails[row]], chunk[len(chunk) - plan.tails[row] :], machine)
+        _step(numbers[row, : plan.tails[row]], chunk[len(chunk) - plan.tails[row] :], automata)
         for row, chunk in enumerate(symbols)
     ]
     ordered = np.empty((plan.records, width), np.int32)
@@ -133,7 +135,7 @@ def _run(
         running = numbers[:live]
         for start in range(first + live * (steps - 1), first - 1, -live):
             step = slice(start, start + live)
-            values[step], lengths[step] = _step(running, ordered[step], machine)
+            values[step], lengths[step] = _step(running, ordered[step], automata)
     return (
         numbers,
         [np.append(values[plan.places(row)], tail) for row, (tail, _) in enumerate(tails)],
@@ -142,13 +144,13 @@ def _run(
 
 
 def _step(
-    numbers: np.ndarray, symbols: np.ndarray, machine: _Machine
+    numbers: np.ndarray, symbols: np.ndarray, automata: _Automata
 ) -> tuple[np.ndarray, np.ndarray]:
     """Takes each number back over one symbol, in place; returns the bits written and how many."""
-    lengths = machine.max_lengths.take(symbols)
-    lengths -= numbers < machine.thresholds.take(symbols)
+    lengths = automata.max_lengths.take(symbols)
+    lengths -= numbers < automata.thresholds.take(symbols)
     values = numbers & ((1 << lengths) - 1)
     numbers >>= lengths
-    numbers += machine.shifts.take(symbols)
-    numbers[:] = machine.order.take(numbers)
+    numbers += automata.shifts.take(symbols)
+    numbers[:] = automata.order.take(numbers)
     return values, lengths

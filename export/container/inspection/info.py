@@ -27,7 +27,7 @@ class TensorInfo:
     zero-order entropy, the least that a coder without contexts can reach; `huffman_bytes` is a
     static Huffman code of them, without its table. `coded_bytes` include the `map_bytes`.
     `table_bytes` count each table for the tensor that uses it first; `tables` is how many it uses.
-    `classes` says by what its weights are told apart: "", "rows", "rows x columns", "neighbours" ...
+    `classes` is what its weights are told apart by: "", "rows", "rows x columns", "neighbours" ...
     """
 
     index: int

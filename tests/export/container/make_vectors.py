@@ -53,7 +53,7 @@ def mixed_model() -> bytes:
 
 
 def uneven_codes(seed: int, shape: tuple[int, ...], by_column: bool) -> np.ndarray:
-    """Returns 4-bit codes (rows, columns) whose rows or columns in turns have 97, 50, 10 % zeros."""
+    """Returns 4-bit codes (rows, columns); rows or columns in turns have 97, 50, 10 % zeros."""
     random = np.random.default_rng(seed)
     zeros = np.array([0.97, 0.5, 0.1])[np.arange(shape[by_column]) % 3]
     codes = laplace_codes(seed, shape, 4, 0)
