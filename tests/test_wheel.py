@@ -3,10 +3,8 @@ everything a user does with it works in an empty folder.
 """
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -20,6 +18,7 @@ from keras import layers
 
 import tfqreg as tq
 from benchmarks.helpers.data import mnist
+from tests.built import SOURCES, run
 from tests.export import small_model
 from tfqreg._serialization import register
 from tfqreg.quantizers import Quantizer
@@ -27,44 +26,6 @@ from tfqreg.regularizers import Penalty, Pruning
 from tfqreg.regularizers.power_of_two_scale import PowerOfTwoScale
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ["setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"]
-BUILT = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd")
-
-
-def run(command: list[str | Path], folder: Path) -> str:
-    """Runs a command in a folder, where nothing leads back to the checkout; returns its output."""
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    env["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    done = subprocess.run(
-        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="session")
-def sdist(tmp_path_factory) -> Path:
-    """The sdist of a copy, so that no earlier build of the checkout fills a gap in it."""
-    copy = tmp_path_factory.mktemp("sdist")
-    for name in ("tfqreg", "export"):
-        shutil.copytree(ROOT / name, copy / name, ignore=BUILT)
-    for path in [*SOURCES, *(path.name for path in ROOT.glob("constraints*.txt"))]:
-        shutil.copy(ROOT / path, copy)
-    build = "from setuptools import build_meta; build_meta.build_sdist('dist')"
-    run([sys.executable, "-c", build], copy)
-    (found,) = (copy / "dist").iterdir()
-    return found
-
-
-@pytest.fixture(scope="session")
-def wheel(sdist) -> Path:
-    """The wheel of the sdist. Without build isolation, which would download setuptools each time:
-    the one that is installed is in the range of pyproject.toml.
-    """
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    run([*pip, "--no-index", "--wheel-dir", sdist.parent / "wheels", sdist], sdist.parent)
-    (found,) = (sdist.parent / "wheels").iterdir()
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -95,15 +56,14 @@ def classes() -> dict[str, type]:
 
 def layer_with(cls: type) -> keras.layers.Layer:
     """A layer that a class takes part in."""
-    weights, regularizer, prune = tq.Uniform(4, power_of_two=True), None, None
+    weights, regularizer, prune = tq.Uniform(4, power_of_two=cls is PowerOfTwoScale), None, None
     if issubclass(cls, Quantizer):
         weights = cls()
     elif issubclass(cls, Pruning):
         prune = cls(sparsity=0.5)
-    elif cls is PowerOfTwoScale:
-        regularizer = cls(alpha=0.1)
     elif issubclass(cls, Penalty):
-        weights, regularizer = tq.LearnedBits(), cls()
+        weights = tq.LearnedBits() if cls is tq.SinAReQ else weights
+        regularizer = cls(alpha=0.1) if cls is PowerOfTwoScale else cls()
     elif cls is not tq.Quantized:
         return cls(name=cls.__name__)
     return tq.Quantized(layers.Dense(4, name=cls.__name__), weights, regularizer, prune)

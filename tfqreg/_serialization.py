@@ -44,6 +44,10 @@ class _AfterKeras(MetaPathFinder):
 
     It stays in `sys.meta_path`: an import of Keras that failed can be tried again, and taking a
     finder out of the list while another thread walks it would make that thread miss one.
+
+    Keras and tfqreg then import each other. Threads that import one and the other for the first
+    time at the same moment may get the deadlock error of circular imports; import Keras before
+    starting them.
     """
 
     def find_spec(

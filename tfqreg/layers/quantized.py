@@ -130,7 +130,7 @@ class Quantized(keras.layers.Wrapper):
                 trainable=variable.trainable,
             )
             self.kernels[name] = quantized_kernel
-            variable.regularizer = _sum_of(variable.regularizer, quantized_kernel)
+            variable.regularizer = _Sum(variable.regularizer, quantized_kernel)
         self.built = True
 
     def call(self, inputs: Any, **kwargs: Any) -> Any:
@@ -257,12 +257,15 @@ def _serialize_shared(penalty: Penalty | None) -> dict[str, Any] | None:
     return {**keras.saving.serialize_keras_object(penalty), "shared_object_id": id(penalty)}
 
 
-def _sum_of(
-    regularizer: Callable[[Any], Any] | None, quantized_kernel: QuantizedKernel
-) -> Callable[[Any], Any]:
-    # Keras evaluates a variable's regularizer once per step, however often its layer is called.
-    return (
-        quantized_kernel.penalty
-        if regularizer is None
-        else lambda w: regularizer(w) + quantized_kernel.penalty(w)
-    )
+class _Sum(keras.regularizers.Regularizer):
+    """A kernel's penalty on top of its variable's own; before 3.13 Keras took no plain function.
+
+    Keras evaluates a variable's regularizer once per step, however often its layer is called.
+    """
+
+    def __init__(self, own: Callable[[Any], Any] | None, quantized_kernel: QuantizedKernel) -> None:
+        self.own, self.quantized_kernel = own, quantized_kernel
+
+    def __call__(self, w: Any) -> Any:
+        penalty = self.quantized_kernel.penalty(w)
+        return penalty if self.own is None else self.own(w) + penalty
