@@ -13,7 +13,7 @@ in the weights: LQ-Nets' way, with the epochs, rate, pruning schedule and bits o
 Plans of "lessons" start from the net of `benchmarks.lenet_teacher` and learn its outputs on shifted
 digits, as the record does, whatever the method. In the last epoch the coordinates are whole
 numbers. `--overhead` measures a basis step against a float step of Adam, `--plot` draws
-docs/alq.png.
+docs/pictures/alq.png.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from .lenet_teacher import NAME, shifted
 from .training_overhead import alternate, trainer, with_ratios
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-PICTURE = Path(__file__).parents[1] / "docs" / "alq.png"
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "alq.png"
 METHODS = ("alq", "alq channelwise", "lq")
 
 

@@ -34,7 +34,7 @@ from .helpers.data import Split
 from .helpers.record import Cells
 
 MODELS = Path("build/focused")
-PICTURE = Path("docs/focused_wsep.png")
+PICTURE = Path("docs/pictures/focused_wsep.png")
 BITS = 5
 VERIFIED = 200
 SWEPT = "mobile_colour"

@@ -217,7 +217,7 @@ def print_table(values: dict[str, Any]) -> None:
 
 
 def draw(values: dict[str, Any]) -> Path:
-    """Draws accuracy and error over the weight bits into `docs/msqe.png`."""
+    """Draws accuracy and error over the weight bits into `docs/pictures/msqe.png`."""
     import matplotlib.pyplot as plt
 
     rows = summary(values)
@@ -258,13 +258,13 @@ def draw(values: dict[str, Any]) -> Path:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(fontsize=8, frameon=False)
     figure.tight_layout()
-    path = Path(__file__).parents[1] / "docs" / "msqe.png"
+    path = Path(__file__).parents[1] / "docs" / "pictures" / "msqe.png"
     figure.savefig(path, dpi=80)
     return path
 
 
 def main() -> None:
-    """Measures, writes `results/msqe.json`, prints the table and draws `docs/msqe.png`."""
+    """Measures, writes `results/msqe.json`, prints the table and draws `docs/pictures/msqe.png`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
