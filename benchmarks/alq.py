@@ -14,7 +14,7 @@ of alq |
 Plans of "lessons" start from the net of `benchmarks.lenet_teacher` and learn its outputs on shifted
 digits, as the record does, whatever the method. In the last epoch the coordinates are whole
 numbers. `--overhead` measures a basis step against a float step of Adam, `--plot` draws
-docs/alq.png.
+docs/pictures/alq.png.
 """
 
 import json
@@ -53,7 +53,7 @@ from .helpers.timing import alternate, trainer, with_ratios
 from .lenet_teacher import NAME, shifted
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-PICTURE = Path(__file__).parents[1] / "docs" / "alq.png"
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "alq.png"
 METHODS = ("alq", "alq channelwise", "lq")
 
 

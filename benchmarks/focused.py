@@ -34,7 +34,7 @@ from .helpers.figures import accuracy_of, entropy_bytes, exactness
 from .helpers.record import Cells
 
 MODELS = Path("build/focused")
-PICTURE = Path("docs/focused_wsep.png")
+PICTURE = Path("docs/pictures/focused_wsep.png")
 # The paper's.
 BITS = 5
 # Images on which every tensor is compared.

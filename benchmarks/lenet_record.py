@@ -150,7 +150,7 @@ def main() -> None:
     plot(
         json.loads((RESULTS / "lenet_record.json").read_text())["cells"],
         header,
-        Path("docs/lenet_record.png"),
+        Path("docs/pictures/lenet_record.png"),
     )
 
 

@@ -219,7 +219,7 @@ def print_table(values: dict[str, Any]) -> None:
 
 
 def draw(values: dict[str, Any]) -> Path:
-    """Draws accuracy and error over the weight bits into `docs/msqe.png`."""
+    """Draws accuracy and error over the weight bits into `docs/pictures/msqe.png`."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
@@ -236,7 +236,7 @@ def draw(values: dict[str, Any]) -> Path:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(fontsize=8, frameon=False)
     figure.tight_layout()
-    path = Path(__file__).parents[1] / "docs" / "msqe.png"
+    path = Path(__file__).parents[1] / "docs" / "pictures" / "msqe.png"
     figure.savefig(path, dpi=80)
     return path
 
@@ -270,7 +270,7 @@ def _draw_methods(axes: Any, rows: dict[tuple[int | str, ...], Any]) -> None:
 
 
 def main() -> None:
-    """Measures, writes `results/msqe.json`, prints the table and draws `docs/msqe.png`."""
+    """Measures, writes `results/msqe.json`, prints the table and draws `docs/pictures/msqe.png`."""
     parser = benchmark_parser(__doc__)
     parser.add_argument("--plot", action="store_true", help="measures nothing, draws what is there")
     options = parser.parse_args()

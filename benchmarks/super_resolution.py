@@ -213,7 +213,7 @@ def measure(float_model: keras.Model, variant: str, seed: int, test: np.ndarray)
 
 
 def draw(test: np.ndarray, bicubic: np.ndarray, in_float: np.ndarray) -> Path:
-    """Draws details of three photographs beside each other into `docs/super_resolution.png`."""
+    """Draws details of three photographs beside each other into `docs/pictures/super_resolution.png`."""
     import matplotlib.pyplot as plt
 
     columns = {"bicubic": bicubic, "float": in_float}
@@ -229,7 +229,7 @@ def draw(test: np.ndarray, bicubic: np.ndarray, in_float: np.ndarray) -> Path:
     for axis, title in zip(axes[0], columns, strict=True):
         axis.set_title(title, fontsize=9)
     figure.tight_layout(pad=0.4)
-    path = ROOT / "docs" / "super_resolution.png"
+    path = ROOT / "docs" / "pictures" / "super_resolution.png"
     figure.savefig(path, dpi=80)
     Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
     return path

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 from .record import Cells
 
-PICTURE = Path(__file__).parents[2] / "docs" / "learned_bits.png"
+PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "learned_bits.png"
 PRESET = re.compile(
     r"(.*), activations (.*), (DoReFa|WRPN) (\d) bits, (with|without) SinReQ, seed (\d)"
 )
