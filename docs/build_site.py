@@ -120,8 +120,10 @@ def relinked(text: str, source: str, repository: str) -> str:
             return f"]({target.relative_to(ROOT / 'docs')}{found[2] or ''})"
         return f"]({repository}/blob/main/{target.relative_to(ROOT)})" if repository else "]"
 
-    return re.sub(r"\[([^\]]*)\](?!\()", r"\1", _LINK.sub(link, text)) if not repository else (
-        _LINK.sub(link, text)
+    return (
+        re.sub(r"\[([^\]]*)\](?!\()", r"\1", _LINK.sub(link, text))
+        if not repository
+        else (_LINK.sub(link, text))
     )
 
 
@@ -158,7 +160,9 @@ def write_sources() -> None:
             if path.suffix in (".py", ".pyi"):
                 target = SOURCES / package / path.relative_to(ROOT / folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(re.sub(r"^( *)Example:$", r"\1Examples:", path.read_text(), flags=re.M))
+                target.write_text(
+                    re.sub(r"^( *)Example:$", r"\1Examples:", path.read_text(), flags=re.M)
+                )
 
 
 def loaded_from_elsewhere() -> Iterator[str]:

@@ -19,8 +19,7 @@ def digits() -> tuple[Split, Split]:
 
 
 def untrained() -> keras.Model:
-    """A small dense net of logits with BatchNorm; layers `stem`, `hidden` and `head`.
-    """
+    """A small dense net of logits with BatchNorm; layers `stem`, `hidden` and `head`."""
     keras.utils.set_random_seed(0)
     return keras.Sequential(
         [
@@ -44,4 +43,3 @@ def trained() -> keras.Model:
     model.compile(keras.optimizers.Adam(5e-3), loss, metrics=["accuracy"])
     model.fit(*digits()[0], epochs=8, verbose=0)
     return model
-
