@@ -22,6 +22,7 @@ def outside_unit_range(w: Any, mask: Any, owner: str) -> str:
     """Returns a note on weights beyond [-1, 1], where a fixed grid clips them; "" where there are
     none.
     """
+    mask = None if mask is None else ops.convert_to_tensor(mask)
     largest = float(ops.convert_to_numpy(largest_magnitude(ops.convert_to_tensor(w), mask)).item())
     if largest <= 1.001:  # rounding aside
         return ""
