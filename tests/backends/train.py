@@ -35,7 +35,7 @@ def net(method: str) -> keras.Model:
     """The net, quantized as a method wants it."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6, 6, 2))
-    x = layers.Conv2D(4, 3, use_bias=False, name="conv")(inputs)
+    x = layers.Conv2D(8, 3, use_bias=False, name="conv")(inputs)
     x = layers.ReLU()(layers.BatchNormalization()(x))
     outputs = layers.Dense(2, name="head")(layers.GlobalAveragePooling2D()(x))
     return tq.quantize(keras.Model(inputs, outputs), RULES[method](), activations=4)
