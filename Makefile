@@ -23,8 +23,20 @@ $(STAMP): setup.cfg pyproject.toml setup.py constraints.txt $(wildcard export/de
 demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo --output build/demo
 
-test: $(STAMP)
+test: $(STAMP) .venv-jax/installed
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# The other backends of Keras, each in an environment of its own without TensorFlow: JAX takes about
+# 0.7 GB. torch takes 1.1 GB as a build for CPUs; what pip finds for Linux on x86-64 by itself also
+# brings CUDA, several GB.
+.PHONY: test-backends
+test-backends: $(STAMP) .venv-jax/installed .venv-torch/installed
+	$(BIN)/python -m pytest tests/backends
+
+.venv-%/installed: constraints-backends.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --constraint $< $* keras numpy lazy-loader
+	touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -112,7 +112,9 @@ class QuantizedKernel(keras.layers.Layer):
 
     def fitted(self, weights: Any) -> dict[str, Any]:
         """Returns the quantizer's state that suits the surviving `weights` best."""
-        return self.quantizer.fit_state(ops.convert_to_tensor(weights), self.axes, self.mask)
+        # JAX takes tensors where other backends take variables too.
+        mask = None if self.mask is None else ops.convert_to_tensor(self.mask)
+        return self.quantizer.fit_state(ops.convert_to_tensor(weights), self.axes, mask)
 
     def fit_quantizer(self, weights: Any) -> None:
         """Sets the quantizer's variables to what `fitted` returns."""
@@ -140,7 +142,7 @@ class QuantizedKernel(keras.layers.Layer):
         """
         if self.threshold is None or bool(self.stage == Stage.PRUNE):
             return False
-        return bool(self.threshold < 0) or not bool(ops.all(self.mask))
+        return bool(self.threshold < 0) or not bool(ops.all(ops.convert_to_tensor(self.mask)))
 
     def start_pruning(self) -> None:
         """Enters the stage in which weights are float and the pruned fraction grows."""

@@ -10,6 +10,7 @@ from keras import ops
 
 from tfqreg.errors import ModelError
 from tfqreg.layers.kernel import QuantizedKernel
+from tfqreg.layers.plain import plain_kernels
 from tfqreg.quantizers import Quantizer, Uniform
 from tfqreg.quantizers.base import Params, check_float32
 from tfqreg.regularizers import Penalty, Pruning
@@ -149,7 +150,8 @@ class Quantized(keras.layers.Wrapper):
             )
             for v in self.layer.variables
         ]
-        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+        scoped = keras.StatelessScope(state_mapping=mapping, collect_losses=True)
+        with scoped as scope, plain_kernels(self.layer):
             outputs = self.layer(inputs, **kwargs)
         # What the layer did to its state and losses stayed in the scope.
         for loss in scope.losses:

@@ -94,8 +94,8 @@ class ALQ(keras.optimizers.Adam):
 
     Raises:
         ModelError: for a model without multi-bit weights, when it is built.
-        NotImplementedError: under JAX, whose training step gives an optimizer no way to the state
-            of a layer.
+        NotImplementedError: under JAX, when it is constructed: a training step of JAX gives an
+            optimizer no way to the state of a layer.
 
     Example:
         >>> import keras, numpy as np, tfqreg as tq
@@ -121,6 +121,12 @@ class ALQ(keras.optimizers.Adam):
         global_clipnorm: float | None = None,
         name: str = "alq",
     ) -> None:
+        if keras.backend.backend() == "jax":
+            raise NotImplementedError(
+                "ALQ: it changes the state of layers, to which JAX gives an optimizer no way. "
+                "Train on TensorFlow or torch (KERAS_BACKEND); to load a model that ALQ trained, "
+                "call keras.saving.load_model(path, compile=False). Received: backend='jax'"
+            )
         super().__init__(
             learning_rate,
             beta_1,
@@ -145,10 +151,6 @@ class ALQ(keras.optimizers.Adam):
                 "no layer has multi-bit weights",
                 "Use Adam, or quantize with Rule(..., weights=MultiBit())",
                 f"the variables {', '.join(variable.path for variable in var_list)}",
-            )
-        if keras.backend.backend() == "jax":
-            raise NotImplementedError(
-                "ALQ changes the state of layers, which JAX does not allow. Use TensorFlow."
             )
         super().build(var_list)
         self.kernels = kernels

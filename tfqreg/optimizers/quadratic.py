@@ -156,7 +156,7 @@ def normal_equations(
         table: the columns (bases, columns).
         valid: boolean (channels, parts, bases); rows and columns of bases that are not are 0.
     """
-    valid = ops.cast(valid, "float32")
+    valid, table = ops.cast(valid, "float32"), ops.convert_to_tensor(table)
     groups = (*target.shape[:-1], table.shape[-1])
     places = (
         ops.reshape(ops.arange(0, math.prod(groups), groups[-1], dtype="int32"), (*groups[:-1], 1))
@@ -171,8 +171,8 @@ def normal_equations(
 
     weight = totals(curvature)
     whole = ops.sum(weight, axis=-1, keepdims=True)
-    matrix = ops.matmul(table * ops.expand_dims(weight / whole, -2), table.T)
-    right = ops.matmul(totals(curvature * target) / whole, table.T)
+    matrix = ops.matmul(table * ops.expand_dims(weight / whole, -2), ops.transpose(table))
+    right = ops.matmul(totals(curvature * target) / whole, ops.transpose(table))
     return matrix * ops.expand_dims(valid, -1) * ops.expand_dims(valid, -2), right * valid
 
 
@@ -181,7 +181,7 @@ def solve_coordinates(matrix: Any, right: Any, valid: Any) -> Any:
 
     D is 1e-6 on the diagonal, and 1 where there is no base, whose row of A is 0.
     """
-    one = np.eye(valid.shape[-1], dtype=np.float32)
+    one = ops.eye(valid.shape[-1], dtype="float32")
     matrix = matrix + ops.expand_dims(ops.where(valid, RIDGE, 1.0), -1) * one
     # If a loss has become NaN, the solver would fail without a word about it.
     matrix = ops.where(ops.all(ops.isfinite(matrix), axis=(-1, -2), keepdims=True), matrix, one)

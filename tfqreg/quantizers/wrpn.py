@@ -20,6 +20,7 @@ from tfqreg.quantizers.uniform import grid_codes
 
 def outside_unit_range(w: Any, mask: Any, owner: str) -> str:
     """Returns a note on weights beyond [-1, 1], which a fixed grid clips; "" if there are none."""
+    mask = None if mask is None else ops.convert_to_tensor(mask)
     largest = float(ops.convert_to_numpy(largest_magnitude(ops.convert_to_tensor(w), mask)).item())
     if largest <= 1.001:  # rounding aside
         return ""
