@@ -256,7 +256,20 @@ def _parts(info: ContainerInfo, kernels: set[str]) -> dict[str, int]:
 
 
 def format_summary(summary: Summary) -> str:
-    """Returns the table of kernels, the parts of the container and the sizes of the files."""
+    """Returns the table of kernels, the parts of the container and the sizes of the files.
+
+    Args:
+        summary: what `summarize` or `summarize_model` returned.
+
+    Example:
+        >>> print(format_summary(summarize(tflite)))
+        kernel         kind             shape      ...
+        conv/kernel    CONV_2D          8 x 3 x 3 x 1  ...
+        ...
+        container (.tqw)  ...
+        model (.tflite)   ...
+        in float32        ...
+    """
     whole = summary.container_bytes
     table = format_table(summary.rows)
     if whole is None:

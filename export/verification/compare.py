@@ -61,9 +61,13 @@ class RuntimeReport:
 
 @dataclass
 class Report:
-    """Every runtime's report.
+    """How the runtimes compare with the simulator, as text when it is printed.
 
-    `skipped` holds why a runtime could not run here, `refused` why one refused the model.
+    Attributes:
+        samples: how many were compared.
+        runtimes: name of a runtime -> its comparison, tensor by tensor.
+        skipped: name of a runtime -> why it could not run here.
+        refused: name of a runtime -> why it did not take the model.
     """
 
     samples: int

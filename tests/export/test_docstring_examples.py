@@ -28,6 +28,20 @@ def test_every_room_is_walked():
     assert len(MODULES) > 60
 
 
+# Classes that functions return, whose examples show them.
+WITHOUT_EXAMPLE = {"NpuReport", "Report", "Summary"}
+
+
+def test_what_is_public_has_an_example():
+    finder = doctest.DocTestFinder(recurse=False)
+    without = {
+        name
+        for name in export.__all__
+        if not any(test.examples for test in finder.find(getattr(export, name), name))
+    }
+    assert without == WITHOUT_EXAMPLE
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name, tmp_path, monkeypatch):
     module = importlib.import_module(name)

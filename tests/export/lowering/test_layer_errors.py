@@ -25,7 +25,7 @@ ERRORS = {
     "einsum over a middle axis": (
         ROW,
         layers.EinsumDense("abc,bd->adc", (5, 3), name="e"),
-        "^e: an EinsumDense has an integer form where it contracts the last axes .* Received: "
+        "^e: an EinsumDense has an integer form if it contracts the last axes .* Received: "
         "equation='abc,bd->adc'",
     ),
     "einsum with a bias of rows": (

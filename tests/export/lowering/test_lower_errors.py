@@ -190,7 +190,7 @@ ERRORS = {
         lambda: of_input(
             lambda x: (y := grid(0.1)(x)) + layers.Reshape((1, 3))(layers.MaxPooling2D(4)(y))
         ),
-        r"^add.*: two shapes broadcast where they have the same number of axes, 4 at most. "
+        r"^add.*: two shapes broadcast if they have the same number of axes, 4 at most. "
         r"Reshape one. Received: "
         r"\[\(None, 4, 4, 3\), \(None, 1, 3\)\]",
     ),
