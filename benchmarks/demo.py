@@ -109,15 +109,14 @@ def sizes(model: keras.Model, tflite: bytes, container: bytes) -> dict[str, Any]
     }
 
 
-def train(
-    folder: Path,
+def trained(
+    train: Split, validation: Split, folder: Path
 ) -> tuple[keras.Model, keras.Model, dict[str, dict[str, list[float]]], tq.Monitor]:
-    """Trains and saves the float model and the quantized one.
+    """Trains the float model and the quantized one, and saves them in `folder`.
 
     Returns:
         Both models, the histories of both trainings and the figures of the second.
     """
-    train, validation, _ = mnist()
     steps = -(-len(train[0]) // BATCH)
     print(f"\nLeNet-5 in float, {FLOAT_EPOCHS} epochs")
     model = compiled(lenet5(), 1e-3, FLOAT_EPOCHS * steps)
@@ -143,9 +142,9 @@ def main() -> None:
     folder, start = options.output, time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(options.seed)
-    model, quantized, history, monitor = train(folder)
+    train, validation, test = mnist()
+    model, quantized, history, monitor = trained(train, validation, folder)
     print("\nExported and verified")
-    test = mnist()[2]
     graph = export_tflite(quantized, folder / "model.tflite", container=folder / "model.tqw")
     tflite, container = (folder / "model.tflite").read_bytes(), (folder / "model.tqw").read_bytes()
     report = verify(quantized, folder / "model.tflite", test[0][:VERIFIED])
