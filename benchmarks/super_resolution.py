@@ -213,7 +213,7 @@ def measure(float_model: keras.Model, variant: str, seed: int, test: np.ndarray)
 
 
 def draw(test: np.ndarray, bicubic: np.ndarray, in_float: np.ndarray) -> Path:
-    """Draws details of three photographs beside each other into `docs/pictures/super_resolution.png`."""
+    """Draws details of three photographs into `docs/pictures/super_resolution.png`."""
     import matplotlib.pyplot as plt
 
     columns = {"bicubic": bicubic, "float": in_float}

@@ -8,6 +8,7 @@ nothing from another host, and so that any generator that reads mkdocs.yml can b
 import argparse
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -29,10 +30,12 @@ ELSEWHERE = {
 }
 CODE = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1$", re.DOTALL | re.MULTILINE)
 _INLINE_FORMULA = re.compile(r"\$`(.+?)`\$")
+_INDEXED = re.compile(r"(`[^`\n]*`)|\]\[")
 _HIDDEN = re.compile(r"<!-- (?:run|not run|repository|/repository)\b.*?-->\n?", re.DOTALL)
 _FOR_THE_REPOSITORY = re.compile(r"<!-- repository -->\n.*?<!-- /repository -->\n", re.DOTALL)
-_LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
+_LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
 _BADGE = re.compile(r"\[?!\[[^\]]*\]\([^)]*colab-badge[^)]*\)(?:\]\([^)]*\))?\n*")
+_EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LOADED = re.compile(
     r"<(?:script|img|iframe|source)\b[^>]*\ssrc=\"?https?:[^>]*>"
@@ -55,21 +58,21 @@ def page(text: str, repository: str) -> str:
         repository: its public address; what stands between `<!-- repository -->` and
             `<!-- /repository -->` is kept if there is one, with it in the place of ADDRESS.
     """
-    if repository:
-        text = text.replace("ADDRESS", repository)
-    else:
+    if not repository:
         text = _FOR_THE_REPOSITORY.sub("", text)
     parts, end = [], 0
-    text = _HIDDEN.sub("", text)
+    text = _HIDDEN.sub("", text.replace("ADDRESS", repository))
     for fence in CODE.finditer(text):
-        parts.append(_INLINE_FORMULA.sub(_inline, text[end : fence.start()]))
+        parts.append(_prose(text[end : fence.start()]))
         parts.append(_display(fence[3]) if fence[2] == "math" else fence[0])
         end = fence.end()
-    return "".join([*parts, _INLINE_FORMULA.sub(_inline, text[end:])])
+    return "".join([*parts, _prose(text[end:])])
 
 
-def _inline(found: re.Match[str]) -> str:
-    return convert(found[1])
+def _prose(text: str) -> str:
+    """Renders the formulas within a text; `a[i][j]` outside of code is no link by reference."""
+    text = _INLINE_FORMULA.sub(lambda found: convert(found[1]), text)
+    return _INDEXED.sub(lambda found: found[1] or r"]\[", text)
 
 
 def _display(latex: str) -> str:
@@ -103,28 +106,37 @@ def _fenced(text: str, language: str) -> str:
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def relinked(text: str, source: str, repository: str) -> str:
-    """Returns the text of a file elsewhere with its links as seen from the site's root.
+def relinked(text: str, source: str, name: str, repository: str) -> str:
+    """Returns a text with its links as seen from its page.
 
     A link to a file that is no page becomes one to the repository, or plain text if that has no
     address yet.
+
+    Args:
+        text: Markdown.
+        source: the file it comes from, from the root of the repository.
+        name: of the page.
+        repository: its public address.
+
+    Raises:
+        ValueError: for a link to a file that is not there.
     """
-    folder = (ROOT / source).parent
-    pages = {(ROOT / file).resolve(): name for name, file in ELSEWHERE.items()}
+    pages = {(ROOT / file).resolve(): page for page, file in ELSEWHERE.items()}
+    docs, folder = ROOT / "docs", os.path.dirname(name)
 
     def link(found: re.Match[str]) -> str:
-        target = (folder / found[1]).resolve()
+        words, target, anchor = found[1], (ROOT / source).parent / found[2], found[3] or ""
+        target = Path(os.path.normpath(target))
         if target in pages:
-            return f"]({pages[target]}{found[2] or ''})"
-        if target.is_relative_to(ROOT / "docs"):
-            return f"]({target.relative_to(ROOT / 'docs')}{found[2] or ''})"
-        return f"]({repository}/blob/main/{target.relative_to(ROOT)})" if repository else "]"
+            return f"[{words}]({os.path.relpath(pages[target], folder or '.')}{anchor})"
+        if target.is_relative_to(docs):
+            return f"[{words}]({os.path.relpath(target.relative_to(docs), folder or '.')}{anchor})"
+        if not target.exists():
+            raise ValueError(f"{source}: links to {found[2]}, which is not there.")
+        where = f"{repository}/blob/main/{target.relative_to(ROOT)}"
+        return f"[{words}]({where})" if repository else words
 
-    return (
-        re.sub(r"\[([^\]]*)\](?!\()", r"\1", _LINK.sub(link, text))
-        if not repository
-        else (_LINK.sub(link, text))
-    )
+    return _LINK.sub(link, text)
 
 
 def write_pages() -> None:
@@ -134,12 +146,10 @@ def write_pages() -> None:
     shutil.copytree(
         ROOT / "docs", PAGES, ignore=shutil.ignore_patterns("*.md", "*.py", "__pycache__")
     )
-    for source in sorted((ROOT / "docs").rglob("*.md")):
-        target = PAGES / source.relative_to(ROOT / "docs")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(page(source.read_text(), repository))
-    for name, source in ELSEWHERE.items():
-        text = relinked((ROOT / source).read_text(), source, repository)
+    own = {str(path.relative_to(ROOT / "docs")): path for path in (ROOT / "docs").rglob("*.md")}
+    for name, path in {**own, **{name: ROOT / file for name, file in ELSEWHERE.items()}}.items():
+        text = relinked(path.read_text(), str(path.relative_to(ROOT)), name, repository)
+        (PAGES / name).parent.mkdir(parents=True, exist_ok=True)
         (PAGES / name).write_text(page(text, repository))
     (PAGES / "notebooks").mkdir(exist_ok=True)
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
@@ -160,9 +170,7 @@ def write_sources() -> None:
             if path.suffix in (".py", ".pyi"):
                 target = SOURCES / package / path.relative_to(ROOT / folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(
-                    re.sub(r"^( *)Example:$", r"\1Examples:", path.read_text(), flags=re.M)
-                )
+                target.write_text(_EXAMPLE.sub(r"\1Examples:", path.read_text()))
 
 
 def loaded_from_elsewhere() -> Iterator[str]:

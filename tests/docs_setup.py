@@ -4,6 +4,7 @@ from functools import cache
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 from benchmarks.helpers.data import mnist
@@ -11,11 +12,21 @@ from benchmarks.helpers.data import mnist
 Split = tuple[np.ndarray, np.ndarray]
 
 
+def run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains without graphs: building one takes longer than the few steps of a page."""
+    compile_ = keras.Model.compile
+    monkeypatch.setattr(
+        keras.Model,
+        "compile",
+        lambda model, *values, **named: compile_(model, *values, **{"run_eagerly": True, **named}),
+    )
+
+
 @cache
 def digits() -> tuple[Split, Split]:
-    """Few digits of MNIST: 512 to train on, 100 to test."""
+    """Few digits of MNIST: 128 to train on, 64 to test."""
     (x, y), _, (x_test, y_test) = mnist()
-    return (x[:512], y[:512]), (x_test[:100], y_test[:100])
+    return (x[:128], y[:128]), (x_test[:64], y_test[:64])
 
 
 def untrained() -> keras.Model:
@@ -41,5 +52,5 @@ def trained() -> keras.Model:
     model = untrained()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(5e-3), loss, metrics=["accuracy"])
-    model.fit(*digits()[0], epochs=8, verbose=0)
+    model.fit(*digits()[0], batch_size=64, epochs=12, verbose=0)
     return model
