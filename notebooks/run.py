@@ -56,21 +56,20 @@ def store_digits(folder: Path) -> Path:
     return path
 
 
-def run(notebook: NotebookNode, folder: Path, digits: Path, timeout: int = 3600) -> None:
+def run(notebook: NotebookNode, folder: Path, digits: Path) -> None:
     """Runs all cells in `folder`; their outputs are then in the notebook.
 
     Args:
         notebook: changed in place.
         folder: the working directory of its kernel.
         digits: what `store_digits` returned.
-        timeout: seconds per cell.
 
     Raises:
         nbclient.exceptions.CellExecutionError: if a cell raises.
     """
     client = NotebookClient(
         notebook,
-        timeout=timeout,
+        timeout=None,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
     )

@@ -86,7 +86,7 @@ def test_runs_where_nothing_but_the_wheel_is(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     where = nbformat.v4.new_code_cell("print(tq.__file__)")
     notebook.cells.append(where)
-    run(notebook, tmp_path, digits, timeout=300)
+    run(notebook, tmp_path, digits)
     assert EXACT in printed(code_cells(notebook))
     assert "environment" in printed([where]), "not the wheel was run"
 
