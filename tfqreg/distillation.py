@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from tfqreg.batches import count_batches
-from tfqreg.callbacks import callbacks_for
+from tfqreg.callbacks.needed import callbacks_for
 from tfqreg.errors import ModelError
 from tfqreg.lessons import lessons_without_end
 from tfqreg.norms import fixed_mode, norms_of
