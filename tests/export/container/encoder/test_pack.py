@@ -189,12 +189,15 @@ def test_progress_ends_at_the_total() -> None:
 
 
 def test_speed() -> None:
-    """A floor far under the 7 MB/s that a quiet machine exceeds: it catches a loop over weights."""
+    """A floor far under the 7 MB/s that a quiet machine exceeds: it catches a loop over weights.
+
+    In processor time, as other programs may take their part of the machine.
+    """
     model = dense_layers(0, [1000, 1000, 1000], 4, 0.8)
     container = pack(model)
-    began = time.perf_counter()
+    began = time.process_time()
     assert unpack(container) == model
-    assert len(model) / (time.perf_counter() - began) > 1e6
+    assert len(model) / (time.process_time() - began) > 1e6
 
 
 def test_a_delta_carries_what_changed() -> None:
