@@ -15,8 +15,7 @@ import pytest
 
 from tests.backends.train import RULES, data
 from tests.tiny_nets import run_python
-from tfqreg.export import export_tflite
-from tfqreg.export.verification import compare as verify
+from tfqreg.export import export_tflite, verify
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {"jax": "make test", "torch": "make test-backends"}
