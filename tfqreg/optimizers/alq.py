@@ -62,6 +62,11 @@ class _Model(NamedTuple):
     moments: _Moments  # of the weights
 
 
+def _channels(values: Any, part: slice) -> Any:
+    """Returns some channels of every array in a structure."""
+    return keras.tree.map_structure(lambda value: value[part], values)
+
+
 @keras.saving.register_keras_serializable(package="tfqreg")
 class ALQ(keras.optimizers.Adam):
     r"""Trains `MultiBit` weights on a quadratic model of the loss, everything else by Adam.
@@ -267,9 +272,7 @@ class ALQ(keras.optimizers.Adam):
         """The basis step, around the weights in use or around float weights that follow w*."""
         results = [
             self._basis_step_of(
-                *keras.tree.map_structure(lambda value, part=part: value[part], (now, model)),
-                valid[part],
-                around_float,
+                _channels(now, part), _channels(model, part), valid[part], around_float
             )
             for part in chunks(tuple(now.weights.shape), now.alpha.shape[-1], LARGEST_CHUNK)
         ]
