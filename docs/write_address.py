@@ -23,7 +23,7 @@ def address() -> str:
 
 def with_badges(readme: str, repository: str) -> str:
     """Returns the README with its badges, none if there is no address."""
-    tests = f"{repository}/actions/workflows/tests.yml"
+    tests = f"{repository}/actions/workflows/ci.yml"
     badge = f"[![Tests]({tests}/badge.svg)]({tests})\n" if repository else ""
     return _BADGES.sub(lambda found: f"{found[1]}{badge}{found[2]}", readme)
 
