@@ -7,8 +7,6 @@ cell installs the wheel, here the one just built.
 import ast
 import json
 import os
-import shutil
-import subprocess
 import sys
 import venv
 from pathlib import Path
@@ -27,18 +25,6 @@ EXACT = "litert: 0 of"
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory) -> Path:
     return store_digits(tmp_path_factory.mktemp("digits"))
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("tfqreg", "export"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.so"))
-    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(built)]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True)
-    return next(built.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
