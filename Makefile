@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | fuzz | docs | venv: each makes .venv itself when it is missing.
+# make demo | test | lint | docs | notebooks | bench | fuzz | venv: each makes .venv itself when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -25,6 +25,14 @@ demo: $(STAMP)
 
 test: $(STAMP) .venv-jax/installed
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# What depends on TensorFlow's kernels, with and without those of oneDNN: TensorFlow turns them on by
+# the processor, so `make test` sees only one of the two.
+.PHONY: test-onednn
+test-onednn: $(STAMP)
+	for setting in 0 1; do \
+	  TF_ENABLE_ONEDNN_OPTS=$$setting $(BIN)/python -m pytest -n auto --dist worksteal \
+	    tests/layers tests/export/lowering tests/export/kernels || exit 1; done
 
 # The other backends of Keras, each in an environment of its own without TensorFlow: JAX takes about
 # 0.7 GB. torch takes 1.1 GB as a build for CPUs; what pip finds for Linux on x86-64 by itself also
