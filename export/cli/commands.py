@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from .check import run_check
 from .files import (
@@ -28,21 +28,7 @@ from .files import (
     write,
     writing,
 )
-
-_CHECK_HELP = (
-    "List what keeps a model from its .tflite, or that from a target; exit code 1 for errors, 0 "
-    "for warnings."
-)
-_RUNTIMES_HELP = (
-    "such as litert-ref or tflite-micro; litert, tensorflow and tflite-runtime-ref by default"
-)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as any other wrong input: in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. See {self.prog} --help")
+from .parser import build_parser
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         0
     """
     try:
-        arguments = _parser().parse_args(argv)
-        return arguments.run(arguments)
+        arguments = build_parser().parse_args(argv)
+        return _RUN[arguments.command](arguments)
     except UserError as error:
         print("tfqreg:", " ".join(str(error).split()), file=sys.stderr)
         return 2
@@ -206,100 +192,12 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if report.exact else 1
 
 
-def _runtime(name: str) -> str:
-    """Returns the name of a runtime; raises ArgumentTypeError for any other."""
-    from ..verification.runtimes import RUNTIMES
-
-    if name not in RUNTIMES:
-        raise argparse.ArgumentTypeError(f"choose from {', '.join(RUNTIMES)}, not {name!r}")
-    return name
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="tfqreg",
-        description="Quantized Keras models as integer .tflite and coded .tqw files.",
-        epilog="example: tfqreg export m.keras -o m.tflite --container m.tqw",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(
-        name: str, run: Callable[[argparse.Namespace], int], summary: str, example: str
-    ) -> Any:
-        added = commands.add_parser(
-            name,
-            help=summary,
-            description=summary,
-            epilog=f"example: tfqreg {name} {example}",
-        )
-        added.set_defaults(run=run)
-        return added
-
-    export = command(
-        "export",
-        _export,
-        "Write a quantized .keras as .tflite.",
-        "m.keras -o m.tflite --container m.tqw",
-    )
-    export.add_argument("model", help="the quantized .keras")
-    export.add_argument("-o", "--output", required=True, help="the .tflite to write")
-    export.add_argument("--container", help="a .tqw to write as well")
-    export.add_argument(
-        "--float-io", action="store_true", help="float32 inputs and outputs; int8 by default"
-    )
-    export.add_argument(
-        "--portable", action="store_true", help="bit-exact on every interpreter, at some accuracy"
-    )
-    export.add_argument(
-        "--storage",
-        choices=("int8", "int4"),
-        default="int8",
-        help="of the weights; int8 by default",
-    )
-    dtypes = ("float32", "bfloat16")
-    export.add_argument(
-        "--scale-dtype",
-        choices=dtypes,
-        default="float32",
-        help="of weight scales; float32 by default",
-    )
-    for name, run, source, target in (
-        ("pack", _pack, "tflite", "tqw"),
-        ("unpack", _unpack, "tqw", "tflite"),
-    ):
-        convert = command(
-            name, run, f"Turn a .{source} into a .{target}.", f"m.{source} -o m.{target}"
-        )
-        convert.add_argument("file", help=f"the .{source}")
-        convert.add_argument("-o", "--output", required=True, help=f"the .{target} to write")
-        convert.add_argument("--base", help="the .tflite or .tqw that a delta builds on")
-    show = command("inspect", _inspect, "Show where the bytes of a model go.", "m.tqw")
-    show.add_argument("file", help="a .keras, .tflite or .tqw")
-    show.add_argument("--json", action="store_true", help="print JSON; a table by default")
-    examine = command("check", run_check, _CHECK_HELP, "m.keras --target ethos-u55-128")
-    examine.add_argument("file", help="a .keras, quantized or not; or a .tflite, with --target")
-    verify = command(
-        "verify",
-        _verify,
-        "Count the elements in which a .tflite differs from its model; exit code 1 if any does.",
-        "m.keras m.tflite --samples x.npy",
-    )
-    verify.add_argument("model", help="the quantized .keras")
-    verify.add_argument("tflite", help="the .tflite exported from it")
-    verify.add_argument(
-        "--samples", required=True, help=".npy of what the model takes, or .npz by input name"
-    )
-    verify.add_argument("--runtimes", nargs="+", type=_runtime, metavar="NAME", help=_RUNTIMES_HELP)
-    report = command(
-        "report", _report, "Write a report as one HTML page.", "m.keras -o report.html"
-    )
-    report.add_argument("file", help="a .keras, .tflite or .tqw")
-    report.add_argument("-o", "--output", required=True, help="the .html to write")
-    report.add_argument(
-        "--history", help='.json with any of "float", "quantized", "figures" and "result"'
-    )
-    for added in (examine, report):
-        added.add_argument(
-            "--target", help="what it is to run on, such as ethos-u55-128 or tflite-micro"
-        )
-    return parser
+_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "export": _export,
+    "pack": _pack,
+    "unpack": _unpack,
+    "inspect": _inspect,
+    "check": run_check,
+    "verify": _verify,
+    "report": _report,
+}

@@ -8,8 +8,9 @@ from tfqreg.graph.flat import Node
 from tfqreg.graph.roles import INFERENCE_IDENTITY
 
 from . import activations, affine, elementwise, layout, pooling, products, resizing, slicing
-from .builder import Builder, Value, static_shape
+from .builder import Builder, Value
 from .common import Lowering, same_value
+from .shapes import static_shape
 
 
 def _quantizer(builder: Builder, node: Node) -> Value:

@@ -11,8 +11,9 @@ from tfqreg.graph.roles import FIXED_GRIDS, function_name
 
 from ..ir import Attribute, Quantization
 from .affine import folded
-from .builder import SHARES_GRID, Builder, Open, Value, static_shape
+from .builder import SHARES_GRID, Builder, Open, Value
 from .common import Lowering, same_value
+from .shapes import static_shape
 
 FUSED = {"linear": "NONE", "relu": "RELU", "relu6": "RELU6"}
 _NO_KERNEL = {

@@ -14,9 +14,10 @@ from tfqreg.graph.roles import Role, role
 from tfqreg.layers import Quantized
 
 from ..ir import Attribute
-from .builder import Builder, Open, Value, static_shape
+from .builder import Builder, Open, Value
 from .common import Lowering
 from .fold import FoldedWeights, identity_weights
+from .shapes import static_shape
 
 
 def affine(builder: Builder, node: Node) -> Value:

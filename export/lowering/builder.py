@@ -14,6 +14,7 @@ from tfqreg.layers import ActivationQuantizer
 from ..ir import Attribute, Graph, Op, Quantization, Tensor
 from ..kernels.arithmetic import INT8_MAX, INT8_MIN, activation_bounds
 from .fold import FoldedWeights, integer_weights
+from .shapes import image_shape
 
 # Their inputs and output are on one grid.
 SHARES_GRID = ("CONCATENATION", "MAXIMUM", "MINIMUM")
@@ -320,28 +321,6 @@ class Builder:
 def _within_int32(kind: str, grid: Quantization) -> str:
     """RELU6 as RELU if 6 is so many steps that runtimes refuse it: nothing comes near."""
     return "RELU" if kind == "RELU6" and 6 / float(grid.scale[0]) > 2**30 else kind
-
-
-def static_shape(edge: Edge, path: str) -> tuple[int, ...]:
-    """Returns an edge's shape with a batch of 1; raises ModelError for another open dimension."""
-    if None in edge.shape[1:]:
-        raise ModelError(
-            path,
-            "only the batch dimension may be open",
-            "Give keras.Input a full shape",
-            str(edge.shape),
-        )
-    return (1, *(int(n) for n in edge.shape[1:] if n is not None))
-
-
-def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape of a tensor as a batch of images.
-
-    (1, length, channels) is a row of pixels.
-    """
-    if len(shape) == 2:
-        return 1, 1, 1, shape[1]
-    return 1, int(np.prod(shape[1:-2])), *shape[-2:]
 
 
 def used(graph: Graph) -> Graph:

@@ -12,9 +12,10 @@ from tfqreg.layers import Quantized
 
 from ..ir import Attribute
 from ..kernels.windows import Pair, padding_before_after, stride_remainder
-from .builder import Builder, Open, image_shape, static_shape
+from .builder import Builder, Open
 from .common import channels_last, padded, pair
 from .fold import weights_of
+from .shapes import image_shape, static_shape
 
 
 def convolution(builder: Builder, node: Node, wrapper: Quantized) -> Open:

@@ -9,8 +9,9 @@ from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 from tfqreg.layers import Quantized
 
-from .builder import Builder, Open, image_shape, static_shape
+from .builder import Builder, Open
 from .fold import weights_of
+from .shapes import image_shape, static_shape
 
 
 def dense(builder: Builder, node: Node, wrapper: Quantized) -> Open:

@@ -11,8 +11,9 @@ from tfqreg.graph.flat import Node
 
 from ..ir import Quantization
 from .affine import affine
-from .builder import Builder, Open, Value, same, static_shape
+from .builder import Builder, Open, Value, same
 from .common import Lowering
+from .shapes import static_shape
 
 _RANK = 4  # the reference kernels broadcast over no more axes
 

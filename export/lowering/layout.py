@@ -5,8 +5,9 @@ import numpy as np
 from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 
-from .builder import Builder, Open, Value, static_shape
+from .builder import Builder, Open, Value
 from .common import Lowering, channels_last, padded
+from .shapes import static_shape
 
 # TensorFlow Lite for Microcontrollers transposes 5 axes at most; up to 4, axes stay as they are.
 _PLAIN_RANK = 4

@@ -21,7 +21,8 @@ from tfqreg.layers.queries import activation_layers, quantized_layers
 from ..ir import Graph
 from . import LOWERINGS
 from .affine import with_gain_ahead
-from .builder import Builder, grid_of, static_shape, used
+from .builder import Builder, grid_of, used
+from .shapes import static_shape
 
 
 def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float32") -> Graph:

@@ -8,8 +8,9 @@ from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 
 from ..ir import Attribute
-from .builder import Builder, Open, Pool, Value, image_shape, static_shape
+from .builder import Builder, Open, Pool, Value
 from .common import Lowering, channels_last, pair
+from .shapes import image_shape, static_shape
 
 
 def _max_pool(builder: Builder, node: Node) -> Value:

@@ -12,11 +12,12 @@ from tfqreg.layers import Quantized
 
 from ..ir import Attribute
 from .activations import FUSED
-from .builder import Builder, Open, Value, image_shape, static_shape
+from .builder import Builder, Open, Value
 from .common import Lowering
 from .convolutions import convolution, transposed_convolution
 from .dense import dense, einsum_dense
 from .fold import fold_norm, identity_weights, scale_exponents
+from .shapes import image_shape, static_shape
 
 
 def _quantized(builder: Builder, node: Node) -> Value:

@@ -5,8 +5,9 @@ import numpy as np
 from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 
-from .builder import Builder, Value, image_shape, static_shape
+from .builder import Builder, Value
 from .common import Lowering, channels_last
+from .shapes import image_shape, static_shape
 
 KINDS = {"nearest": "RESIZE_NEAREST_NEIGHBOR", "bilinear": "RESIZE_BILINEAR"}
 

@@ -8,8 +8,9 @@ import numpy as np
 from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 
-from .builder import Builder, Value, static_shape
+from .builder import Builder, Value
 from .common import Lowering, channels_last
+from .shapes import static_shape
 
 
 def _sliced(builder: Builder, source: str, ranges: Sequence[range], path: str) -> str:

@@ -85,7 +85,8 @@ def test_all_is_what_there_is(module):
 
 def test_the_command_line_starts_without_what_is_slow():
     code = (
-        "import sys; from tfqreg.export.cli.commands import _parser; _parser().format_help(); "
+        "import sys; from tfqreg.export.cli.parser import build_parser; "
+        "build_parser().format_help(); "
         "print({name.split('.')[0] for name in sys.modules}"
         " & {'keras', 'matplotlib', 'numpy', 'tensorflow', 'tqdm', 'ai_edge_litert'})"
     )

@@ -12,13 +12,7 @@ from ..format.table import MAX_BITS, MAX_TABLES, Table, write_table
 from .class_choice import Price, Split, Subject, choose_classes
 from .cluster import by_frequency
 from .symbols import LARGEST, symbol_count, symbol_table
-from .table_fit import (
-    PROBABILITY_BITS,
-    FittedTable,
-    fit_table,
-    fit_table_to_counts,
-    table_bits,
-)
+from .table_fit import PROBABILITY_BITS, FittedTable, fit_table, fit_table_to_counts, table_bits
 from .table_merging import MOST_TABLES, merge_cells, merge_wide
 
 # About what the table of a low-bit tensor takes, and what is left of that for each of several

@@ -1,0 +1,154 @@
+"""What the command line takes: one function per command adds its arguments."""
+
+import argparse
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
+
+from .files import UserError
+
+
+class _Command(NamedTuple):
+    summary: str
+    example: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as any other wrong input: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. See {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser; what it parses names its `command`.
+
+    Example:
+        >>> build_parser().parse_args(["inspect", "m.tqw"]).command
+        'inspect'
+    """
+    parser = _Parser(
+        prog="tfqreg",
+        description="Quantized Keras models as integer .tflite and coded .tqw files.",
+        epilog="example: tfqreg export m.keras -o m.tflite --container m.tqw",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, command in _COMMANDS.items():
+        added = commands.add_parser(
+            name,
+            help=command.summary,
+            description=command.summary,
+            epilog=f"example: tfqreg {name} {command.example}",
+        )
+        command.add_arguments(added)
+    return parser
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="the quantized .keras")
+    parser.add_argument("-o", "--output", required=True, help="the .tflite to write")
+    parser.add_argument("--container", help="a .tqw to write as well")
+    parser.add_argument(
+        "--float-io", action="store_true", help="float32 inputs and outputs; int8 by default"
+    )
+    parser.add_argument(
+        "--portable", action="store_true", help="bit-exact on every interpreter, at some accuracy"
+    )
+    parser.add_argument(
+        "--storage",
+        choices=("int8", "int4"),
+        default="int8",
+        help="of the weights; int8 by default",
+    )
+    parser.add_argument(
+        "--scale-dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of weight scales; float32 by default",
+    )
+
+
+def _pack(parser: argparse.ArgumentParser) -> None:
+    _convert(parser, "tflite", "tqw")
+
+
+def _unpack(parser: argparse.ArgumentParser) -> None:
+    _convert(parser, "tqw", "tflite")
+
+
+def _convert(parser: argparse.ArgumentParser, source: str, target: str) -> None:
+    parser.add_argument("file", help=f"the .{source}")
+    parser.add_argument("-o", "--output", required=True, help=f"the .{target} to write")
+    parser.add_argument("--base", help="the .tflite or .tqw that a delta builds on")
+
+
+def _inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="a .keras, .tflite or .tqw")
+    parser.add_argument("--json", action="store_true", help="print JSON; a table by default")
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="a .keras, quantized or not; or a .tflite, with --target")
+    _target(parser)
+
+
+def _target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target", help="what it is to run on, such as ethos-u55-128 or tflite-micro"
+    )
+
+
+def _verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="the quantized .keras")
+    parser.add_argument("tflite", help="the .tflite exported from it")
+    parser.add_argument(
+        "--samples", required=True, help=".npy of what the model takes, or .npz by input name"
+    )
+    parser.add_argument(
+        "--runtimes",
+        nargs="+",
+        type=_runtime,
+        metavar="NAME",
+        help="such as litert-ref or tflite-micro; litert, tensorflow and tflite-runtime-ref by "
+        "default",
+    )
+
+
+def _runtime(name: str) -> str:
+    """Returns the name of a runtime; raises ArgumentTypeError for any other."""
+    from ..verification.runtimes import RUNTIMES
+
+    if name not in RUNTIMES:
+        raise argparse.ArgumentTypeError(f"choose from {', '.join(RUNTIMES)}, not {name!r}")
+    return name
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="a .keras, .tflite or .tqw")
+    parser.add_argument("-o", "--output", required=True, help="the .html to write")
+    parser.add_argument(
+        "--history", help='.json with any of "float", "quantized", "figures" and "result"'
+    )
+    _target(parser)
+
+
+_COMMANDS = {
+    "export": _Command(
+        "Write a quantized .keras as .tflite.", "m.keras -o m.tflite --container m.tqw", _export
+    ),
+    "pack": _Command("Turn a .tflite into a .tqw.", "m.tflite -o m.tqw", _pack),
+    "unpack": _Command("Turn a .tqw into a .tflite.", "m.tqw -o m.tflite", _unpack),
+    "inspect": _Command("Show where the bytes of a model go.", "m.tqw", _inspect),
+    "check": _Command(
+        "List what keeps a model from its .tflite, or that from a target; exit code 1 for errors, "
+        "0 for warnings.",
+        "m.keras --target ethos-u55-128",
+        _check,
+    ),
+    "verify": _Command(
+        "Count the elements in which a .tflite differs from its model; exit code 1 if any does.",
+        "m.keras m.tflite --samples x.npy",
+        _verify,
+    ),
+    "report": _Command("Write a report as one HTML page.", "m.keras -o report.html", _report),
+}
