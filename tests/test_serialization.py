@@ -80,3 +80,20 @@ for thread in threads: thread.join()
 assert "keras" in sys.modules and "tfqreg.errors" in sys.modules
 """
     assert set(run_python(BEGIN + code, stand_in).splitlines()) == {"registered"}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import tfqreg; tfqreg.Uniform",
+        "import tfqreg; tfqreg.ALQRounds",
+        "import tfqreg.optimizers",
+        "import tfqreg.quantizers.base",
+        "import tfqreg.export.lowering.lower",
+    ],
+)
+def test_a_module_of_tfqreg_may_be_what_imports_keras(first):
+    code = f"{first}; import keras; print(sorted(keras.saving.get_custom_objects()))"
+    printed = run_python(code)
+    assert "tfqreg>ALQ'" in printed
+    assert "tfqreg>Uniform'" in printed

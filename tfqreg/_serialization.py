@@ -7,7 +7,9 @@ without it.
 
 import importlib
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -40,7 +42,10 @@ def register_once_keras_is_there() -> None:
 
 
 class _AfterKeras(MetaPathFinder):
-    """Finds Keras as the finders after it do, and registers the classes once it is loaded.
+    """Finds Keras and tfqreg as the finders after it do, and registers the classes after them.
+
+    Keras may be imported by a module of tfqreg. What that module defines is needed to register the
+    classes, so they are registered after the outermost of these imports.
 
     It stays in `sys.meta_path`: an import of Keras that failed can be tried again, and taking a
     finder out of the list while another thread walks it would make that thread miss one.
@@ -50,21 +55,37 @@ class _AfterKeras(MetaPathFinder):
     starting them.
     """
 
+    def __init__(self) -> None:
+        self.running = threading.local()
+        self.registered = False
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "keras":
+        if self.registered or not (fullname == "keras" or fullname.startswith("tfqreg.")):
             return None
         # Only those after it, so that two of these (`tfqreg` reloaded) do not ask each other.
         others = sys.meta_path[sys.meta_path.index(self) + 1 :]
         found = (finder.find_spec(fullname, path, target) for finder in others)
         spec = next(filter(None, found), None)
         if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def execute_and_register(module: ModuleType) -> None:
-                execute(module)
-                register()
-
-            spec.loader.exec_module = execute_and_register
+            spec.loader.exec_module = partial(self._execute, spec.loader.exec_module)
         return spec
+
+    def _execute(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+        outermost = not getattr(self.running, "inside", False)
+        self.running.inside = True
+        try:
+            execute(module)
+        finally:
+            self.running.inside = not outermost
+        keras_is_there = module.__name__ == "keras" or _is_loaded("keras")
+        if outermost and keras_is_there and not self.registered:
+            self.registered = True
+            register()
+
+
+def _is_loaded(name: str) -> bool:
+    """Returns whether a module is imported to its end."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    return spec is not None and not getattr(spec, "_initializing", False)
