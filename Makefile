@@ -1,4 +1,4 @@
-# make demo | test | lint | docs | notebooks | bench | fuzz | venv: each makes .venv itself when it is missing.
+# make demo | test | zoo | lint | docs | notebooks | bench | fuzz | venv: each makes .venv itself when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -23,8 +23,14 @@ $(STAMP): setup.cfg pyproject.toml setup.py constraints.txt $(wildcard export/de
 demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo --output build/demo
 
+# One thread per process: there is a process per core already.
 test: $(STAMP) .venv-jax/installed
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# Whole networks of others on every runtime.
+.PHONY: zoo
+zoo: $(STAMP)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m zoo
 
 # What depends on TensorFlow's kernels, with and without those of oneDNN: TensorFlow turns them on by
 # the processor, so `make test` sees only one of the two.

@@ -34,6 +34,8 @@ def python_of(backend: str) -> Path:
 def run(backend: str, python: Path | str, *arguments: object) -> str:
     """What the training prints."""
     env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # Trainings of a few steps: compiling them takes longer than running them unoptimized.
+    env["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     command = [python, "-m", "tests.backends.train", *arguments]
     done = subprocess.run(
         list(map(str, command)), env=env, cwd=ROOT, capture_output=True, text=True

@@ -70,7 +70,7 @@ def test_the_estimate_follows_the_encoder_within_three_percent(norm, bits):
 def test_looking_changes_nothing():
     budget, q = looking(wrapped(conv_net(), tq.Surgery(0.8)), 1700)
     before = q.get_weights()
-    factor, found = budget._fitting(True, most=5.0, rounds=2)
+    factor, found = budget._fitting(True, most=5.0, looks=2)
     assert factor > 0.0 and 0.9 * 1700 < found <= 1700
     for old, new in zip(before, q.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)

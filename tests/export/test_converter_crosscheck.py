@@ -21,8 +21,8 @@ from keras import layers, ops
 import tfqreg as tq
 from benchmarks.helpers.architectures import resnet18
 from tests.export import keras_nets as nets
-from tfqreg.export import write_tflite
-from tfqreg.export.lowering import fold, lower
+from tfqreg.export import lower, write_tflite
+from tfqreg.export.lowering import fold
 from tfqreg.export.verification.runtimes import run
 from tfqreg.export.verification.samples import graph_inputs
 from tfqreg.graph.flat import FlatGraph, flatten

@@ -40,9 +40,13 @@ def phases(
         decay: the factor by which the rate falls within a round, and again after the rounds.
 
     Example:
-        >>> [(p.name, p.start, p.stop) for p in phases(100, 1, (2, 1, 1), (0.8, 0.8, 0.9), 0.1)]
-        [('basis', 0, 40), ('coordinate', 40, 60), ('prune', 60, 80), ('coordinate', 80, 90),
-        ('integer', 90, 100)]
+        >>> for phase in phases(100, 1, (2, 1, 1), (0.8, 0.8, 0.9), 0.1):
+        ...     print(phase.name, phase.start, phase.stop)
+        basis 0 40
+        coordinate 40 60
+        prune 60 80
+        coordinate 80 90
+        integer 90 100
     """
     whole = sum(split)
     until = [0.0, split[0] / whole, (split[0] + split[1]) / whole, 1.0]

@@ -59,7 +59,8 @@ class Stages(Progress):
         >>> model.compile("adam", "mse")
         >>> x, y = np.random.rand(64, 4), np.random.rand(64, 8)
         >>> history = model.fit(x, y, epochs=4, callbacks=[Stages(prune_until=0.5)], verbose=0)
-        >>> int(np.sum(model.get_layer("head").layer.kernel != 0))
+        >>> codes, params = model.get_layer("head").encode()["kernel"]
+        >>> int(np.count_nonzero(codes))
         8
 
     Reference: Zhu and Gupta 2017, arXiv 1710.01878, equation 1, for the ramp.

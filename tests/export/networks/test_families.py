@@ -27,6 +27,8 @@ from benchmarks.helpers.pretrained import (
 from tfqreg.export import export_tflite, verify
 from tfqreg.export.verification.runtimes import missing
 
+pytestmark = pytest.mark.zoo
+
 RUNTIMES = [
     name
     for name in ("litert", "tensorflow", "tflite-runtime-ref", "tflite-micro")

@@ -12,6 +12,8 @@ from benchmarks.helpers.pretrained import (
     squeezenet_inputs,
 )
 
+pytestmark = pytest.mark.zoo
+
 
 def hits(scores: np.ndarray, labels: np.ndarray) -> int:
     return int((scores.argmax(-1) == labels).sum())
