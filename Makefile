@@ -23,9 +23,8 @@ $(STAMP): setup.cfg pyproject.toml setup.py constraints.txt $(wildcard export/de
 demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo --output build/demo
 
-# One thread per process: there is a process per core already.
 test: $(STAMP) .venv-jax/installed
-	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Whole networks of others on every runtime.
 .PHONY: zoo
