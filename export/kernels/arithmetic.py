@@ -95,6 +95,22 @@ def round_half_away(x: np.ndarray) -> np.ndarray:
     return np.trunc(x + np.copysign(0.5, x))
 
 
+def fused_multiply_add(
+    x: np.ndarray | np.float32, factor: np.float32, addend: np.float32
+) -> np.ndarray:
+    """`x * factor + addend` of float32 numbers, rounded once, as ARM's processors do."""
+    product = np.asarray(x, np.float32).astype(np.float64) * np.float64(factor)  # exact
+    total = product + np.float64(addend)
+    # What the sum lost, exactly (Knuth, The Art of Computer Programming, 4.2.2).
+    part = total - product
+    lost = (product - (total - part)) + (np.float64(addend) - part)
+    # A sum that lost something must not look like a tie to the rounding that follows: its last bit
+    # is made odd (Boldo and Melquiond, 2008).
+    even = (total.view(np.int64) & 1) == 0
+    towards = np.where(lost > 0, np.inf, -np.inf)
+    return np.where((lost != 0) & even, np.nextafter(total, towards), total).astype(np.float32)
+
+
 def activation_bounds(
     activation: str, output: Quantization, xnnpack: bool = False
 ) -> tuple[int, int]:

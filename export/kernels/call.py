@@ -10,10 +10,10 @@ from tfqreg.errors import ModelError
 from ..ir import Op, Quantization, Tensor
 from .arithmetic import activation_bounds, clamp_int8
 
-# LiteRT's default, TensorFlow's default (an older XNNPACK), the reference kernels of
-# tflite-runtime, those of TensorFlow Lite for Microcontrollers, and the newer ones of LiteRT and
-# TensorFlow.
-MODES = ("f32", "f32-tf", "ref", "ref-micro", "ref-new")
+# LiteRT's default on x86-64 and on arm64, TensorFlow's default (an older XNNPACK), the reference
+# kernels of tflite-runtime, those of TensorFlow Lite for Microcontrollers, and the newer ones of
+# LiteRT and TensorFlow.
+MODES = ("f32", "arm64", "f32-tf", "ref", "ref-micro", "ref-new")
 
 
 @dataclass(frozen=True)

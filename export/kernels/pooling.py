@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from .arithmetic import multiply_by_quantized_multiplier, quantize_multiplier, round_half_away
+from .arithmetic import (
+    fused_multiply_add,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    round_half_away,
+)
 from .call import Call
 from .windows import windows
 
@@ -35,7 +40,11 @@ def _mean_f32(call: Call, total: np.ndarray, count: int) -> np.ndarray:
     """XNNPACK's: the zero points become one float32 offset, so both are rounded together."""
     source, target, number = call.source(), call.target, np.float32(count)
     scale = source.scale[0] / target.scale[0] * (np.float32(1) / number)
-    offset = np.float32(target.zero_point) - np.float32(source.zero_point) * number * scale
+    zero_point, zero_points = np.float32(target.zero_point), np.float32(source.zero_point) * number
+    if call.mode == "arm64":  # whose compiler fuses a product and a sum into one rounding
+        offset = fused_multiply_add(-zero_points, scale, zero_point)
+        return np.rint(fused_multiply_add(total, scale, offset))
+    offset = zero_point - zero_points * scale
     result = total.astype(np.float32) * scale + offset
     # TensorFlow 2.21 has an older XNNPACK, whose quantize() is std::round.
     return round_half_away(result) if call.mode == "f32-tf" else np.rint(result)

@@ -1,8 +1,9 @@
-"""SOFTMAX, int8 to int8: a float table by default, gemmlowp's fixed point in the reference kernels.
+"""SOFTMAX, int8 to int8: a table, of float32 on x86-64, of 16 bits on arm64.
 
-Both depend on an element's distance below its row's maximum, 0 to 255, so both are tables of 256
-entries. If a row's exponentials sum to 512 or more (hundreds of equal scores) the reference
-kernel shifts by more than 31 bits, which C leaves undefined; here the result is the intended one.
+The reference kernels take gemmlowp's fixed point. All depend on an element's distance below its
+row's maximum, 0 to 255, so all are tables of 256 entries. If a row's exponentials sum to 512 or
+more (hundreds of equal scores) the reference kernel shifts by more than 31 bits, which C leaves
+undefined; here the result is the intended one.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from .arithmetic import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
+    quantize_multipliers,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
 )
@@ -17,6 +19,7 @@ from .call import Call
 from .fixed_point import exp_on_negative, one_over_one_plus
 
 _DISTANCES = np.arange(256)
+_MAX_UINT16 = 2**16 - 1
 _INPUT_BITS, _SUM_BITS = 5, 12  # integer bits of an argument and of a sum, as in TFLite
 
 
@@ -29,17 +32,31 @@ def softmax(call: Call, x: np.ndarray) -> np.ndarray:
     scale, beta = call.source().scale[0], call.attribute("beta", 1.0)
     if call.reference:
         return _fixed_point(distance, float(scale) * beta)
-    return _float_table(distance, scale * np.float32(beta), call)
+    table = _int16_table if call.mode == "arm64" else _float_table
+    return table(distance, scale * np.float32(beta), call)
+
+
+def _powers(scale: np.float32) -> np.ndarray:
+    """exp(-scale * distance) of every distance, of a float32, rounded once as a good expf does."""
+    return np.exp((-scale * _DISTANCES.astype(np.float32)).astype(np.float64)).astype(np.float32)
 
 
 def _float_table(distance: np.ndarray, scale: np.float32, call: Call) -> np.ndarray:
-    # The argument is a float32; its exponential is rounded once, as a good expf does.
-    arguments = (-scale * _DISTANCES.astype(np.float32)).astype(np.float64)
-    powers = np.exp(arguments).astype(np.float32)[distance]
+    powers = _powers(scale)[distance]
     # Accumulated left to right, as the kernel's loop does.
     total = np.add.accumulate(powers, -1)[..., -1:]
     fraction = powers * (np.float32(1) / (total * call.target.scale[0]))
     return call.clamp(np.floor(fraction + np.float32(0.5)) + np.float32(call.target.zero_point))
+
+
+def _int16_table(distance: np.ndarray, scale: np.float32, call: Call) -> np.ndarray:
+    """Powers of 16 bits, so that their sum has no order; gemmlowp's multiplier of its inverse."""
+    rounded = np.floor((_powers(scale) * np.float32(_MAX_UINT16)).astype(np.float64) + 0.5)
+    powers = np.minimum(rounded, _MAX_UINT16).astype(np.int64)[distance]
+    total = powers.sum(-1, keepdims=True).astype(np.float32)
+    multiplier, shift = quantize_multipliers(np.float32(1) / (total * call.target.scale[0]))
+    fraction = multiply_by_quantized_multiplier(powers, multiplier, shift)
+    return call.clamp(fraction + call.target.zero_point)
 
 
 def _fixed_point(distance: np.ndarray, scale: float) -> np.ndarray:

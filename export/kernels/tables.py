@@ -6,6 +6,7 @@ Each result depends on one code alone (PRELU: and on its slope), so the first th
 256 entries. HARD_SWISH and PRELU have one arithmetic in all runtimes.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +22,7 @@ from .arithmetic import (
 from .call import Call
 from .fixed_point import ONE, exp_on_negative, one_minus_over_one_plus, one_over_one_plus
 
+NEON_LANES = 8  # of 16 bits each
 _CODES = np.arange(INT8_MIN, INT8_MAX + 1)
 _INTEGER_BITS = 4  # of the argument of TFLite's int8 LOGISTIC and TANH
 _INT16_MIN, _INT16_MAX = -(2**15), 2**15 - 1
@@ -101,7 +103,18 @@ def _float_table(call: Call, function: Callable[[np.ndarray], np.ndarray]) -> np
 
 def hard_swish(call: Call, x: np.ndarray) -> np.ndarray:
     """x * min(max(x + 3, 0), 6) / 6 in 16-bit fixed point."""
+    result = _hard_swish_table(call, call.mode == "arm64")[_positions(x)]
+    # NEON takes eight elements at a time, portable code the last few of a sample.
+    if call.mode == "arm64" and (rest := math.prod(x.shape[1:]) % NEON_LANES):
+        rows, last = result.reshape(len(x), -1), _positions(x).reshape(len(x), -1)[:, -rest:]
+        rows[:, -rest:] = _hard_swish_table(call, neon=False)[last]
+    return result
+
+
+def _hard_swish_table(call: Call, neon: bool) -> np.ndarray:
+    """The answer to every code; NEON's instructions round half up where C rounds half away."""
     source, target = call.source(), call.target
+    divide = _rounding_shift_right if neon else rounding_divide_by_pot
     fine_scale = np.float32(1 / 128) * source.scale[0]
     factor, exponent = _int16_multiplier(fine_scale / target.scale[0])
     slope, slope_exponent = _int16_multiplier(fine_scale / np.float32(3 / 2**15))
@@ -113,10 +126,16 @@ def hard_swish(call: Call, x: np.ndarray) -> np.ndarray:
     share = _rounding_doubling_high_mul_int16(share, slope)
     if slope_exponent > 0:
         share = _saturate_int16(share << 1)
-    share = rounding_divide_by_pot(share, max(-slope_exponent, 0))
+    share = divide(share, max(-slope_exponent, 0))
     product = ((share + 2**15) >> 1) * output
-    product = np.sign(product) * (np.abs(product) >> 15)  # C's division truncates
-    return call.clamp(rounding_divide_by_pot(product, -exponent) + target.zero_point)[_positions(x)]
+    # C's division truncates.
+    product = product >> 15 if neon else np.sign(product) * (np.abs(product) >> 15)
+    return call.clamp(divide(product, -exponent) + target.zero_point)
+
+
+def _rounding_shift_right(x: np.ndarray, exponent: int) -> np.ndarray:
+    """`round(x / 2**exponent)`, half up."""
+    return (x + (1 << exponent >> 1)) >> exponent
 
 
 def _int16_multiplier(real: np.float32) -> tuple[int, int]:

@@ -2,30 +2,34 @@
 
 tflite-runtime gets a process of its own: once TensorFlow is loaded, its interpreter dies with
 `ValueError: vector::reserve`. So does TensorFlow Lite for Microcontrollers, which says why it
-refuses a model on stderr alone. This file is that process's script, so it imports nothing of the
-package.
+refuses a model on stderr alone; and so do ARM's runtimes, which qemu runs.
 """
 
 import importlib.util
-import os
-import re
-import struct
 import subprocess
 import sys
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-MICRO = "tflite-micro"
+from . import arm, interpreters
+from .interpreters import MICRO
+
 RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref", MICRO, "litert-ref", "tensorflow-ref")
-# The kernels of ruy, which no simulator equals but on portable models.
-NOT_SIMULATED = ("tflite-runtime",)
-# One of each arithmetic that phones run: new XNNPACK, older XNNPACK, reference operators.
+# Those of ARM's 64-bit processors, phones among them.
+ARM_RUNTIMES = ("litert-aarch64", "litert-aarch64-ref", "tflite-runtime-aarch64-ref")
+# TFLite's own kernels, which no simulator equals but on portable models; tflite-runtime's XNNPACK
+# is too old for what is modelled.
+NOT_SIMULATED = (
+    "tflite-runtime",
+    "litert-builtin",
+    "litert-aarch64-builtin",
+    "tflite-runtime-aarch64",
+    "tflite-runtime-armv7l",
+)
+# One of each arithmetic of XNNPACK and of the reference operators on x86-64.
 DEFAULT_RUNTIMES = ("litert", "tensorflow", "tflite-runtime-ref")
 # What is imported, and what installs it.
 _MODULES = {
@@ -34,11 +38,7 @@ _MODULES = {
     "tflite-runtime": ("tflite_runtime", "tfqreg[tflite-runtime]"),
     MICRO: ("tflite_micro", "tflite-micro"),
 }
-_BATCH = 32  # samples per invocation; any number gives the same outputs
-_FIRST_ARENA_BYTES = 1 << 20  # enough for small models; larger ones get 4 times as much, again
-_LARGEST_ARENA_BYTES = 1 << 30  # the search ends here
-_SHORT_OF_MEMORY = re.compile("missing: |too small|Failed to allocate")
-_UNKNOWN_OPERATOR = re.compile(r"Didn't find op for builtin opcode '(\w+)'")
+BATCH = 32  # samples per invocation; any number gives the same outputs
 
 
 def missing(runtime: str) -> str | None:
@@ -47,191 +47,74 @@ def missing(runtime: str) -> str | None:
     Raises:
         ValueError: if no runtime has this name.
     """
-    if runtime not in (*RUNTIMES, *NOT_SIMULATED):
-        names = ", ".join((*RUNTIMES, *NOT_SIMULATED))
-        raise ValueError(f"A runtime is one of {names}. Received: runtime={runtime!r}")
-    module, package = _MODULES[runtime.removesuffix("-ref")]
+    plain = runtime.partition("@")[0]
+    known = (*RUNTIMES, *ARM_RUNTIMES, *NOT_SIMULATED)
+    if plain not in known or (plain != runtime and not arm.is_arm(plain)):
+        raise ValueError(f"A runtime is one of {', '.join(known)}. Received: runtime={runtime!r}")
+    if arm.is_arm(runtime):
+        return arm.missing(runtime)
+    module, package = _MODULES[runtime.removesuffix("-ref").removesuffix("-builtin")]
     if importlib.util.find_spec(module):
         return None
     return f"{module} is not installed. Install it with pip install '{package}'"
 
 
 def run(
-    tflite: bytes, inputs: Mapping[str, np.ndarray], runtime: str = "litert", batch: int = _BATCH
+    tflite: bytes, inputs: Mapping[str, np.ndarray], runtime: str = "litert", batch: int = BATCH
 ) -> dict[str, np.ndarray]:
     """Runs a model and returns its outputs by tensor name.
 
     Args:
         tflite: the model.
         inputs: tensor name -> array (samples, ...).
-        runtime: one of `RUNTIMES` or `NOT_SIMULATED`; "-ref" stands for BUILTIN_REF, the others use
-            their default delegates.
+        runtime: one of `RUNTIMES`, `ARM_RUNTIMES` or `NOT_SIMULATED`; "-ref" stands for
+            BUILTIN_REF, "-builtin" for TFLite's own kernels, the others use their default
+            delegates. After an ARM runtime's name, "@" and one of qemu's processors, such as
+            "litert-aarch64@cortex-a53"; by default `arm.PROCESSOR`.
         batch: samples per invocation; tflite-micro takes one at a time.
 
     Raises:
         ValueError: if no runtime has this name.
         RuntimeError: when the runtime is not installed or refuses the model.
     """
+    return run_all([tflite], inputs, runtime, batch)[0]
+
+
+def run_all(
+    models: Sequence[bytes],
+    inputs: Mapping[str, np.ndarray],
+    runtime: str = "litert",
+    batch: int = BATCH,
+) -> list[dict[str, np.ndarray]]:
+    """`run` of several models on the same inputs, in one process."""
     if reason := missing(runtime):
         raise RuntimeError(f"{runtime}: {reason}.")
-    if runtime.startswith("tflite-runtime") or runtime == MICRO:
-        return _run_apart(tflite, inputs, runtime, batch)
-    return _invoke(_interpreter(tflite, runtime), inputs, batch)
-
-
-def _interpreter(tflite: bytes, runtime: str) -> Any:
-    interpreter: Any
-    resolver: Any
-    if runtime.startswith("tensorflow"):
-        import tensorflow as tf
-
-        interpreter, resolver = tf.lite.Interpreter, tf.lite.experimental.OpResolverType
-    elif runtime.startswith("litert"):
-        from ai_edge_litert import interpreter as litert
-
-        interpreter, resolver = litert.Interpreter, litert.OpResolverType
-    else:
-        from tflite_runtime import interpreter as old
-
-        interpreter, resolver = old.Interpreter, old.OpResolverType
-    kind = resolver.BUILTIN_REF if runtime.endswith("-ref") else resolver.AUTO
-    with warnings.catch_warnings():
-        # tf.lite.Interpreter announces its own removal.
-        warnings.simplefilter("ignore")
-        return interpreter(model_content=tflite, experimental_op_resolver_type=kind)
-
-
-def _invoke(
-    interpreter: Any, inputs: Mapping[str, np.ndarray], batch: int
-) -> dict[str, np.ndarray]:
-    details = interpreter.get_input_details()
-    slots = {detail["name"]: detail["index"] for detail in details}
-    outputs = {detail["name"]: detail["index"] for detail in interpreter.get_output_details()}
-    samples = len(next(iter(inputs.values())))
-    parts, allocated = [], 0
-    if any(detail["shape_signature"][0] > 0 for detail in details):
-        batch = 1  # as the model says
-    for start in range(0, samples, batch):
-        size = min(batch, samples - start)
-        if size != allocated:
-            for name, slot in slots.items():
-                interpreter.resize_tensor_input(slot, (size, *inputs[name].shape[1:]))
-            interpreter.allocate_tensors()
-            allocated = size
-        for name, slot in slots.items():
-            interpreter.set_tensor(slot, inputs[name][start : start + size])
-        interpreter.invoke()
-        parts.append({name: interpreter.get_tensor(index) for name, index in outputs.items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
-
-
-def _invoke_micro(tflite: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
-
-    interpreter = _micro_interpreter(tflite)
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    subgraph: Any = model.subgraphs[0]  # type: ignore[index]
-    ends = [
-        [subgraph.tensors[i].name.decode() for i in found]
-        for found in (subgraph.inputs, subgraph.outputs)
-    ]
-    parts = []
-    for sample in range(len(next(iter(inputs.values())))):
-        for slot, name in enumerate(ends[0]):
-            interpreter.set_input(np.ascontiguousarray(inputs[name][sample : sample + 1]), slot)
-        interpreter.invoke()
-        parts.append([interpreter.get_output(slot) for slot in range(len(ends[1]))])
-    return {
-        name: np.concatenate([part[slot] for part in parts]) for slot, name in enumerate(ends[1])
-    }
-
-
-def _micro_interpreter(tflite: bytes) -> Any:
-    """Returns an interpreter in an arena that the model fits in.
-
-    That is the smallest of 1 MiB times a power of 4.
-    """
-    from tflite_micro.python.tflite_micro import runtime
-
-    arena_bytes = _FIRST_ARENA_BYTES
-    while True:
-        with tempfile.TemporaryFile() as log, _stderr_to(log.fileno()):
-            try:
-                return runtime.Interpreter.from_bytes(tflite, arena_size=arena_bytes)
-            except RuntimeError as error:
-                log.seek(0)
-                reason = log.read().decode(errors="replace").strip() or str(error)
-        if unknown := _UNKNOWN_OPERATOR.search(reason):
-            raise RuntimeError(f"it has no operator {unknown[1]}")
-        if not _SHORT_OF_MEMORY.search(reason) or arena_bytes >= _LARGEST_ARENA_BYTES:
-            raise RuntimeError(reason)
-        arena_bytes *= 4
-
-
-@contextmanager
-def _stderr_to(descriptor: int) -> Iterator[None]:
-    kept = os.dup(2)
-    os.dup2(descriptor, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    if runtime.startswith("tflite-runtime") or runtime == MICRO or arm.is_arm(runtime):
+        return _run_apart(models, inputs, runtime, batch)
+    return [interpreters.invoke(model, inputs, runtime, batch) for model in models]
 
 
 def _run_apart(
-    tflite: bytes, inputs: Mapping[str, np.ndarray], runtime: str, batch: int
-) -> dict[str, np.ndarray]:
+    models: Sequence[bytes], inputs: Mapping[str, np.ndarray], runtime: str, batch: int
+) -> list[dict[str, np.ndarray]]:
+    # -P keeps this folder's modules from hiding the standard library's.
+    python, interpreter = [sys.executable, "-P"], runtime
+    if arm.is_arm(runtime):
+        python, interpreter = arm.python(runtime)
     with tempfile.TemporaryDirectory() as folder:
-        model, given, results = (
-            Path(folder, name) for name in ("model.tflite", "inputs.npz", "results.npz")
+        given = Path(folder, "inputs.npz")
+        interpreters.save_arrays(given, inputs)
+        paths = [Path(folder, f"{i}.tflite") for i in range(len(models))]
+        for path, model in zip(paths, models, strict=True):
+            path.write_bytes(model)
+        arguments = [interpreters.__file__, interpreter, str(batch), given, *paths]
+        process = subprocess.run(
+            [*python, *map(str, arguments)], capture_output=True, text=True, check=False
         )
-        model.write_bytes(tflite)
-        _save(given, inputs)
-        # -P keeps this folder's modules from hiding the standard library's.
-        command = [
-            sys.executable,
-            "-P",
-            __file__,
-            runtime,
-            str(batch),
-            str(model),
-            str(given),
-            str(results),
-        ]
-        process = subprocess.run(command, capture_output=True, text=True, check=False)
         if process.returncode:
             said = (
                 process.stderr.strip()[-2000:]
                 or f"its process ended with code {process.returncode}"
             )
             raise RuntimeError(f"{runtime} failed on the model: {said}")
-        return _load(results)
-
-
-def _save(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    # Names travel as data: a tensor may be called "file", which savez takes for its own argument.
-    np.savez(path, *arrays.values(), names=np.array(list(arrays)))
-
-
-def _load(path: str | Path) -> dict[str, np.ndarray]:
-    with np.load(path) as stored:
-        return {str(name): stored[f"arr_{i}"] for i, name in enumerate(stored["names"])}
-
-
-def _main(runtime: str, batch: str, model: str, given: str, results: str) -> None:
-    tflite, inputs = Path(model).read_bytes(), _load(given)
-    try:
-        micro = runtime == MICRO
-        arrays = (
-            _invoke_micro(tflite, inputs)
-            if micro
-            else _invoke(_interpreter(tflite, runtime), inputs, int(batch))
-        )
-    except (RuntimeError, ValueError, struct.error) as error:
-        sys.exit(f"{error}")
-    _save(results, arrays)
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
+        return [interpreters.load_arrays(f"{path}.npz") for path in paths]
