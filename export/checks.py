@@ -18,6 +18,7 @@ from .finding import Finding
 from .flatbuffer.write import write_tflite
 from .lowering.builder import used
 from .lowering.lower import is_supported, lower_in_part, unsupported_error
+from .targets.processors import processor_findings
 from .targets.rules import load_target, target_findings
 
 
@@ -68,7 +69,9 @@ def check(model: keras.Model, target: str | None = None) -> list[Finding]:
         if f.path not in known
     ]
     if rules is not None and graph.ops:
-        findings += target_findings(write_tflite(graph if problems else used(graph)), rules)
+        lowered_part = graph if problems else used(graph)
+        findings += target_findings(write_tflite(lowered_part), rules)
+        findings += processor_findings(lowered_part, rules)
     return findings
 
 

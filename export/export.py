@@ -1,5 +1,6 @@
 """A quantized model as an all-integer `.tflite`, and as the bytes that ship."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -12,7 +13,9 @@ from .flatbuffer.write import write_tflite
 from .forms.int4 import int4_storage
 from .forms.portable import portable as portable_form
 from .ir import Graph
+from .lowering.builder import used
 from .lowering.lower import lower
+from .targets.rules import Target, load_target, target_findings
 
 STORAGES = ("int8", "int4")
 SCALE_DTYPES = ("float32", "bfloat16")
@@ -26,6 +29,8 @@ def export_tflite(
     portable: bool = False,
     storage: str = "int8",
     scale_dtype: str = "float32",
+    logits: bool = False,
+    target: str | None = None,
 ) -> Graph:
     """Writes a quantized model as an all-integer `.tflite`; returns its integer graph.
 
@@ -48,10 +53,15 @@ def export_tflite(
         scale_dtype: "bfloat16" rounds the scales of weights to 8 bits, in simulator and file alike:
             a third of their bytes in the container, and a change of 0.4 % at most per channel.
             "float32" by default.
+        logits: leave out a softmax at the end: the outputs are its inputs, whose largest element
+            is the same. False by default.
+        target: what the file is for, a name of `tfqreg.export.target_names()` such as
+            "android-arm64"; it is stored in the file, and `verify` then compares with that target's
+            runtimes. None by default.
 
     Raises:
-        ModelError: as `tfqreg.export.lower`, for an operator that cannot be portable, and for
-            arguments that exclude each other; before anything is written.
+        ModelError: as `tfqreg.export.lower`, for an operator that cannot be portable or that the
+            target refuses, and for arguments that exclude each other; before anything is written.
         OSError: if a file cannot be written.
 
     Example:
@@ -59,7 +69,7 @@ def export_tflite(
         >>> graph.inputs, [op.kind for op in graph.ops][:2]
         (['image'], ['CONV_2D', 'RESHAPE'])
     """
-    graph = exported_graph(model, float_io, portable, storage, scale_dtype)
+    graph = exported_graph(model, float_io, portable, storage, scale_dtype, logits, target)
     tflite = write_tflite(graph)
     packed = None if container is None else pack(tflite)
     write_atomically(Path(path), tflite)
@@ -74,8 +84,11 @@ def exported_graph(
     portable: bool = False,
     storage: str = "int8",
     scale_dtype: str = "float32",
+    logits: bool = False,
+    target: str | None = None,
 ) -> Graph:
     """Returns the integer graph that `export_tflite` writes with these arguments."""
+    rules = None if target is None else load_target(target)
     if storage not in STORAGES:
         raise ModelError(
             "", f"`storage` is one of {', '.join(STORAGES)}", received=f"storage={storage!r}"
@@ -90,10 +103,47 @@ def exported_graph(
             f"`scale_dtype` is one of {', '.join(SCALE_DTYPES)}",
             received=f"scale_dtype={scale_dtype!r}",
         )
-    graph = lower(model, float_io, scale_dtype)
+    graph = replace(lower(model, float_io, scale_dtype), target=target)
+    if logits:
+        graph = without_softmax(graph)
     if portable:
-        return portable_form(graph)
-    return int4_storage(graph) if storage == "int4" else graph
+        graph = portable_form(graph)
+    elif storage == "int4":
+        graph = int4_storage(graph)
+    if rules is not None:
+        _refuse(graph, rules)
+    return graph
+
+
+def without_softmax(graph: Graph) -> Graph:
+    """Returns a graph whose outputs are the inputs of the softmaxes that ended it.
+
+    Raises:
+        ModelError: if no output comes from a softmax.
+    """
+    scores = {op.outputs[0]: op.inputs[0] for op in graph.ops if op.kind == "SOFTMAX"}
+    ops = [
+        replace(op, inputs=(scores.get(op.inputs[0], op.inputs[0]),))
+        if op.kind == "DEQUANTIZE" and op.outputs[0] in graph.outputs
+        else op
+        for op in graph.ops
+    ]
+    outputs = [scores.get(name, name) for name in graph.outputs]
+    if ops == graph.ops and outputs == graph.outputs:
+        raise ModelError(
+            "",
+            "`logits=True` leaves out a softmax at the end of the model",
+            "Leave out `logits`",
+            f"outputs {graph.outputs}",
+        )
+    return used(replace(graph, ops=ops, outputs=outputs, logits=True))
+
+
+def _refuse(graph: Graph, target: Target) -> None:
+    """Raises ModelError for the first operator that a target does not run."""
+    errors = [f for f in target_findings(write_tflite(graph), target) if f.severity == "error"]
+    if errors:
+        raise ModelError(errors[0].path, errors[0].rule, errors[0].fix, errors[0].received)
 
 
 def container_size(model: keras.Model, scale_dtype: str = "bfloat16") -> int:

@@ -73,7 +73,8 @@ class Graph:
     `exponents` are those of the kernels whose trained scales are powers of two, one or one per
     output channel, by the path of their layer: BatchNorm folds into the scales of the tensors.
     `form` is "int8", "int4" or "portable"; `scale_dtype` is what the scales of weights were rounded
-    to, "float32" or "bfloat16".
+    to, "float32" or "bfloat16"; `logits` tells whether softmaxes at the end were left out; `target`
+    is what the file is for, a name of `targets`.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -83,6 +84,8 @@ class Graph:
     exponents: dict[str, list[int]] = field(default_factory=dict)
     form: str = "int8"
     scale_dtype: str = "float32"
+    logits: bool = False
+    target: str | None = None
 
     def add(self, tensor: Tensor) -> str:
         """Adds a tensor under its name; raises ModelError if the name is taken."""

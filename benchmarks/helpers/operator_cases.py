@@ -183,7 +183,7 @@ def prelu(count: int, seed: int) -> Cases:
         slopes = b.random.integers(-127, 128, [(16,), (4, 4, 16), (1, 1, 16), (1,)][i % 4])
         step = np.float32(2.0**-7 if i % 2 else b.random.uniform(0.001, 0.01))
         y = b.tensor((4, 4, 16), scale * b.ratio(), b.zero_point())
-        b.op("PRELU", [x, b.constant(slopes.astype(np.int8), step)], y)
+        b.op("PRELU", [x, b.constant(slopes.astype(np.int8), np.array([step]))], y)
     return b.graph, b.inputs
 
 

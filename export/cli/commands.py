@@ -72,6 +72,8 @@ def _export(arguments: argparse.Namespace) -> int:
                 arguments.portable,
                 arguments.storage,
                 arguments.scale_dtype,
+                arguments.logits,
+                arguments.target,
             )
             graph = exported_graph(model, *forms)
             files = [write_tflite(graph)]
@@ -175,10 +177,8 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     from ..container.tflite.locate import locate
-    from ..verification.runtimes import DEFAULT_RUNTIMES
 
     samples = load_samples(Path(arguments.samples))
-    runtimes = arguments.runtimes or DEFAULT_RUNTIMES
     with about(arguments.tflite):
         locate(read(Path(arguments.tflite), "tflite"))
     model = load_model(Path(arguments.model))
@@ -187,7 +187,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     count = max(map(len, samples.values())) if isinstance(samples, dict) else len(samples)
     comparing = bar("Comparing", total=count, unit="sample")
     with comparing as progress, about(arguments.tflite, arguments.samples), quiet():
-        report = verify(model, arguments.tflite, samples, runtimes, progress.update)
+        report = verify(model, arguments.tflite, samples, arguments.runtimes, progress.update)
     print(report)
     return 0 if report.exact else 1
 

@@ -66,6 +66,10 @@ def _export(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of weight scales; float32 by default",
     )
+    parser.add_argument(
+        "--logits", action="store_true", help="leave out a softmax at the end of the model"
+    )
+    _target(parser)
 
 
 def _pack(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +98,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
 
 def _target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--target", help="what it is to run on, such as ethos-u55-128 or tflite-micro"
+        "--target", help="what it is to run on, such as android-arm64 or ethos-u55-128"
     )
 
 
@@ -109,17 +113,19 @@ def _verify(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=_runtime,
         metavar="NAME",
-        help="such as litert-ref or tflite-micro; litert, tensorflow and tflite-runtime-ref by "
-        "default",
+        help="such as litert-aarch64 or tflite-micro; by default litert, tensorflow, "
+        "tflite-runtime-ref, and those of the file's target",
     )
 
 
 def _runtime(name: str) -> str:
     """Returns the name of a runtime; raises ArgumentTypeError for any other."""
-    from ..verification.runtimes import RUNTIMES
+    from ..verification.runtimes import missing
 
-    if name not in RUNTIMES:
-        raise argparse.ArgumentTypeError(f"choose from {', '.join(RUNTIMES)}, not {name!r}")
+    try:
+        missing(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return name
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -17,7 +17,6 @@ from ..container.tflite.locate import IDENTIFIER
 # Entries of the metadata, both JSON; a file has them only if there is something to say.
 EXPONENTS_ENTRY = "tfqreg.exponents"
 FORM_ENTRY = "tfqreg.form"
-DEFAULT_FORM = "int8"
 
 _KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
 _DTYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if name.isupper()}
@@ -49,6 +48,21 @@ class Operator:
     def name(self) -> str:
         """The name of its output, which is the path of the layer it came from."""
         return tensor_name(self.output)
+
+
+class Form(NamedTuple):
+    """How a model was exported; the fields are those of `tfqreg.export.ir.Graph`."""
+
+    form: str = "int8"
+    scale_dtype: str = "float32"
+    logits: bool = False
+    target: str | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """Returns it as JSON; what came later is left out where it is the default."""
+        later = {"logits": self.logits, "target": self.target}
+        known = {"form": self.form, "scale_dtype": self.scale_dtype}
+        return known | {name: value for name, value in later.items() if value}
 
 
 def file_bytes(file: bytes | str | Path) -> bytes:
@@ -167,8 +181,8 @@ def kernel_exponents(tflite: bytes) -> dict[str, list[int]]:
     return _metadata(tflite, EXPONENTS_ENTRY) or {}
 
 
-def read_form(tflite: bytes) -> tuple[str, str]:
-    """Returns the form of a model, "int8", "int4" or "portable", and the dtype of weight scales.
+def read_form(tflite: bytes) -> Form:
+    """Returns how a model was exported.
 
     A file without the entry is of the default form. There the scales themselves say their dtype:
     those that all fit bfloat16 are the same numbers whichever of the two they were rounded to.
@@ -178,16 +192,16 @@ def read_form(tflite: bytes) -> tuple[str, str]:
 
     Example:
         >>> read_form(tflite)
-        ('int8', 'float32')
+        Form(form='int8', scale_dtype='float32', logits=False, target=None)
     """
     entry = _metadata(tflite, FORM_ENTRY)
     if entry is not None:
-        return entry["form"], entry["scale_dtype"]
+        return Form(**entry)
     weights = [op.inputs[1] for op in read_operators(tflite) if op.kind in _PRODUCTS]
     grids = [tensor.quantization for tensor in weights if tensor.quantization is not None]
     scales = [np.asarray(grid.scale, np.float32) for grid in grids if grid.scale is not None]
     rounded = not any((part.view(np.uint32) & 0xFFFF).any() for part in scales)
-    return DEFAULT_FORM, "bfloat16" if rounded else "float32"
+    return Form(scale_dtype="bfloat16" if rounded else "float32")
 
 
 def _metadata(tflite: bytes, name: str) -> Any:

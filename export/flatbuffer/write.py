@@ -23,7 +23,7 @@ from ..container.tflite.locate import IDENTIFIER
 from ..ir import Graph, Op, Quantization, Tensor
 from ..kernels.windows import stride_remainder
 from .operators import OPERATORS
-from .read import DEFAULT_FORM, EXPONENTS_ENTRY, FORM_ENTRY, parse
+from .read import EXPONENTS_ENTRY, FORM_ENTRY, Form, parse
 
 _ALIGNMENT = 16  # bytes; `force_align` of a buffer's data in the schema
 _TYPE = {
@@ -104,8 +104,9 @@ def _metadata(graph: Graph, buffers: list[schema.BufferT]) -> list[schema.Metada
     entries: dict[str, Any] = {}
     if graph.exponents:
         entries[EXPONENTS_ENTRY] = graph.exponents
-    if graph.form != DEFAULT_FORM:
-        entries[FORM_ENTRY] = {"form": graph.form, "scale_dtype": graph.scale_dtype}
+    form = Form(graph.form, graph.scale_dtype, graph.logits, graph.target)
+    if form != Form(scale_dtype=graph.scale_dtype):
+        entries[FORM_ENTRY] = form.entry()
     stored = []
     for name, value in entries.items():
         text = json.dumps(value, separators=(",", ":")).encode()

@@ -96,7 +96,7 @@ def round_half_away(x: np.ndarray) -> np.ndarray:
 
 
 def fused_multiply_add(
-    x: np.ndarray | np.float32, factor: np.float32, addend: np.float32
+    x: np.ndarray | np.float32, factor: np.float32, addend: np.ndarray | np.float32
 ) -> np.ndarray:
     """`x * factor + addend` of float32 numbers, rounded once, as ARM's processors do."""
     product = np.asarray(x, np.float32).astype(np.float64) * np.float64(factor)  # exact

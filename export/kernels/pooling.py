@@ -31,9 +31,13 @@ def mean(call: Call, x: np.ndarray, axes: np.ndarray) -> np.ndarray:
     over = tuple(int(a) % x.ndim for a in np.ravel(axes))
     count = int(np.prod([x.shape[a] for a in over]))
     total = x.astype(np.int64).sum(over, keepdims=call.attribute("keep_dims"))
-    return call.clamp(
-        _mean_ref(call, total, count) if call.reference else _mean_f32(call, total, count)
-    )
+    return mean_of_sum(call, total, count)
+
+
+def mean_of_sum(call: Call, total: np.ndarray, count: int) -> np.ndarray:
+    """The mean of `count` codes by their sum."""
+    mean = _mean_ref if call.reference else _mean_f32
+    return call.clamp(mean(call, total, count))
 
 
 def _mean_f32(call: Call, total: np.ndarray, count: int) -> np.ndarray:

@@ -103,15 +103,15 @@ def _float_table(call: Call, function: Callable[[np.ndarray], np.ndarray]) -> np
 
 def hard_swish(call: Call, x: np.ndarray) -> np.ndarray:
     """x * min(max(x + 3, 0), 6) / 6 in 16-bit fixed point."""
-    result = _hard_swish_table(call, call.mode == "arm64")[_positions(x)]
+    result = hard_swish_table(call, call.mode == "arm64")[_positions(x)]
     # NEON takes eight elements at a time, portable code the last few of a sample.
     if call.mode == "arm64" and (rest := math.prod(x.shape[1:]) % NEON_LANES):
         rows, last = result.reshape(len(x), -1), _positions(x).reshape(len(x), -1)[:, -rest:]
-        rows[:, -rest:] = _hard_swish_table(call, neon=False)[last]
+        rows[:, -rest:] = hard_swish_table(call, neon=False)[last]
     return result
 
 
-def _hard_swish_table(call: Call, neon: bool) -> np.ndarray:
+def hard_swish_table(call: Call, neon: bool) -> np.ndarray:
     """The answer to every code; NEON's instructions round half up where C rounds half away."""
     source, target = call.source(), call.target
     divide = _rounding_shift_right if neon else rounding_divide_by_pot

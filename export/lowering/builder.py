@@ -13,6 +13,7 @@ from tfqreg.layers import ActivationQuantizer
 
 from ..ir import Attribute, Graph, Op, Quantization, Tensor
 from ..kernels.arithmetic import INT8_MAX, INT8_MIN, activation_bounds
+from .agreement import agreeing_grid
 from .fold import FoldedWeights, integer_weights
 from .shapes import image_shape
 
@@ -184,7 +185,8 @@ class Builder:
             ):
                 # It clamps at the zero point, the lowest code.
                 value = replace(value, activation="RELU")
-            name = self.close(value, grid)
+            # A quantizer that is called twice makes two tensors equal in their grids.
+            name = self.close(value, grid, movable=len(layer._inbound_nodes) == 1)
             if value.activation != "NONE":
                 self.lowest[name] = grid.zero_point
         else:
@@ -237,8 +239,11 @@ class Builder:
         bounds = self.constant(f"{output}/{constant}", codes, grid)
         return self.emit(kind, (name, bounds), self.tensor(output, shape, grid))
 
-    def close(self, value: Open, grid: Quantization) -> str:
-        """Emits an open operator, with its output on a grid, and the pools after it."""
+    def close(self, value: Open, grid: Quantization, movable: bool = False) -> str:
+        """Emits an open operator, with its output on a grid, and the pools after it.
+
+        A `movable` grid may become another by a few roundings of its scale.
+        """
         inputs, attributes = value.inputs, dict(value.attributes)
         kind, activation = (_within_int32(name, grid) for name in (value.kind, value.activation))
         if kind in SHARES_GRID:
@@ -252,6 +257,8 @@ class Builder:
         fuses = kind in _FUSES_RELU
         if fuses:
             attributes["activation"] = activation
+        if movable:
+            grid = self._agreeing(Op(kind, inputs, (value.name,), attributes), value.shape, grid)
         if kind == "RELU" and self._saturates_at_zero(inputs[0], grid):
             name, activation = self.requantized(inputs[0], grid), "NONE"
         else:
@@ -277,6 +284,11 @@ class Builder:
                 **pool.attributes,
             )
         return name
+
+    def _agreeing(self, op: Op, shape: tuple[int, ...], grid: Quantization) -> Quantization:
+        """The grid of an operator's output, on which the runtimes agree if such a one is near."""
+        inputs = tuple(self.graph.tensors[name] for name in op.inputs)
+        return agreeing_grid(op, inputs, Tensor(op.outputs[0], shape, "int8", grid))
 
     def _saturates_at_zero(self, source: str, grid: Quantization) -> bool:
         """Whether QUANTIZE to the grid is a ReLU: XNNPACK takes the one, and not the other.

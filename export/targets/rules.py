@@ -30,6 +30,7 @@ _KEYS = {
     "versions",
     "rules",
     "rules_of",
+    "runtimes",
     "vela",
 }
 
@@ -40,7 +41,8 @@ class Target:
 
     `severity` of its findings is "error" if the model does not run or is wrong, "warning" if
     it only runs slower; `consequence` says so in words. `versions` maps an operator to the highest
-    version known. `vela` holds the options of Arm's compiler.
+    version known. `runtimes` are those of `verify` that compute what it computes. `vela` holds the
+    options of Arm's compiler.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Target:
     operators: frozenset[str]
     versions: dict[str, int] = field(default_factory=dict)
     rules: list[dict[str, Any]] = field(default_factory=list)
+    runtimes: list[str] = field(default_factory=list)
     vela: dict[str, str] = field(default_factory=dict)
 
 

@@ -13,7 +13,7 @@ from .values import codes, dequantize, quantize, tf
 class IntegerGraph(keras.layers.Layer):
     """Runs a graph's operators in order."""
 
-    def __init__(self, graph: Graph, dequantized: bool) -> None:
+    def __init__(self, graph: Graph, dequantized: bool, mode: str) -> None:
         super().__init__(trainable=False, name="integer_graph")
         # XLA may fuse a product and a sum into one rounding, and knows no numpy function.
         self.supports_jit = False
@@ -24,7 +24,7 @@ class IntegerGraph(keras.layers.Layer):
                 op,
                 tuple(graph.tensors[name] for name in op.inputs),
                 graph.tensors[op.outputs[0]],
-                "f32",
+                mode,
             )
             sources = tuple(tensor.name for tensor in call.inputs if tensor.data is None)
             self._steps.append((sources, op.outputs[0], step(call)))

@@ -1,12 +1,13 @@
 """Every operator of an integer graph as a TensorFlow function.
 
-It equals the numpy operator in mode "f32".
+It equals the numpy operator in mode "f32", or "arm64".
 
 The numpy operators stay the one truth: what treats elements alone becomes a table of what they
 answer to every code, what moves elements is where they send the elements' positions, and what has
 no fast form here calls them.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..kernels.arithmetic import INT8_MAX, INT8_MIN
 from ..kernels.call import Call
+from ..kernels.tables import NEON_LANES, hard_swish_table
 from ..simulator import OPERATORS
 from . import sums
 from .values import codes, constant, dequantize, held, quantize, tf, zero_point
@@ -85,6 +87,15 @@ def _table_of_two(call: Call, sources: list[Any]) -> Step:
     return lambda x, y: tf.gather(table, tf.cast(256.0 * x + (y + start), tf.int32))
 
 
+def _hard_swish(call: Call) -> Step | None:
+    neon = call.mode == "arm64"
+    if neon and math.prod(call.output.shape[1:]) % NEON_LANES:
+        return None  # the last few elements are computed otherwise
+    table = constant(held(hard_swish_table(call, neon), call.output))
+    start = np.int32(zero_point(call.inputs[0]) - INT8_MIN)
+    return lambda x: tf.gather(table, tf.cast(x, tf.int32) + start)
+
+
 def _moved(call: Call) -> Step:
     """Gathers by where the numpy operator sends the positions of a sample's elements.
 
@@ -113,7 +124,7 @@ def _concatenation(call: Call) -> Step | None:
 
 _BUILDERS: dict[str, Callable[[Call], Step | None]] = {
     **dict.fromkeys(("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "PRELU"), _table),
-    **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "LOGISTIC", "TANH", "HARD_SWISH"), _table),
+    **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "LOGISTIC", "TANH"), _table),
     **dict.fromkeys(
         ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "RESIZE_NEAREST_NEIGHBOR"), _moved
     ),
@@ -123,6 +134,7 @@ _BUILDERS: dict[str, Callable[[Call], Step | None]] = {
     "AVERAGE_POOL_2D": sums.average_pool_2d,
     "CONCATENATION": _concatenation,
     "DEQUANTIZE": lambda call: lambda x: dequantize(x, call.source()),
+    "HARD_SWISH": _hard_swish,
     "MAX_POOL_2D": sums.max_pool_2d,
     "MEAN": sums.mean,
     "PAD": lambda call: lambda x: tf.pad(x, call.inputs[1].data),

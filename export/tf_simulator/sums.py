@@ -12,11 +12,13 @@ import numpy as np
 
 from ..kernels.arithmetic import INT8_MAX, INT8_MIN
 from ..kernels.call import Call
+from ..kernels.pooling import mean_of_sum
 from ..kernels.windows import windows
-from .values import activated, constant, tf, zero_point
+from .values import activated, constant, held, tf, zero_point
 
 Step = Callable[..., Any]
 
+_MOST_IN_A_TABLE = 1 << 12  # pixels of a mean: 4 MiB of answers
 _EXACT_IN_FLOAT32 = 1 << 24  # below it, float32 holds every integer
 _LARGEST_ACCUMULATOR = 1 << 31  # below it, int32 does, which is what runtimes sum in
 
@@ -131,7 +133,10 @@ def average_pool_2d(call: Call) -> Step:
 
 
 def mean(call: Call) -> Step | None:
-    """XNNPACK's: the sum of the codes in float32, times one factor, plus one offset."""
+    """XNNPACK's: the sum of the codes in float32, times one factor, plus one offset.
+
+    A table of all sums where those are rounded together, which TensorFlow has no function for.
+    """
     axes = _data(call, 1)
     shape = call.inputs[0].shape
     if axes is None:
@@ -140,6 +145,8 @@ def mean(call: Call) -> Step | None:
     count = int(np.prod([shape[axis] for axis in over]))
     if 0 in over or count << 8 >= _EXACT_IN_FLOAT32:
         return None
+    if call.mode == "arm64":
+        return _mean_table(call, over, count) if count <= _MOST_IN_A_TABLE else None
     source, target, number = call.source(), call.target, np.float32(count)
     scale = source.scale[0] / target.scale[0] * (np.float32(1) / number)
     offset = np.float32(target.zero_point) - np.float32(source.zero_point) * number * scale
@@ -151,3 +158,11 @@ def mean(call: Call) -> Step | None:
         return activated(call, tf.round(total * scale + offset) - float(target.zero_point))
 
     return run
+
+
+def _mean_table(call: Call, over: list[int], count: int) -> Step:
+    sums = np.arange(INT8_MIN * count, INT8_MAX * count + 1)
+    table = constant(held(mean_of_sum(call, sums, count), call.output))
+    start = float((zero_point(call.inputs[0]) - INT8_MIN) * count)
+    keep = call.attribute("keep_dims")
+    return lambda x: tf.gather(table, tf.cast(tf.reduce_sum(x, over, keep) + start, tf.int32))

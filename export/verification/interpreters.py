@@ -172,4 +172,4 @@ def _main(runtime: str, batch: str, given: str, models: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:4], sys.argv[4:])
+    _main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

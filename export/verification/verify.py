@@ -10,6 +10,7 @@ from tfqreg.errors import ModelError
 from ..export import exported_graph
 from ..flatbuffer.read import ends_of_file, read_form, read_tflite
 from ..ir import Graph
+from ..targets.rules import load_target
 from .compare import Report, compare
 from .runtimes import DEFAULT_RUNTIMES
 from .samples import Samples, graph_inputs
@@ -22,7 +23,7 @@ def verify(
     model: keras.Model,
     path: str | Path,
     samples: Samples,
-    runtimes: Sequence[str] = DEFAULT_RUNTIMES,
+    runtimes: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Compares every tensor of a `.tflite`, on each runtime here, with its model's simulator.
@@ -36,7 +37,9 @@ def verify(
         samples: what the Keras model takes: one array (batch, ...), or one per input, by position
             or name.
         runtimes: "litert", "tensorflow", "tflite-runtime-ref" (the default), "tflite-micro",
-            "litert-ref", "tensorflow-ref" or "tflite-runtime".
+            "litert-ref", "tensorflow-ref" or "tflite-runtime"; "litert-aarch64" runs what phones
+            run, under qemu (`tfqreg.export.verification.arm_setup` installs it), and is among the
+            default ones of a file whose target is "android-arm64".
         progress: called with the number of samples compared since the last call. Default none.
 
     Raises:
@@ -50,14 +53,24 @@ def verify(
     """
     tflite = read_tflite(path)
     try:
-        found, (form, scale_dtype) = ends_of_file(tflite), read_form(tflite)
+        found, form = ends_of_file(tflite), read_form(tflite)
     except ModelError as error:
         raise ModelError(
             str(path), "this .tflite file is damaged", received=error.received
         ) from error
     float_io = any(dtype == "float32" for _, dtype in found[0])
-    storage = "int4" if form == "int4" else "int8"
-    graph = exported_graph(model, float_io, form == "portable", storage, scale_dtype)
+    storage = "int4" if form.form == "int4" else "int8"
+    graph = exported_graph(
+        model,
+        float_io,
+        form.form == "portable",
+        storage,
+        form.scale_dtype,
+        form.logits,
+        form.target,
+    )
+    if runtimes is None:
+        runtimes = default_runtimes(form.target)
     if found != _ends(graph):
         raise ModelError(
             str(path),
@@ -65,7 +78,7 @@ def verify(
             f"Its inputs and outputs must be {_ends(graph)}",
             str(found),
         )
-    inexact = _EXACT_WITH_INT4 if form == "int4" else {}
+    inexact = _EXACT_WITH_INT4 if form.form == "int4" else {}
     compared = dict.fromkeys(inexact.get(name, name) for name in runtimes)
     report = compare(graph, tflite, graph_inputs(graph, samples), list(compared), progress)
     for name in runtimes:
@@ -74,6 +87,12 @@ def verify(
                 f"its kernels for int4 weights are not exact; see {inexact[name]}"
             )
     return report
+
+
+def default_runtimes(target: str | None) -> list[str]:
+    """Returns the runtimes that a file for a target is compared with."""
+    own = [] if target is None else load_target(target).runtimes
+    return list(dict.fromkeys([*DEFAULT_RUNTIMES, *own]))
 
 
 def _ends(graph: Graph) -> list[list[tuple[str, str]]]:
