@@ -1,4 +1,4 @@
-# make demo | test | zoo | lint | docs | notebooks | bench | fuzz | venv: each makes .venv itself when it is missing.
+# make demo | test | test-long | zoo | arm | lint | docs | notebooks | bench | fuzz | venv: each makes .venv itself when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -23,8 +23,26 @@ $(STAMP): setup.cfg pyproject.toml setup.py constraints.txt $(wildcard export/de
 demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo --output build/demo
 
-test: $(STAMP) .venv-jax/installed
+test: $(STAMP) .venv-jax/installed .arm-tried
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# Trainings, pages and notebooks of half a minute and more.
+.PHONY: test-long
+test-long: $(STAMP) .arm-tried
+	$(BIN)/python -m pytest -n auto --dist worksteal -m long
+
+# ARM's runtimes under qemu, in the user's cache; where they cannot be had, tests that need them are
+# skipped and say so.
+.arm-tried: export/verification/arm_setup.py | $(STAMP)
+	-$(BIN)/python -m tfqreg.export.verification.arm_setup
+	touch $@
+
+# What differs between processors, operator by operator and network by network.
+.PHONY: arm
+arm: $(STAMP)
+	$(BIN)/python -m tfqreg.export.verification.arm_setup
+	$(BIN)/python -m benchmarks.operators
+	$(BIN)/python -m benchmarks.networks --runtimes litert-aarch64
 
 # Whole networks of others on every runtime.
 .PHONY: zoo
@@ -37,7 +55,7 @@ zoo: $(STAMP)
 test-onednn: $(STAMP)
 	for setting in 0 1; do \
 	  TF_ENABLE_ONEDNN_OPTS=$$setting $(BIN)/python -m pytest -n auto --dist worksteal \
-	    tests/layers tests/export/lowering tests/export/kernels || exit 1; done
+	    -m "not zoo" tests/layers tests/export/lowering tests/export/kernels || exit 1; done
 
 # The other backends of Keras, each in an environment of its own without TensorFlow: JAX takes about
 # 0.7 GB. torch takes 1.1 GB as a build for CPUs; what pip finds for Linux on x86-64 by itself also

@@ -81,13 +81,21 @@ class Snippet {
 """
 
 
+# They train for a minute.
+LONG = ("docs/guides/byte_budget.md", "docs/guides/few_bits.md")
+
+
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
 # Without graphs Keras remarks on coefficients and scales that a stage leaves alone.
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.long] * (name_of(page) in LONG)) for page in PAGES],
+    ids=name_of,
+)
 def test_the_blocks_of_a_page(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run_eagerly(monkeypatch)

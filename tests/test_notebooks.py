@@ -61,6 +61,7 @@ def printed(cells: list[NotebookNode]) -> str:
     return "".join(output.get("text", "") for cell in cells for output in cell.outputs)
 
 
+@pytest.mark.long
 def test_runs_where_nothing_but_the_wheel_is(
     notebook, digits, wheel, kernels, tmp_path, monkeypatch
 ):

@@ -28,6 +28,7 @@ def float_net() -> keras.Model:
     )
 
 
+@pytest.mark.long
 def test_smallest_meets_its_target_and_is_exported(tmp_path):
     model = float_net()
     small = tq.recipes.smallest(
@@ -53,6 +54,7 @@ def test_smallest_meets_its_target_and_is_exported(tmp_path):
     assert correlation[0, 1] > 0.5
 
 
+@pytest.mark.long
 def test_batch_norm_is_measured_on_the_weights_that_ship():
     inputs = keras.Input((10, 10, 1), name="image")
     x = layers.ReLU()(

@@ -85,6 +85,7 @@ def runs(tmp_path_factory) -> tuple[Path, dict[str, int]]:
     return folder, {line.split()[0]: int(line.split()[1]) for line in printed.splitlines()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name,stage", [("prune", 0), ("midway", 1), ("settle", 2)])
 def test_resumed_training_equals_the_uninterrupted(runs, name, stage):
     folder, stages = runs

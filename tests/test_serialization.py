@@ -63,6 +63,23 @@ import keras
     assert run_python(BEGIN + again, stand_in) == "failed\nregistered\n"
 
 
+def test_a_registration_that_fails_is_tried_again(stand_in):
+    code = """
+results = iter((OSError("broken installation"), None))
+def register():
+    if failure := next(results):
+        raise failure
+    print("registered")
+_serialization.register = register
+try:
+    import keras
+except OSError as error:
+    print(error)
+import keras
+"""
+    assert run_python(BEGIN + code, stand_in) == "broken installation\nregistered\n"
+
+
 def test_tfqreg_may_be_reloaded_before_keras_and_after(stand_in):
     code = "importlib.reload(tfqreg); import keras; print('imported'); importlib.reload(tfqreg)"
     *first, imported, last = run_python(BEGIN + code, stand_in).splitlines()

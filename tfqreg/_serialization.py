@@ -81,8 +81,13 @@ class _AfterKeras(MetaPathFinder):
             self.running.inside = not outermost
         keras_is_there = module.__name__ == "keras" or _is_loaded("keras")
         if outermost and keras_is_there and not self.registered:
+            # First: what it imports asks this finder too.
             self.registered = True
-            register()
+            try:
+                register()
+            except BaseException:
+                self.registered = False  # so that the next import tries again
+                raise
 
 
 def _is_loaded(name: str) -> bool:

@@ -144,6 +144,7 @@ def test_weights_end_on_the_grid_and_only_at_the_end():
     assert tq.project(late) == {}
 
 
+@pytest.mark.long
 def test_pruning_to_a_size():
     def size(model):
         codes = [kernel.encode(w)[0] for kernel, w in kernels(model)]
@@ -223,6 +224,7 @@ def test_batch_norm_stands_still_while_bases_are_pruned():
     assert "call" not in vars(norm)
 
 
+@pytest.mark.long
 def test_a_trained_network_ships_with_its_integers(tmp_path):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((12, 12, 2), name="image")
@@ -319,6 +321,7 @@ for split in (5, 7):
 """
 
 
+@pytest.mark.long
 def test_a_training_resumes_exactly_while_it_prunes_and_while_float_weights_stand_behind(tmp_path):
     lines = run_python(RESUME, tmp_path).splitlines()
     modes = [line.split() for line in lines[:10]]

@@ -32,10 +32,12 @@ def trained(target_bytes: int, epochs: int) -> keras.Model:
     return q
 
 
+@pytest.mark.long
 def test_the_container_takes_what_was_asked_for():
     assert 0.93 * 5200 < container_size(trained(5200, epochs=15)) < 1.02 * 5200
 
 
+@pytest.mark.long
 def test_a_size_out_of_reach_is_told():
     with pytest.warns(UserWarning) as seen:
         trained(100, epochs=2)

@@ -48,6 +48,7 @@ def looking(q: keras.Model, target: int) -> tuple[tq.SizeBudget, keras.Model]:
     return budget, q
 
 
+@pytest.mark.long
 def test_the_container_meets_the_target():
     target = 1900
     q = wrapped(conv_net(), tq.PartialL2(0.8))
@@ -76,6 +77,7 @@ def test_looking_changes_nothing():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.long
 def test_a_target_under_the_skeleton_is_named_within_the_first_steps():
     q = wrapped(conv_net(), tq.RateDistortion(0.9))
     seen = keras.callbacks.LambdaCallback(

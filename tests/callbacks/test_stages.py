@@ -284,6 +284,7 @@ print("accepted")
 """
 
 
+@pytest.mark.long
 def test_schedules_of_tensorflow_model_optimization():
     pytest.importorskip("tf_keras", reason="tensorflow_model_optimization is not installed")
     assert run_python(TFMOT).splitlines()[-1] == "accepted"

@@ -95,6 +95,7 @@ def test_equal_activations_do_no_harm():
     np.testing.assert_allclose(layer(np.zeros((4, 8), np.float32)), 0.0, atol=1e-6)
 
 
+@pytest.mark.long
 def test_it_trains_saves_and_calibrates(tmp_path):
     x = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
     q = tq.calibrate(tq.quantize(dense_net(), activations=tq.MultiBitRange()), x, verbose=0)

@@ -4,6 +4,8 @@ without it.
 
 import json
 
+import pytest
+
 from tests.tiny_nets import run_python
 
 # Compares the wrapper's outputs and gradients, computed eagerly and in a graph, with those of the
@@ -83,6 +85,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.long
 def test_every_setting_of_onednn_says_the_same(monkeypatch):
     said = []
     for setting in "01":

@@ -73,6 +73,7 @@ def test_a_threshold_that_kills_a_layer():
         kernel.prune.update([(kernel, variable)], 0.8)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*surviving weights:UserWarning")  # one of the kernels is small
 @pytest.mark.parametrize(
     "quantizer", [tq.Focused(), tq.PowerOfTwo(4), tq.Uniform(3), tq.WRPN(4)], ids=repr

@@ -208,6 +208,7 @@ def test_the_cost_is_in_the_loss_and_the_scale_still_follows_the_error():
     assert np.any(in_w) and in_scale.numpy().item() != 0
 
 
+@pytest.mark.long
 def test_bits_are_learned_frozen_and_saved(tmp_path):
     rules = [tq.Rule(".*", LearnedBits(), SinAReQ(target_bits=3, strength=0.1))]
     q = tq.quantize(dense_net(), rules)

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.export.device.builds import DEVICE, SANITIZE, TESTS, bad, build, good, run, tool
 
 SECONDS = 10
@@ -15,6 +17,7 @@ def test_replay_of_the_vectors() -> None:
     assert run(replay, *files) == f"{len(files)} files\n"
 
 
+@pytest.mark.long
 def test_no_crash_in_ten_seconds(tmp_path: Path) -> None:
     clang = tool("clang-14", "clang")
     flags = [

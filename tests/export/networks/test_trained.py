@@ -81,6 +81,7 @@ NETS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NETS)
 def test_trained_networks_are_exact(name, tmp_path):
     make, rules, activations = NETS[name]

@@ -10,7 +10,7 @@ import pytest
 from tests.export import graphs
 from tfqreg.export.flatbuffer.write import debug_copy, write_tflite
 from tfqreg.export.ir import Graph
-from tfqreg.export.verification import runtimes
+from tfqreg.export.verification import interpreters
 from tfqreg.export.verification.runtimes import RUNTIMES, missing, run
 
 INSTALLED = [name for name in RUNTIMES if missing(name) is None]
@@ -73,6 +73,6 @@ def test_the_script_loads_no_runtime_by_itself():
         "import runpy, sys; runpy.run_path(sys.argv[1]); "
         "print({'tensorflow', 'tfqreg'} & set(sys.modules))"
     )
-    command = [sys.executable, "-c", code, runtimes.__file__]
+    command = [sys.executable, "-c", code, interpreters.__file__]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
