@@ -7,6 +7,8 @@ Interpreters differ in how they round a sum to int8. Here no sum is rounded on w
   halving it first loses nothing, and no tie if n >= 3. If n <= 2, biases are 0 modulo 4, and
   nothing is rounded.
 - The inputs of an addition are at least as coarse as its output, so it rounds nothing either.
+- HARD_SWISH takes 16-bit numbers of powers of two; its zero point is moved by a step or a few
+  where ARM's processors would meet a tie.
 - A global average is an AVERAGE_POOL_2D, an integer division everywhere, on its input's own grid.
 
 The codes are derived anew from the graph's: at most 6 bits, the nearest on each channel's grid.

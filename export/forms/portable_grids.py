@@ -1,7 +1,7 @@
 """Grids at powers of two for activations, so that nothing but products is rounded."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from tfqreg.errors import ModelError
 
 from ..ir import Graph, Op, Quantization
+from ..kernels.agreement import parts
 
 
 class Inputs(NamedTuple):
@@ -44,6 +45,8 @@ _LARGEST_RATIO = 6  # log2; XNNPACK takes an input's step below 128 times the ou
 _LARGEST_SCALE_FOR_6 = 1  # log2; 6 is a whole number of such steps
 # A range may lose this fraction of itself, in log2: 1/255, the scale of images, is then 1/256.
 _CLIPPED = 0.01
+# Steps of a zero point, 1.6 % of the range at most.
+_MOVES = (0, -1, 1, -2, 2, -3, 3, -4, 4)
 _REMEDIES = {"SOFTMAX": "Leave it out: the largest score stays the largest"}
 
 
@@ -51,13 +54,15 @@ _REMEDIES = {"SOFTMAX": "Leave it out: the largest score stays the largest"}
 class _Class:
     """Tensors on one grid.
 
-    Their range, the exponent of their scale, and whether int8's lowest code has to clip.
+    Their range, the exponent of their scale, whether int8's lowest code has to clip, and how far
+    the zero point is moved.
     """
 
     bottom: float
     top: float
     clips: bool = False
     exponent: int = 0
+    moved: int = 0
 
     def raise_bottom(self, value: float) -> None:
         """Starts the range at `value`, if that leaves any."""
@@ -80,6 +85,9 @@ def portable_grids(graph: Graph) -> dict[str, Quantization]:
     for found in classes.values():
         found.exponent = math.ceil(math.log2((found.top - found.bottom) / 255) - _CLIPPED)
     _coarsen(graph, classes)
+    swishes = [op for op in graph.ops if op.kind == "HARD_SWISH"]
+    for op in swishes:
+        _agree(graph, op, classes)
     for op in graph.ops:
         relu6 = "RELU6" in (op.kind, op.attributes.get("activation"))
         exponent = classes[op.outputs[0]].exponent
@@ -90,7 +98,40 @@ def portable_grids(graph: Graph) -> dict[str, Quantization]:
                 "Use ReLU without a maximum",
                 f"scale={2**exponent}",
             )
+    for op in swishes:
+        if _meets_ties(graph, op, classes):
+            raise ModelError(
+                op.outputs[0],
+                "HARD_SWISH has no portable form on this grid: processors round its ties in "
+                "their own ways, and other operators share the grid",
+                "Use ReLU, or export with portable=False",
+                f"scale={2.0 ** classes[op.outputs[0]].exponent:g}",
+            )
     return {name: _grid(found) for name, found in classes.items()}
+
+
+def _agree(graph: Graph, op: Op, classes: dict[str, _Class]) -> None:
+    """Moves the grid of a HARD_SWISH until no processor meets a tie in it.
+
+    First its zero point, then its scale, to the next power of two.
+    """
+    found = classes[op.outputs[0]]
+    if found.clips or found.moved or not _meets_ties(graph, op, classes):
+        return
+    exponent = found.exponent
+    for found.exponent in (exponent, exponent + 1):
+        for found.moved in _MOVES:
+            if not _meets_ties(graph, op, classes):
+                _coarsen(graph, classes)
+                return
+
+
+def _meets_ties(graph: Graph, op: Op, classes: dict[str, _Class]) -> bool:
+    source, target = (
+        replace(graph.tensors[name], quantization=_grid(classes[name]))
+        for name in (op.inputs[0], op.outputs[0])
+    )
+    return parts(op, (source,), target)
 
 
 def _check(graph: Graph, op: Op) -> None:
@@ -103,7 +144,7 @@ def _check(graph: Graph, op: Op) -> None:
     pooled = op.kind != "MEAN" or (
         len(graph.tensors[op.inputs[0]].shape) == 4 and _axes(graph, op) == [1, 2]
     )
-    if op.kind not in (*_ONE_GRID, *_WHOLE_STEPS, *PRODUCTS) or not pooled:
+    if op.kind not in (*_ONE_GRID, *_WHOLE_STEPS, *PRODUCTS, "HARD_SWISH") or not pooled:
         remedy = _REMEDIES.get(op.kind, "Replace it, or export with portable=False")
         raise ModelError(
             op.outputs[0], f"{op.kind} has no portable form: interpreters differ in it", remedy
@@ -183,4 +224,4 @@ def _grid(found: _Class) -> Quantization:
     zero_point = (
         -128 - round(found.bottom / scale) if found.clips else 127 - round(found.top / scale)
     )
-    return Quantization(np.array(scale), max(zero_point, -128))
+    return Quantization(np.array(scale), max(zero_point + found.moved, -128))

@@ -12,8 +12,8 @@ from tfqreg.graph.flat import Edge
 from tfqreg.layers import ActivationQuantizer
 
 from ..ir import Attribute, Graph, Op, Quantization, Tensor
+from ..kernels.agreement import agreeing_grid
 from ..kernels.arithmetic import INT8_MAX, INT8_MIN, activation_bounds
-from .agreement import agreeing_grid
 from .fold import FoldedWeights, integer_weights
 from .shapes import image_shape
 

@@ -2,7 +2,7 @@
 
 from ..finding import Finding
 from ..ir import Graph
-from ..lowering.agreement import parts
+from ..kernels.agreement import parts
 from .rules import Target
 
 _FIXES = {

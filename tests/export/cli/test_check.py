@@ -99,8 +99,8 @@ def test_a_tflite_on_an_npu(folder, capsys):
     "argv, message",
     [
         ("m.tflite", "m.tflite: a .tflite is checked for a target. Give --target. Received: none"),
-        ("m.tflite --target tpu", "a target is one of ethos-u55-128, ethos-u65-256"),
-        ("float.keras --target tpu", "a target is one of ethos-u55-128, ethos-u65-256"),
+        ("m.tflite --target tpu", "a target is one of android-arm64, ethos-u55-128"),
+        ("float.keras --target tpu", "a target is one of android-arm64, ethos-u55-128"),
         ("cut.tflite --target tflite_cpu", "this .tflite file is damaged. Export it again."),
         ("text.txt", "text.txt: this is no .keras or .tflite file. Give one."),
         ("none.keras", "none.keras: cannot be read"),

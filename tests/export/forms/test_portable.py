@@ -11,6 +11,7 @@ import tfqreg as tq
 from tests.export import graphs
 from tests.export import keras_nets as nets
 from tests.export.layer_cases import TRANSPOSED, joined
+from tfqreg.errors import ModelError
 from tfqreg.export import export_tflite, simulate, verify, write_tflite
 from tfqreg.export.cli import main
 from tfqreg.export.export import exported_graph
@@ -92,6 +93,36 @@ def test_nets(make, activations, weights, extremes, tmp_path):
 def test_random_nets(seed):
     graph = portable(lower(nets.random_net(seed)))
     assert_portable(graph, graphs.codes(graph, 6, seed))
+
+
+def swishes(seed: int) -> keras.Model:
+    x = y = keras.Input((8, 8, 3))
+    for _ in range(3):
+        y = keras.layers.Activation("hard_silu")(keras.layers.Conv2D(6, 3, padding="same")(y))
+    y = keras.layers.Concatenate()([y, keras.layers.Activation("hard_silu")(y)])
+    model = keras.Model(x, y)
+    return nets.calibrated(nets.roughen(model, seed), seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hard_swish(seed):
+    graph = portable(lower(swishes(seed)))
+    assert [op.kind for op in graph.ops].count("HARD_SWISH") == 4
+    assert_portable(graph, graphs.codes(graph, 6, seed))
+
+
+def test_hard_swish_on_a_grid_that_another_operator_fixed():
+    b = graphs.Builder(0)
+    x = b.input((4, 4, 8), 2.0**-4, 1)
+    y = b.op("HARD_SWISH", [x], b.activation("y", (4, 4, 8), 2.0**-4, -128))
+    # int8's lowest code has to stay at zero.
+    graph = b.finish(graphs.concatenation(b, y, b.input((4, 4, 8), 2.0**-4, -128)))
+    try:
+        found = portable(graph)
+    except ModelError as error:
+        assert str(error).startswith("y1: HARD_SWISH has no portable form on this grid")
+    else:
+        assert_portable(found, graphs.codes(found, 6))
 
 
 def test_transposed_convolutions():

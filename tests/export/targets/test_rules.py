@@ -35,6 +35,7 @@ def load_all_rules() -> list:
 
 def test_the_names():
     assert target_names() == [
+        "android-arm64",
         "ethos-u55-128",
         "ethos-u65-256",
         "ethos-u85-256",

@@ -8,7 +8,7 @@ from benchmarks.helpers.operator_cases import CASES
 from benchmarks.operators import figures
 from tests.export import graphs
 from tests.export import keras_nets as nets
-from tests.export.lowering.test_agreement import gated
+from tests.export.kernels.test_agreement import gated
 from tfqreg.export import export_tflite, integer_model, simulate, verify, write_tflite
 from tfqreg.export.verification import arm
 from tfqreg.export.verification.compare import batch, compare

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..ir import Op, Quantization, Tensor
-from ..kernels import multiply, pooling, tables
-from ..kernels.arithmetic import INT8_MAX, INT8_MIN
-from ..kernels.call import Call
+from . import multiply, pooling, tables
+from .arithmetic import INT8_MAX, INT8_MIN
+from .call import Call
 
 # TensorFlow's, an older XNNPACK, is that of LiteRT until 2.1.
 _MODES = ("f32", "arm64", "f32-tf")

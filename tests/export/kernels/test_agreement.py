@@ -10,7 +10,7 @@ import tfqreg as tq
 from benchmarks.helpers.operator_cases import CASES
 from tfqreg.export import lower, simulate
 from tfqreg.export.ir import Graph, Tensor
-from tfqreg.export.lowering.agreement import agreeing_grid, parts
+from tfqreg.export.kernels.agreement import agreeing_grid, parts
 
 
 def tensors_of(graph: Graph, op: Any) -> tuple[tuple[Tensor, ...], Tensor]:
