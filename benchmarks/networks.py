@@ -2,8 +2,8 @@
 
 Exactness on every runtime, operators on an NPU, bytes, time and memory of the export, latency.
 Writes `results/networks.json` and prints the table; `--networks` measures those named anew and
-keeps the others' rows. Weights and activations have 8 bits, so that
-TFLiteConverter's file is the same network's.
+keeps the others' rows, `--runtimes` their elements on the runtimes named alone. Weights and
+activations have 8 bits, so that TFLiteConverter's file is the same network's.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ from .helpers.record import RESULTS, write_result
 
 RUNTIMES = {
     "litert": "LiteRT",
+    "litert-aarch64": "aarch64",
     "tensorflow": "TensorFlow",
     "tflite-runtime-ref": "tflite-runtime",
     "tflite-micro": "tflite-micro",
@@ -53,9 +54,7 @@ Row = dict[str, Any]
 def measure(network: Network, step: Callable[[str], None]) -> Row:
     """Returns a network's row of the table; `step` is called with what is measured next."""
     step("calibrating")
-    model, images = network.build()
-    images, unseen = images[:CALIBRATION_IMAGES], images[CALIBRATION_IMAGES:][:VERIFIED_IMAGES]
-    quantized = tq.calibrate(tq.quantize(model), images, verbose=0)
+    model, quantized, images, unseen = prepared(network)
     float_bytes = 4 * model.count_params()
     row: Row = {"input": list(model.inputs[0].shape[1:]), "float_bytes": float_bytes}
     with tempfile.TemporaryDirectory() as folder:
@@ -65,10 +64,7 @@ def measure(network: Network, step: Callable[[str], None]) -> Row:
         export_tflite(quantized, path, container)
         ours = path.read_bytes()
         row |= {"tflite_bytes": len(ours), "container_bytes": container.stat().st_size}
-        row["runtimes"] = {}
-        for runtime in RUNTIMES:
-            step(runtime)
-            row["runtimes"][runtime] = exactness(quantized, path, unseen, runtime)
+        row["runtimes"] = exactness(quantized, path, unseen, list(RUNTIMES), step)
         step("Vela")
         row["npu"] = npu_operators(ours)
     step("TFLiteConverter")
@@ -76,6 +72,23 @@ def measure(network: Network, step: Callable[[str], None]) -> Row:
     row["converter_bytes"] = len(theirs)
     step("latency")
     return row | latencies(ours, theirs)
+
+
+def prepared(network: Network) -> tuple[keras.Model, keras.Model, np.ndarray, np.ndarray]:
+    """Returns the float model, the calibrated one, the images it saw, and others."""
+    model, images = network.build()
+    images, unseen = images[:CALIBRATION_IMAGES], images[CALIBRATION_IMAGES:][:VERIFIED_IMAGES]
+    return model, tq.calibrate(tq.quantize(model), images, verbose=0), images, unseen
+
+
+def on_runtimes(network: Network, runtimes: list[str], step: Callable[[str], None]) -> Row:
+    """Returns a network's exactness on the runtimes named, by name."""
+    step("calibrating")
+    _, quantized, _, unseen = prepared(network)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.tflite")
+        export_tflite(quantized, path)
+        return exactness(quantized, path, unseen, runtimes, step)
 
 
 def export_cost(model: keras.Model, path: Path, float_bytes: int) -> Row:
@@ -96,7 +109,22 @@ def export_cost(model: keras.Model, path: Path, float_bytes: int) -> Row:
     }
 
 
-def exactness(model: keras.Model, path: Path, images: np.ndarray, runtime: str) -> Row:
+def exactness(
+    model: keras.Model,
+    path: Path,
+    images: np.ndarray,
+    runtimes: list[str],
+    step: Callable[[str], None],
+) -> Row:
+    """Returns by runtime the elements compared and differing in all tensors."""
+    found: Row = {}
+    for runtime in runtimes:
+        step(runtime)
+        found[runtime] = _on_one(model, path, images, runtime)
+    return found
+
+
+def _on_one(model: keras.Model, path: Path, images: np.ndarray, runtime: str) -> Row:
     """Returns the elements compared and differing in all tensors, or why the runtime refuses."""
     try:
         report = verify(model, path, images, [runtime])
@@ -192,7 +220,7 @@ def _cells(name: str, row: Row) -> list[str]:
         f"{compared:,}",
         *(
             part.get("refused") or f"{part['differing_elements']:,}"
-            for part in row["runtimes"].values()
+            for part in (row["runtimes"].get(name, {"refused": "-"}) for name in RUNTIMES)
         ),
         npu.get("refused") or f"{npu['npu_operators']} of {npu['operators']}",
         f"{row['tflite_bytes'] / 1024:,.0f}",
@@ -210,14 +238,20 @@ def main() -> None:
     parser.add_argument(
         "--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME"
     )
+    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, metavar="NAME")
     options = parser.parse_args()
     stored = RESULTS / "networks.json"
     rows: dict[str, Row] = json.loads(stored.read_text())["networks"] if stored.exists() else {}
     progress = tqdm(options.networks)
     for name in progress:
-        rows[name] = measure(
-            NETWORKS[name], lambda step, name=name: progress.set_description(f"{name}: {step}")
-        )
+
+        def describe(step: str, name: str = name) -> None:
+            progress.set_description(f"{name}: {step}")
+
+        if options.runtimes:
+            rows[name]["runtimes"] |= on_runtimes(NETWORKS[name], options.runtimes, describe)
+        else:
+            rows[name] = measure(NETWORKS[name], describe)
         # After each, so that a run cut short keeps what it has.
         rows = {known: rows[known] for known in NETWORKS if known in rows}
         write_result("networks", {"networks": rows})
