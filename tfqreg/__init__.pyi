@@ -11,6 +11,7 @@ from .callbacks import callbacks_for as callbacks_for
 from .callbacks import kernel_figures as kernel_figures
 from .distillation import DistillationLoss as DistillationLoss
 from .distillation import distill as distill
+from .export.diagnosis.diagnose import diagnose as diagnose  # pyright: ignore[reportMissingImports]
 from .layers import LearnedRange as LearnedRange
 from .layers import MultiBitRange as MultiBitRange
 from .layers import Quantized as Quantized

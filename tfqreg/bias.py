@@ -50,20 +50,8 @@ class BiasCorrection:
             self.expected[wrapper].append(_means(wrapper, y))
             return y
 
-        quantized_kernels = [
-            quantized_kernel
-            for wrapper in self.wrappers
-            for quantized_kernel, _ in wrapper.kernel_pairs()
-        ]
-        stages = [int(quantized_kernel.stage) for quantized_kernel in quantized_kernels]
-        try:
-            for quantized_kernel in quantized_kernels:
-                quantized_kernel.stage.assign(Stage.PRUNE)  # in which weights are float
-            with _intercepted(list(self.targets), note):
-                yield
-        finally:
-            for quantized_kernel, stage in zip(quantized_kernels, stages, strict=True):
-                quantized_kernel.stage.assign(stage)
+        with float_weights(self.wrappers), _intercepted(list(self.targets), note):
+            yield
 
     @contextmanager
     def correcting(self) -> Iterator[None]:
@@ -87,6 +75,20 @@ class BiasCorrection:
         for wrapper, shift in self.shifts.items():
             variable, sign = self.targets[wrapper]
             variable.assign(ops.convert_to_numpy(variable) + sign * shift)
+
+
+@contextmanager
+def float_weights(wrappers: list[Quantized]) -> Iterator[None]:
+    """Lets wrapped layers compute with their float weights, as long as the context lasts."""
+    kernels = [kernel for wrapper in wrappers for kernel, _ in wrapper.kernel_pairs()]
+    stages = [int(kernel.stage) for kernel in kernels]
+    try:
+        for kernel in kernels:
+            kernel.stage.assign(Stage.PRUNE)  # in which weights are float
+        yield
+    finally:
+        for kernel, stage in zip(kernels, stages, strict=True):
+            kernel.stage.assign(stage)
 
 
 def _targets(

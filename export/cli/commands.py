@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .check import run_check
+from .diagnose import run_diagnose
 from .files import (
     UserError,
     about,
@@ -199,5 +200,6 @@ _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "inspect": _inspect,
     "check": run_check,
     "verify": _verify,
+    "diagnose": run_diagnose,
     "report": _report,
 }

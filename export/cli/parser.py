@@ -129,6 +129,15 @@ def _runtime(name: str) -> str:
     return name
 
 
+def _diagnose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="the quantized .keras")
+    parser.add_argument(
+        "--samples", required=True, help=".npy of what the model takes, or .npz by input name"
+    )
+    parser.add_argument("--float", help="the float .keras it came from; compares with it")
+    parser.add_argument("--json", help="a .json to write: node data for Model Explorer")
+
+
 def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="a .keras, .tflite or .tqw")
     parser.add_argument("-o", "--output", required=True, help="the .html to write")
@@ -155,6 +164,11 @@ _COMMANDS = {
         "Count the elements in which a .tflite differs from its model; exit code 1 if any does.",
         "m.keras m.tflite --samples x.npy",
         _verify,
+    ),
+    "diagnose": _Command(
+        "Show which tensors of a quantized .keras lose accuracy, why, and the remedy.",
+        "q.keras --samples x.npy --float m.keras",
+        _diagnose,
     ),
     "report": _Command("Write a report as one HTML page.", "m.keras -o report.html", _report),
 }

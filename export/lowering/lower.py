@@ -52,6 +52,30 @@ def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float3
     return used(graph)
 
 
+def lower_with_places(model: keras.Model) -> tuple[Graph, list[tuple[str, str]]]:
+    """Returns the integer graph, and for each activation quantizer its path and its tensor.
+
+    The quantizers come in the order in which the model calls them.
+
+    Args:
+        model: as `lower`.
+
+    Raises:
+        ModelTypeError, ModelError: as `lower`.
+    """
+    builder, flat, problems = _lowered(model, False, "float32")
+    if problems:
+        raise problems[0]
+    graph = used(builder.graph)
+    places = [
+        (node.path, value)
+        for node in flat.nodes
+        if isinstance(node.operation, ActivationQuantizer)
+        and isinstance(value := builder.values.get(node.outputs[0]), str)
+    ]
+    return graph, [(path, name) for path, name in places if name in graph.tensors]
+
+
 def lower_in_part(
     model: keras.Model, float_io: bool = False, scale_dtype: str = "float32"
 ) -> tuple[Graph, list[ValueError]]:
@@ -65,12 +89,19 @@ def lower_in_part(
     Raises:
         ModelError: for a model without a graph: subclassed, or of unknown input shape.
     """
+    builder, _, problems = _lowered(model, float_io, scale_dtype)
+    return builder.graph, problems
+
+
+def _lowered(
+    model: keras.Model, float_io: bool, scale_dtype: str
+) -> tuple[Builder, FlatGraph, list[ValueError]]:
     flat, builder = flatten(model), Builder(scale_dtype)
     problems: list[ValueError] = [
         unsupported_error(node) for node in flat.nodes if not is_supported(node)
     ]
     if not (quantized_layers(model) or activation_layers(model)):
-        return builder.graph, [*problems, _calibrate_first(model)]
+        return builder, flat, [*problems, _calibrate_first(model)]
     problems += [
         _float_weights(node) for node in flat.nodes if is_supported(node) and not _is_lowered(node)
     ]
@@ -88,7 +119,7 @@ def lower_in_part(
     for edge in flat.outputs:
         if edge in builder.values:
             _attempt(lambda edge=edge: _output(builder, edge, float_io), problems)
-    return builder.graph, problems
+    return builder, flat, problems
 
 
 def _attempt(step: Callable[[], None], problems: list[ValueError]) -> None:

@@ -30,6 +30,7 @@ ORDER = [
     ["forms", "lowering", "targets"],
     ["export", "tf_simulator"],
     ["checks", "verification"],
+    ["diagnosis"],
     ["report"],
     ["cli"],
 ]

@@ -1,0 +1,1 @@
+"""Where the accuracy of a quantized model went, tensor by tensor."""
