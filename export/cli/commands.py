@@ -167,13 +167,28 @@ def _report(arguments: argparse.Namespace) -> int:
     source, target = Path(arguments.file), Path(arguments.output)
     check_targets(source, target)
     history = load_history(Path(arguments.history)) if arguments.history else {}
+    samples = load_samples(Path(arguments.samples)) if arguments.samples else None
     parts = _parts_of(source)
     curves = {name: history[name] for name in ("float", "quantized") if name in history}
     others = {name: history.get(name) for name in ("figures", "result")}
     with bar("Drawing", total=1), about(source), writing(target):
-        write_report(target, **parts, history=curves, **others, target=arguments.target)
+        found = _diagnosis(parts.get("model"), samples, arguments)
+        write_report(
+            target, **parts, history=curves, **others, target=arguments.target, diagnosis=found
+        )
     print(f"{target}: {target.stat().st_size:,} bytes")
     return 0
+
+
+def _diagnosis(model: Any, samples: Any, arguments: argparse.Namespace) -> Any:
+    if samples is None:
+        return None
+    if model is None:
+        raise UserError(f"{arguments.file}: --samples needs the quantized .keras")
+    from ..diagnosis.diagnose import diagnose
+
+    reference = load_model(Path(arguments.float), False) if arguments.float else None
+    return diagnose(model, samples, reference)
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -142,6 +142,10 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="a .keras, .tflite or .tqw")
     parser.add_argument("-o", "--output", required=True, help="the .html to write")
     parser.add_argument(
+        "--samples", help=".npy of what a quantized .keras takes: shows where accuracy goes"
+    )
+    parser.add_argument("--float", help="the float .keras it came from, to compare with")
+    parser.add_argument(
         "--history", help='.json with any of "float", "quantized", "figures" and "result"'
     )
     _target(parser)

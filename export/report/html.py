@@ -9,7 +9,9 @@ import numpy as np
 
 from ..container import unpack
 from ..container.files import write_atomically
+from ..diagnosis.diagnose import Diagnosis
 from ..flatbuffer.read import file_bytes
+from .diagnosis_section import diagnosis_section
 from .explanation import explanation
 from .page import page
 from .pictures import MANY_KERNELS, byte_bars, curves, histogram
@@ -46,6 +48,7 @@ def write_report(
     figures: Figures | None = None,
     result: Mapping[str, Any] | None = None,
     target: str | None = None,
+    diagnosis: Diagnosis | None = None,
 ) -> None:
     """Writes one HTML page on a model; parts whose data is missing are left out.
 
@@ -63,6 +66,7 @@ def write_report(
             "versions" by package. All else is listed as it is.
         target: a name of `tfqreg.export.target_names()`; for an Ethos-U, Vela compiles the model
             if it is installed. Default none.
+        diagnosis: what `tfqreg.diagnose` returned; none by default.
 
     Raises:
         ContainerError: for a damaged `.tflite` or `.tqw`.
@@ -80,6 +84,7 @@ def write_report(
         ("", _headline(summary, result or {})),
         ("Layers", _table(summary) if summary else ""),
         ("Bytes per layer", _bytes(summary)),
+        ("Where accuracy goes", diagnosis_section(diagnosis) if diagnosis else ""),
         (f"On {target}", _target(target, model, tflite, container)),
         ("Why is it not smaller?", _list(explanation(summary)) if summary else ""),
         ("Training", _training(history or {})),

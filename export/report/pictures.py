@@ -31,6 +31,7 @@ BLUE, AMBER, GREEN, GREY = "#3b82f6", "#f59e0b", "#10b981", "#94a3b8"
 _TEXT = "#808182"  # stands for the page's text colour, which matplotlib cannot name
 _MANY_LEVELS = 40  # more lines than that would hide the bars; the page names this number
 _BINS = 200  # bars across the picture, about
+_FEW_NAMES = 30  # beyond, slanted names of tensors overlap
 MANY_KERNELS = 8  # as many as `_colours` names; more lines get shades and no legend
 _STYLE = {
     "svg.fonttype": "none",
@@ -80,6 +81,23 @@ def curves(
             _plain_numbers(axes.yaxis, *axes.get_ylim())
         if not many:
             _legend(axes, shown)
+        return _svg(figure)
+
+
+def ratios(names: Sequence[str], series: Mapping[str, Sequence[float | None]]) -> str:
+    """Returns the picture of signal-to-noise ratios along a graph.
+
+    Args:
+        names: of the tensors, in their order; named in the picture if they are few.
+        series: ratios in decibels by name of the series; None leaves a gap.
+    """
+    with _axes("SNR, dB", "" if len(names) <= _FEW_NAMES else "tensor") as (figure, axes):
+        for (name, values), colour in zip(series.items(), (BLUE, AMBER), strict=True):
+            y = np.array([np.nan if value is None else value for value in values], float)
+            axes.plot(np.arange(len(y)), y, "o-", ms=3, lw=1.2, c=colour, label=name)
+        if len(names) <= _FEW_NAMES:
+            axes.set_xticks(np.arange(len(names)), names, rotation=60, ha="right")
+        _legend(axes, list(series))
         return _svg(figure)
 
 
