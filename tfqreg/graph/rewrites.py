@@ -59,9 +59,12 @@ def _sum(operation: Any) -> Callable[..., Any] | None:
         return None
     times = keras.layers.Rescaling(float(np.prod(sizes)), name=operation.name)
 
+    # A factor needs an axis of channels.
+    keep = operation.keepdims or len(shape) - 1 in axes
+
     def total(x: Any, **_: Any) -> Any:
-        kept = times(ops.mean(x, axes, keepdims=True))
-        return kept if operation.keepdims else ops.squeeze(kept, tuple(axes))
+        scaled = times(ops.mean(x, axes, keep))
+        return scaled if keep == operation.keepdims else ops.squeeze(scaled, tuple(axes))
 
     return total
 
