@@ -14,7 +14,19 @@ import numpy as np
 from tfqreg.errors import ModelError
 
 from .ir import Graph, Op
-from .kernels import elementwise, layout, multiply, pooling, products, resize, softmax, tables
+from .kernels import (
+    elementwise,
+    layout,
+    lookup,
+    multiply,
+    normalization,
+    pooling,
+    products,
+    reductions,
+    resize,
+    softmax,
+    tables,
+)
 from .kernels.call import MODES, Call
 
 Operator = Callable[..., np.ndarray]
@@ -22,14 +34,18 @@ Arrays = Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
 OPERATORS: dict[str, Operator] = {
     "ADD": elementwise.add,
+    "ARG_MAX": reductions.arg_max,
     "AVERAGE_POOL_2D": pooling.average_pool_2d,
+    "CAST": lookup.cast,
     "CONCATENATION": layout.concatenation,
     "CONV_2D": products.conv_2d,
     "DEPTH_TO_SPACE": layout.depth_to_space,
     "DEPTHWISE_CONV_2D": products.depthwise_conv_2d,
     "DEQUANTIZE": elementwise.dequantize,
     "FULLY_CONNECTED": products.fully_connected,
+    "GATHER": lookup.gather,
     "HARD_SWISH": tables.hard_swish,
+    "L2_NORMALIZATION": normalization.l2_normalization,
     "LEAKY_RELU": tables.leaky_relu,
     "LOGISTIC": tables.logistic,
     "MAXIMUM": elementwise.maximum,
@@ -40,11 +56,14 @@ OPERATORS: dict[str, Operator] = {
     "PAD": layout.pad,
     "PRELU": tables.prelu,
     "QUANTIZE": elementwise.quantize,
+    "REDUCE_MAX": reductions.reduce_max,
+    "REDUCE_MIN": reductions.reduce_min,
     "RELU": elementwise.relu,
     "RELU6": elementwise.relu6,
     "RESHAPE": layout.reshape,
     "RESIZE_BILINEAR": resize.resize_bilinear,
     "RESIZE_NEAREST_NEIGHBOR": resize.resize_nearest_neighbor,
+    "REVERSE_V2": layout.reverse,
     "SOFTMAX": softmax.softmax,
     "SPACE_TO_DEPTH": layout.space_to_depth,
     "STRIDED_SLICE": layout.strided_slice,

@@ -31,7 +31,14 @@ def _pool(a: Any) -> Any:
 # None: the operator has no options that anything reads.
 OPERATORS: dict[str, tuple[int, Callable[[Any], Any] | None]] = {
     "ADD": (2, lambda a: schema.AddOptionsT(**_fused(a))),
+    "ARG_MAX": (2, lambda a: schema.ArgMaxOptionsT(outputType=schema.TensorType.INT32)),
     "AVERAGE_POOL_2D": (2, _pool),
+    "CAST": (
+        1,
+        lambda a: schema.CastOptionsT(
+            inDataType=schema.TensorType.INT8, outDataType=schema.TensorType.INT32
+        ),
+    ),
     "CONCATENATION": (2, lambda a: schema.ConcatenationOptionsT(axis=a["axis"])),
     "CONV_2D": (3, lambda a: schema.Conv2DOptionsT(**_window(a), **_fused(a), **_dilation(a))),
     "DEPTHWISE_CONV_2D": (
@@ -46,7 +53,9 @@ OPERATORS: dict[str, tuple[int, Callable[[Any], Any] | None]] = {
         4,
         lambda a: schema.FullyConnectedOptionsT(**_fused(a), keepNumDims=a.get("keep_dims", False)),
     ),
+    "GATHER": (2, lambda a: schema.GatherOptionsT(axis=a["axis"])),
     "HARD_SWISH": (1, None),
+    "L2_NORMALIZATION": (2, lambda a: schema.L2NormOptionsT()),
     "LEAKY_RELU": (2, lambda a: schema.LeakyReluOptionsT(alpha=a["alpha"])),
     "LOGISTIC": (2, None),
     "MAXIMUM": (2, None),
@@ -57,6 +66,8 @@ OPERATORS: dict[str, tuple[int, Callable[[Any], Any] | None]] = {
     "PAD": (2, None),
     "PRELU": (1, None),
     "QUANTIZE": (1, None),
+    "REDUCE_MAX": (2, lambda a: schema.ReducerOptionsT(keepDims=a["keep_dims"])),
+    "REDUCE_MIN": (2, lambda a: schema.ReducerOptionsT(keepDims=a["keep_dims"])),
     "RELU": (2, None),
     "RELU6": (2, None),
     "RESHAPE": (1, lambda a: schema.ReshapeOptionsT(newShape=[-1, *a["shape"][1:]])),
@@ -68,6 +79,7 @@ OPERATORS: dict[str, tuple[int, Callable[[Any], Any] | None]] = {
         3,
         lambda a: schema.ResizeNearestNeighborOptionsT(halfPixelCenters=a["half_pixel_centers"]),
     ),
+    "REVERSE_V2": (1, None),
     "SOFTMAX": (2, lambda a: schema.SoftmaxOptionsT(beta=a.get("beta", 1.0))),
     "SPACE_TO_DEPTH": (1, lambda a: schema.SpaceToDepthOptionsT(blockSize=a["block_size"])),
     # The batch, the first axis, is taken whole.

@@ -36,6 +36,7 @@ _ONE_GRID = (
         "MINIMUM",
         "PAD",
     ),
+    *("REDUCE_MAX", "REDUCE_MIN", "REVERSE_V2"),
     *("RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "SPACE_TO_DEPTH", "STRIDED_SLICE", "TRANSPOSE"),
 )
 # Exact where an input's step is a multiple of the output's.

@@ -28,6 +28,12 @@ def reshape(call: Call, x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), *call.output.shape[1:])
 
 
+def reverse(call: Call, x: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Turns the order of the elements along an axis."""
+    del call
+    return np.flip(x, tuple(int(axis) for axis in axes))
+
+
 def space_to_depth(call: Call, x: np.ndarray) -> np.ndarray:
     """Blocks of pixels become blocks of channels."""
     size = call.attribute("block_size")

@@ -7,7 +7,17 @@ operator left open for the BatchNorm, ReLU and quantizer that follow.
 from tfqreg.graph.flat import Node
 from tfqreg.graph.roles import INFERENCE_IDENTITY
 
-from . import activations, affine, elementwise, layout, pooling, products, resizing, slicing
+from . import (
+    activations,
+    affine,
+    elementwise,
+    functions,
+    layout,
+    pooling,
+    products,
+    resizing,
+    slicing,
+)
 from .builder import Builder, Value
 from .common import Lowering, same_value
 from .shapes import static_shape
@@ -23,6 +33,7 @@ LOWERINGS: dict[str, Lowering] = {
     **activations.LOWERINGS,
     **affine.LOWERINGS,
     **elementwise.LOWERINGS,
+    **functions.LOWERINGS,
     **layout.LOWERINGS,
     **pooling.LOWERINGS,
     **resizing.LOWERINGS,

@@ -1,6 +1,7 @@
 """Activation functions: fused into an operator, folded into weights, or an operator."""
 
 from dataclasses import replace
+from typing import TypeGuard
 
 import numpy as np
 from keras import ops
@@ -57,12 +58,7 @@ def _relu(builder: Builder, node: Node) -> Value:
 def _clipped(builder: Builder, node: Node, highest: float | None) -> Open:
     """Returns the value of `min(max(x, 0), highest)`."""
     value = builder.values[node.inputs[0]]
-    if (
-        isinstance(value, Open)
-        and value.activation == "NONE"
-        and value.kind not in SHARES_GRID
-        and not value.pools
-    ):
+    if _takes_clip(value):
         if highest == 6:
             return replace(value, activation="RELU6", gain=None)
         return replace(value, activation="RELU", high=highest, gain=None)
@@ -70,6 +66,32 @@ def _clipped(builder: Builder, node: Node, highest: float | None) -> Open:
     shape = static_shape(node.outputs[0], node.path)
     # Not RELU6: the one of TensorFlow Lite for Microcontrollers cannot change the scale.
     return Open("RELU", (source,), shape, node.path, activation="RELU", high=highest)
+
+
+def _takes_clip(value: Value) -> TypeGuard[Open]:
+    return isinstance(value, Open) and value.is_bare and value.kind not in SHARES_GRID
+
+
+def _clip(builder: Builder, node: Node) -> Open:
+    low, high = (
+        None if x is None else float(x) for x in (node.operation.x_min, node.operation.x_max)
+    )
+    if low == 0:
+        return _clipped(builder, node, high)
+    value = builder.values[node.inputs[0]]
+    if _takes_clip(value):
+        return replace(value, low=low, high=high, gain=None)
+    source = builder.integer(node.inputs[0], node.path)
+    shape = static_shape(node.outputs[0], node.path)
+    return Open(
+        "QUANTIZE",
+        (source,),
+        shape,
+        node.path,
+        low=low,
+        high=high,
+        emit=lambda builder, grid: builder.requantized(source, grid),
+    )
 
 
 def _hard_sigmoid(builder: Builder, node: Node) -> Value:
@@ -99,6 +121,21 @@ def _softmax(builder: Builder, node: Node) -> Value | list[Value]:
     if axis not in (-1, len(node.inputs[0].shape) - 1):
         raise ModelError(node.path, "Softmax must be over the last axis", received=f"axis={axis}")
     return _fixed("SOFTMAX", beta=1.0)(builder, node)
+
+
+def _unit_norm(builder: Builder, node: Node) -> Value | list[Value]:
+    axis, order = node.operation.axis, getattr(node.operation, "order", 2)
+    if order != 2 or axis not in (-1, len(node.inputs[0].shape) - 1):
+        raise ModelError(
+            node.path,
+            "a normalization of vectors has an integer form over one axis, by the 2-norm",
+            received=f"axis={axis}, order={order}",
+        )
+    shape = static_shape(node.outputs[0], node.path)
+    source = builder.image(builder.integer(node.inputs[0], node.path))
+    scale, _ = FIXED_GRIDS["unit_norm"]
+    output = builder.tensor(node.path, builder.shape(source), Quantization(np.array(scale)))
+    return builder.reshaped(builder.emit("L2_NORMALIZATION", (source,), output), shape)
 
 
 def _hard_swish(builder: Builder, node: Node) -> Value:
@@ -134,9 +171,11 @@ _BY_FUNCTION: dict[str, Lowering] = {
     "sigmoid": _fixed("LOGISTIC"),
     "softmax": _softmax,
     "tanh": _fixed("TANH"),
+    "unit_norm": _unit_norm,
 }
 
 LOWERINGS: dict[str, Lowering] = {
+    "Clip": _clip,
     "PReLU": _prelu,
     **dict.fromkeys(
         (
@@ -153,6 +192,7 @@ LOWERINGS: dict[str, Lowering] = {
                 "Relu",
             ),
             *("Relu6", "Sigmoid", "Silu", "Softmax", "Softplus", "Tanh"),
+            *("Normalize", "UnitNormalization"),
         ),
         _function,
     ),

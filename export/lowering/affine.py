@@ -79,9 +79,8 @@ def _depthwise(
 
 def takes_weights(value: Open, gain: np.ndarray, offset: np.ndarray) -> bool:
     """Returns whether constants fold into the weights of an open operator."""
-    bare = value.activation == "NONE" and value.high is None and not value.pools
     return (
-        bare
+        value.is_bare
         and value.weights is not None
         and {gain.size, offset.size} <= {1, len(value.weights.scale)}
     )
@@ -136,5 +135,5 @@ def _scaled(builder: Builder, name: str, node: Node, gain: float) -> Open:
 
 
 LOWERINGS: dict[str, Lowering] = {
-    **dict.fromkeys(("Divide", "Negative", "Normalization", "Rescaling", "TrueDivide"), affine),
+    **dict.fromkeys(("Negative", "Normalization", "Rescaling"), affine),
 }

@@ -3,6 +3,7 @@
 That is an int8 tensor, or the operator still open on it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,9 +32,9 @@ _COARSEST_INPUT, _COARSEST_HARD_SWISH = 250, 100
 class Open:
     """An operator that waits for its output grid.
 
-    `weights` belong to what has a kernel; `high` is the most that it lets through, if its
-    activation does not say; `gain` is the tensor, and the number, whose product is all that it
-    computes: what follows may do it instead.
+    `weights` belong to what has a kernel; `low` and `high` are the least and the most that it lets
+    through, if its activation does not say; `gain` is the tensor, and the number, whose product is
+    all that it computes: what follows may do it instead; `emit` adds what is no single operator.
     """
 
     kind: str
@@ -46,6 +47,13 @@ class Open:
     pools: tuple["Pool", ...] = ()
     high: float | None = None
     gain: tuple[str, float] | None = None
+    low: float | None = None
+    emit: Callable[["Builder", Quantization], str] | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing clips or pools it yet."""
+        return self.activation == "NONE" and self.low is self.high is None and not self.pools
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,13 @@ class Builder:
     def integer(self, edge: Edge, needed_by: str) -> str:
         """Returns the int8 tensor of an edge; raises ModelError if it is still open."""
         value = self.values[edge]
+        if not isinstance(value, Open) and self.graph.tensors[value].dtype != "int8":
+            raise ModelError(
+                needed_by,
+                "it computes with int8 codes",
+                "End the model at the argmax",
+                f"{value} of {self.graph.tensors[value].dtype}",
+            )
         if isinstance(value, Open):
             raise ModelError(
                 value.name,
@@ -182,6 +197,7 @@ class Builder:
                 and low == 0
                 and value.activation == "NONE"
                 and value.kind not in SHARES_GRID
+                and value.emit is None
             ):
                 # It clamps at the zero point, the lowest code.
                 value = replace(value, activation="RELU")
@@ -240,10 +256,38 @@ class Builder:
         return self.emit(kind, (name, bounds), self.tensor(output, shape, grid))
 
     def close(self, value: Open, grid: Quantization, movable: bool = False) -> str:
-        """Emits an open operator, with its output on a grid, and the pools after it.
+        """Emits an open operator, with its output on a grid, and the clips and pools after it.
 
         A `movable` grid may become another by a few roundings of its scale.
         """
+        name = value.emit(self, grid) if value.emit else self._emitted(value, grid, movable)
+        grid = self.grid(name)
+        for kind, bound in (("MAXIMUM", value.low), ("MINIMUM", value.high)):
+            name = name if bound is None else self._bounded(kind, name, bound, value.name)
+        for pool in value.pools:
+            source = self.reshaped(name, pool.source)
+            name = self.emit(
+                "MAX_POOL_2D",
+                (source,),
+                self.tensor(pool.name, pool.shape, grid),
+                **pool.attributes,
+            )
+        return name
+
+    def _bounded(self, kind: str, name: str, bound: float, output: str) -> str:
+        """Returns a tensor clipped at a number, itself if the ends of its grid do that."""
+        grid = self.grid(name)
+        code = np.rint(bound / grid.scale[0]) + grid.zero_point
+        if code >= INT8_MAX if kind == "MINIMUM" else code <= self.lowest.get(name, INT8_MIN):
+            return name
+        constant = "highest" if kind == "MINIMUM" else "lowest"
+        clipped = self.extremum(kind, name, np.array([bound]), self.shape(name), output, constant)
+        self.lowest[clipped] = int(
+            self.lowest.get(name, INT8_MIN) if kind == "MINIMUM" else min(code, INT8_MAX)
+        )
+        return clipped
+
+    def _emitted(self, value: Open, grid: Quantization, movable: bool) -> str:
         inputs, attributes = value.inputs, dict(value.attributes)
         kind, activation = (_within_int32(name, grid) for name in (value.kind, value.activation))
         if kind in SHARES_GRID:
@@ -268,21 +312,6 @@ class Builder:
         inert = activation == "NONE" or activation_bounds(activation, grid) == (INT8_MIN, INT8_MAX)
         if not fuses and not inert and activation != kind:
             name = self.emit(activation, (name,), self.tensor(value.name, value.shape, grid))
-        if (
-            value.high is not None
-            and np.rint(value.high / grid.scale[0]) + grid.zero_point < INT8_MAX
-        ):
-            name = self.extremum(
-                "MINIMUM", name, np.array([value.high]), self.shape(name), value.name, "highest"
-            )
-        for pool in value.pools:
-            source = self.reshaped(name, pool.source)
-            name = self.emit(
-                "MAX_POOL_2D",
-                (source,),
-                self.tensor(pool.name, pool.shape, grid),
-                **pool.attributes,
-            )
         return name
 
     def _agreeing(self, op: Op, shape: tuple[int, ...], grid: Quantization) -> Quantization:

@@ -1,12 +1,14 @@
 """Layers that move values without computing."""
 
+import keras
 import numpy as np
 
 from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
+from tfqreg.graph.roles import reduced_axes
 
 from .builder import Builder, Open, Value
-from .common import Lowering, channels_last, padded
+from .common import Lowering, channels_last, padded, same_value
 from .shapes import static_shape
 
 # TensorFlow Lite for Microcontrollers transposes 5 axes at most; up to 4, axes stay as they are.
@@ -131,9 +133,37 @@ def _blocks(kind: str) -> Lowering:
     return lowering
 
 
+def _flip(builder: Builder, node: Node) -> Value:
+    value = builder.integer(node.inputs[0], node.path)
+    axes = reduced_axes(node.operation, len(node.inputs[0].shape))
+    if 0 in axes:
+        raise ModelError(
+            node.path,
+            "samples cannot be flipped, the batch is open",
+            received=f"axis={node.operation.axis}",
+        )
+    for axis in axes:  # the reference kernels turn one axis at a time
+        place = builder.constant(f"axis_{axis}", np.array([axis], np.int32))
+        value = builder.moved("REVERSE_V2", value, builder.shape(value), node.path, place)
+    return value
+
+
+def _cast(builder: Builder, node: Node) -> Value:
+    if not keras.backend.is_float_dtype(node.operation.dtype):
+        raise ModelError(
+            node.path,
+            "a cast to integers rounds in a way of its own",
+            "Cast to float32, or after the model",
+            f"dtype={node.operation.dtype!r}",
+        )
+    return same_value(builder, node)
+
+
 LOWERINGS: dict[str, Lowering] = {
+    "Cast": _cast,
     "Concatenate": _concatenation,
     "DepthToSpace": _blocks("DEPTH_TO_SPACE"),
+    "Flip": _flip,
     "SpaceToDepth": _blocks("SPACE_TO_DEPTH"),
     "Pad": _pad,
     **dict.fromkeys(("ExpandDims", "Flatten", "Reshape", "Squeeze"), _reshape),

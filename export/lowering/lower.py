@@ -21,7 +21,7 @@ from tfqreg.layers.queries import activation_layers, quantized_layers
 from ..ir import Graph
 from . import LOWERINGS
 from .affine import with_gain_ahead
-from .builder import Builder, grid_of, used
+from .builder import Builder, Open, grid_of, used
 from .shapes import static_shape
 
 
@@ -175,12 +175,14 @@ def _first_operations(edge: Edge) -> set[Any]:
 
 
 def _output(builder: Builder, edge: Edge, float_io: bool) -> None:
-    name = builder.integer(edge, "the model's output")
+    name = builder.values[edge]
+    if isinstance(name, Open) or builder.graph.tensors[name].dtype == "int8":
+        name = builder.integer(edge, "the model's output")
     if name in builder.graph.inputs or name in builder.graph.outputs:
         raise ModelError(
             name, "one tensor is two ends of the model", "Put an operation between them"
         )
-    if float_io:
+    if float_io and builder.graph.tensors[name].dtype == "int8":
         target = builder.tensor(f"{name}_float", builder.graph.tensors[name].shape, None, "float32")
         name = builder.emit("DEQUANTIZE", (name,), target)
     builder.graph.outputs.append(name)

@@ -1,4 +1,4 @@
-"""Pools."""
+"""Pools, and reductions over any axes."""
 
 from dataclasses import replace
 
@@ -6,6 +6,8 @@ import numpy as np
 
 from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
+from tfqreg.graph.placement import is_over_image
+from tfqreg.graph.roles import reduced_axes
 
 from ..ir import Attribute
 from .builder import Builder, Open, Pool, Value
@@ -18,7 +20,6 @@ def _max_pool(builder: Builder, node: Node) -> Value:
 
 
 def _global_max(builder: Builder, node: Node) -> Value:
-    _whole_image(node)
     size = image_shape(static_shape(node.inputs[0], node.path))[1:3]
     return _maximum(
         builder, node, {"filter": size, "stride": (1, 1), "padding": "VALID", "activation": "NONE"}
@@ -58,38 +59,91 @@ def _pool_attributes(node: Node) -> dict[str, Attribute]:
     }
 
 
+def _global_layer(lowering: Lowering) -> Lowering:
+    def checked(builder: Builder, node: Node) -> Value | list[Value]:
+        channels_last(node.operation, node.path)
+        return lowering(builder, node)
+
+    return checked
+
+
 def _global_average(builder: Builder, node: Node) -> Value:
-    _whole_image(node)
     source = builder.image(builder.integer(node.inputs[0], node.path))
-    axes = builder.constant("axes", np.array([1, 2], np.int32))
     shape = static_shape(node.outputs[0], node.path)
     keep_dims = bool(node.operation.keepdims)
-    return Open(
-        "MEAN",
-        (source, axes),
-        image_shape(shape) if keep_dims else shape,
-        node.path,
-        {"keep_dims": keep_dims},
+    return _mean(builder, node, source, [1, 2], image_shape(shape) if keep_dims else shape)
+
+
+def _mean(
+    builder: Builder, node: Node, source: str, axes: list[int], shape: tuple[int, ...]
+) -> Open:
+    name = builder.constant("axes", np.array(axes, np.int32))
+    keep_dims = bool(node.operation.keepdims)
+    return Open("MEAN", (source, name), shape, node.path, {"keep_dims": keep_dims})
+
+
+def _mean_of_axes(builder: Builder, node: Node) -> Value:
+    if is_over_image(node):
+        return _global_average(builder, node)
+    source = builder.integer(node.inputs[0], node.path)
+    return _mean(builder, node, source, _axes(node), static_shape(node.outputs[0], node.path))
+
+
+def _max_of_axes(builder: Builder, node: Node) -> Value:
+    return (
+        _global_max(builder, node) if is_over_image(node) else _picked("REDUCE_MAX")(builder, node)
     )
 
 
-def _whole_image(node: Node) -> None:
-    """Raises ModelError unless all axes between batch and channels are reduced."""
-    operation, rank = node.operation, len(node.inputs[0].shape)
-    if hasattr(operation, "data_format"):
-        return channels_last(operation, node.path)
-    axes = range(rank) if operation.axis is None else np.ravel(operation.axis)
-    if rank not in (3, 4) or sorted(int(axis) % rank for axis in axes) != list(range(1, rank - 1)):
+def _picked(kind: str) -> Lowering:
+    def lowering(builder: Builder, node: Node) -> Value:
+        source = builder.integer(node.inputs[0], node.path)
+        shape = static_shape(node.outputs[0], node.path)
+        axes = builder.constant("axes", np.array(_axes(node), np.int32))
+        keep_dims = bool(node.operation.keepdims)
+        return builder.moved(kind, source, shape, node.path, axes, keep_dims=keep_dims)
+
+    return lowering
+
+
+def _axes(node: Node) -> list[int]:
+    """Returns the axes that are reduced; raises ModelError if the batch is one."""
+    axes = reduced_axes(node.operation, len(node.inputs[0].shape))
+    if 0 in axes:
         raise ModelError(
             node.path,
-            "a mean or maximum must be over all axes between the batch and the channels",
-            received=f"axis={operation.axis} of {node.inputs[0].shape}",
+            "samples cannot be reduced, the batch is open",
+            "Name the axes, from 1 on",
+            f"axis={node.operation.axis} of {node.inputs[0].shape}",
         )
+    return axes
+
+
+def _argmax(builder: Builder, node: Node) -> Value:
+    axes = _axes(node)
+    source = builder.integer(node.inputs[0], node.path)
+    sizes = builder.shape(source)
+    shape = (*sizes[: axes[0]], *sizes[axes[0] + 1 :])
+    axis = builder.constant("axes", np.array(axes, np.int32))
+    output = builder.emit(
+        "ARG_MAX", (source, axis), builder.tensor(node.path, shape, None, "int32")
+    )
+    kept = static_shape(node.outputs[0], node.path)
+    if kept == shape:
+        return output
+    target = builder.tensor(node.path, kept, None, "int32")
+    return builder.emit("RESHAPE", (output,), target, shape=kept)
 
 
 LOWERINGS: dict[str, Lowering] = {
+    "Argmax": _argmax,
+    **dict.fromkeys(("Amin", "Min"), _picked("REDUCE_MIN")),
+    **dict.fromkeys(("Amax", "Max"), _max_of_axes),
+    "Mean": _mean_of_axes,
     **dict.fromkeys(("AveragePooling1D", "AveragePooling2D", "AveragePool"), _average_pool),
-    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalAveragePooling2D", "Mean"), _global_average),
-    **dict.fromkeys(("GlobalMaxPooling1D", "GlobalMaxPooling2D", "Max"), _global_max),
+    **dict.fromkeys(
+        ("GlobalAveragePooling1D", "GlobalAveragePooling2D"), _global_layer(_global_average)
+    ),
+    **dict.fromkeys(("GlobalMaxPooling1D", "GlobalMaxPooling2D"), _global_layer(_global_max)),
     **dict.fromkeys(("MaxPooling1D", "MaxPooling2D", "MaxPool"), _max_pool),
 }

@@ -56,9 +56,7 @@ def _norm(builder: Builder, node: Node) -> Value:
         isinstance(value, Open)
         and value.weights is not None
         and len(value.weights.scale) == shape[-1]
-        and value.activation == "NONE"
-        and value.high is None
-        and not value.pools
+        and value.is_bare
     ):
         return replace(value, weights=fold_norm(value.weights, norm))
     attributes: dict[str, Attribute] = {

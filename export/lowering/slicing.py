@@ -9,7 +9,7 @@ from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Node
 
 from .builder import Builder, Value
-from .common import Lowering, channels_last
+from .common import Lowering, channels_last, same_value
 from .shapes import static_shape
 
 
@@ -42,6 +42,35 @@ def _crop(builder: Builder, node: Node) -> Value:
         [range(a, n - b) for n, (a, b) in zip(sizes, widths, strict=True)],
         node.path,
     )
+
+
+def _center_crop(builder: Builder, node: Node) -> Value:
+    layer, source = node.operation, builder.integer(node.inputs[0], node.path)
+    channels_last(layer, node.path)
+    _, high, wide, channels = builder.shape(source)
+    if high < layer.height or wide < layer.width:
+        raise ModelError(
+            node.path,
+            "a CenterCrop has an integer form if the image is no smaller than the crop",
+            "Resize the image first, with layers.Resizing",
+            f"{(high, wide)} to {(layer.height, layer.width)}",
+        )
+    top, left = (high - layer.height) // 2, (wide - layer.width) // 2
+    ranges = [range(top, top + layer.height), range(left, left + layer.width), range(channels)]
+    return _sliced(builder, source, ranges, node.path)
+
+
+def _random_crop(builder: Builder, node: Node) -> Value:
+    """Keras crops in training alone, and counts on the smaller shape all the same."""
+    if node.inputs[0].shape != node.outputs[0].shape:
+        raise ModelError(
+            node.path,
+            "a RandomCrop leaves an image at its size at inference, and what follows is built for "
+            "another",
+            "Crop in the data pipeline, or use layers.CenterCrop",
+            f"{node.inputs[0].shape} to {node.outputs[0].shape}",
+        )
+    return same_value(builder, node)
 
 
 def _item(builder: Builder, node: Node) -> Value:
@@ -100,8 +129,10 @@ def _split(builder: Builder, node: Node) -> list[Value]:
 
 
 LOWERINGS: dict[str, Lowering] = {
+    "CenterCrop": _center_crop,
     "Cropping1D": _crop,
     "Cropping2D": _crop,
     "GetItem": _item,
+    "RandomCrop": _random_crop,
     "Split": _split,
 }

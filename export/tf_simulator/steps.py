@@ -122,23 +122,65 @@ def _concatenation(call: Call) -> Step | None:
     return lambda *parts: tf.concat(parts, call.attribute("axis"))
 
 
+def _add(call: Call) -> Step | None:
+    if call.output.dtype == "int32":
+        offset = next(tensor.data for tensor in call.inputs if tensor.data is not None)
+        return lambda x: x + offset
+    return _table(call)
+
+
+def _gather(call: Call) -> Step | None:
+    table = call.inputs[0].data
+    if table is None:
+        return None
+    answers = constant(held(table, call.output))
+    return lambda places: tf.gather(answers, places)
+
+
+def _reduction(function: Callable[..., Any]) -> Callable[[Call], Step]:
+    def build(call: Call) -> Step:
+        axes, keep = call.inputs[1].data, call.attribute("keep_dims")
+        return lambda x: function(x, axes, keep)
+
+    return build
+
+
+def _arg_max(call: Call) -> Step:
+    assert call.inputs[1].data is not None
+    axis = int(call.inputs[1].data.item())
+    return lambda x: tf.argmax(x, axis, tf.int32)
+
+
 _BUILDERS: dict[str, Callable[[Call], Step | None]] = {
-    **dict.fromkeys(("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "PRELU"), _table),
+    **dict.fromkeys(("SUB", "MUL", "MAXIMUM", "MINIMUM", "PRELU"), _table),
     **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "LOGISTIC", "TANH"), _table),
     **dict.fromkeys(
-        ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "STRIDED_SLICE", "RESIZE_NEAREST_NEIGHBOR"), _moved
+        (
+            "DEPTH_TO_SPACE",
+            "SPACE_TO_DEPTH",
+            "STRIDED_SLICE",
+            "RESIZE_NEAREST_NEIGHBOR",
+            "REVERSE_V2",
+        ),
+        _moved,
     ),
     **dict.fromkeys(
         ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"), sums.product
     ),
+    "ADD": _add,
+    "ARG_MAX": _arg_max,
     "AVERAGE_POOL_2D": sums.average_pool_2d,
+    "CAST": lambda call: lambda x: tf.cast(x, tf.int32) + zero_point(call.inputs[0]),
     "CONCATENATION": _concatenation,
     "DEQUANTIZE": lambda call: lambda x: dequantize(x, call.source()),
+    "GATHER": _gather,
     "HARD_SWISH": _hard_swish,
     "MAX_POOL_2D": sums.max_pool_2d,
     "MEAN": sums.mean,
     "PAD": lambda call: lambda x: tf.pad(x, call.inputs[1].data),
     "QUANTIZE": _quantize,
+    "REDUCE_MAX": _reduction(tf.reduce_max),
+    "REDUCE_MIN": _reduction(tf.reduce_min),
     "RESHAPE": lambda call: lambda x: tf.reshape(x, (-1, *call.output.shape[1:])),
     "TRANSPOSE": lambda call: lambda x: tf.transpose(x, call.inputs[1].data),
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from tests.export import keras_nets as nets
@@ -64,6 +65,8 @@ ROW_CONV = ["RESHAPE", "CONV_2D", "RESHAPE"]
 ROW_DEPTHWISE = ["RESHAPE", "DEPTHWISE_CONV_2D", "RESHAPE"]
 SLICE = ["STRIDED_SLICE"]
 MOVED = ["RESHAPE", "TRANSPOSE", "RESHAPE"]
+SHIFT_ROW = ["RESHAPE", "DEPTHWISE_CONV_2D", "RESHAPE"]
+TABLE = ["CAST", "ADD", "GATHER"]
 MAX_ROW = ["RESHAPE", "MAX_POOL_2D", "RESHAPE"]
 
 CASES: dict[str, Case] = {
@@ -208,6 +211,90 @@ CASES: dict[str, Case] = {
     "slice of the whole": (IMAGE, lambda x: x[:, None, 0:8], ["RESHAPE"]),
     "elements": (IMAGE, lambda x: x[:, 3, :, -1], [*SLICE, "RESHAPE"]),
     "split": (IMAGE, lambda x: ops.split(x, [1, 5], axis=1), SLICE * 3),
+    "abs": (IMAGE, lambda x: abs(x), ["PRELU"]),
+    "square": (IMAGE, ops.square, ["MUL"]),
+    "second power": (IMAGE, lambda x: x**2, ["MUL"]),
+    "third power": (IMAGE, lambda x: x**3, TABLE),
+    "power of two": (IMAGE, lambda x: 2.0**x, TABLE),
+    "exp": (ROW, lambda x: ops.exp(ops.tanh(x)), ["TANH", *TABLE]),
+    "sqrt": (ROW, lambda x: ops.sqrt(ops.relu(x)), ["RELU", *TABLE]),
+    "rsqrt": (ROW, lambda x: ops.rsqrt(1 + ops.sigmoid(x)), ["LOGISTIC", *SHIFT_ROW, *TABLE]),
+    "log": (ROW, lambda x: ops.log(1 + ops.sigmoid(x)), ["LOGISTIC", *SHIFT_ROW, *TABLE]),
+    "one over": (ROW, lambda x: 3 / (1 + ops.sigmoid(x)), ["LOGISTIC", *SHIFT_ROW, *TABLE]),
+    "quotient": (
+        ROW,
+        lambda x: x / (1 + ops.sigmoid(x)),
+        ["LOGISTIC", *SHIFT_ROW, *TABLE, "MUL"],
+    ),
+    "divided by a number": (IMAGE, lambda x: x / 3, DEPTHWISE),
+    "divided by channel": (IMAGE, lambda x: x / np.float32([1, 2, 3, 4]), DEPTHWISE),
+    "divided by place": (
+        ROW,
+        lambda x: x / np.arange(1, 49, dtype=np.float32).reshape(ROW),
+        ["MUL"],
+    ),
+    "clip": (IMAGE, lambda x: ops.clip(x, -0.7, 1.2), ["QUANTIZE", "MAXIMUM"]),
+    "clip to six": (IMAGE, lambda x: ops.clip(layers.Conv2D(5, 3)(x), 0, 6), CONV),
+    "clip after a norm, pooled": (
+        IMAGE,
+        chain(
+            layers.Conv2D(5, 3),
+            norm(),
+            lambda x: ops.clip(x, -0.5, 0.5),
+            layers.MaxPooling2D(),
+            layers.Conv2D(2, 1),
+        ),
+        ["CONV_2D", "MAXIMUM", "MAX_POOL_2D", "CONV_2D"],
+    ),
+    "stop_gradient, cast": (
+        ROW,
+        lambda x: ops.stop_gradient(ops.cast(layers.Conv1D(3, 1)(x), "float32")),
+        ROW_CONV,
+    ),
+    "stack": (
+        ROW,
+        lambda x: ops.stack([x, layers.Conv1D(4, 1)(x)], 2),
+        [*ROW_CONV[:2], "RESHAPE", "RESHAPE", "CONCATENATION"],
+    ),
+    "tile": (ROW, lambda x: ops.tile(x, (1, 9, 2)), ["CONCATENATION"] * 3),
+    "flip": (IMAGE, lambda x: ops.flip(x, (1, 3)), ["REVERSE_V2"] * 2),
+    "mean of one axis": (IMAGE, lambda x: ops.mean(x, 1), ["MEAN"]),
+    "mean of channels": (IMAGE, lambda x: ops.mean(x, -1, keepdims=True), ["MEAN"]),
+    "sum of rows": (IMAGE, lambda x: ops.sum(x, 2), ["MEAN", *ROW_DEPTHWISE]),
+    "sum of channels": (IMAGE, lambda x: ops.sum(x, -1), ["MEAN", "DEPTHWISE_CONV_2D", "RESHAPE"]),
+    "sum before dense": (
+        IMAGE,
+        lambda x: layers.Dense(3)(ops.sum(x, (1, 2))),
+        ["MEAN", "FULLY_CONNECTED"],
+    ),
+    "maximum of channels": (IMAGE, lambda x: ops.max(x, -1), ["REDUCE_MAX"]),
+    "amax": (IMAGE, lambda x: ops.amax(x, (1, 3)), ["REDUCE_MAX"]),
+    "minimum": (IMAGE, lambda x: ops.min(x, (1, 2), keepdims=True), ["REDUCE_MIN"]),
+    "softmax of rows": (
+        IMAGE,
+        lambda x: ops.softmax(x, 1),
+        ["TRANSPOSE", "SOFTMAX", "TRANSPOSE"],
+    ),
+    "unit norm": (ROW, layers.UnitNormalization(), ["RESHAPE", "L2_NORMALIZATION", "RESHAPE"]),
+    "ops.normalize": (IMAGE, lambda x: ops.normalize(x, -1), ["L2_NORMALIZATION"]),
+    "unit norm of rows": (
+        IMAGE,
+        layers.UnitNormalization(2),
+        ["TRANSPOSE", "L2_NORMALIZATION", "TRANSPOSE"],
+    ),
+    "center crop": (IMAGE, layers.CenterCrop(5, 4), SLICE),
+    "augmentation": (
+        IMAGE,
+        chain(
+            layers.RandomFlip(),
+            layers.RandomErasing(),
+            layers.RandomHue(0.1),
+            layers.Solarization(),
+            layers.RandomCrop(8, 6),
+            layers.Conv2D(2, 3),
+        ),
+        CONV,
+    ),
     "ops.concatenate": (
         IMAGE,
         lambda x: ops.concatenate([x, layers.Conv2D(4, 1)(x)], axis=2),

@@ -6,6 +6,7 @@ silu(x)                        -> x * sigmoid(x)
 relu6(x + 3) / 6               -> hard_sigmoid(x)
 x * hard_sigmoid(x)            -> hard_silu(x)
 a + b + c, average of several  -> additions of two, and a division
+and what `tfqreg.graph.rewrites` lists.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ from keras import ops
 
 from tfqreg.graph.affine import affine_of
 from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, rebuild, set_weights_of
+from tfqreg.graph.rewrites import rewritten
 from tfqreg.graph.roles import Role, activation_name, function_name, role
 
 CHAINED = (keras.layers.Add, keras.layers.Multiply)
@@ -31,7 +33,7 @@ def rewrite(operation: Any) -> Callable[..., Any] | None:
         return _average(operation)
     if isinstance(operation, CHAINED) and len(_inputs(operation)) > 2:
         return _chain(type(operation), operation.name, len(_inputs(operation)))
-    return None
+    return rewritten(operation)
 
 
 def _silu(name: str) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ and the first that has an answer decides:
 | `is_held_for_readers` | read by several layers, or by one left in float | yes |
 | `is_moved_next` | read by what moves it | yes; if that is a maximum that takes it unrounded, no |
 | `has_its_own_activation` | made by a layer with an activation | yes |
-| `meets_a_relu` | read by a ReLU | if the operator that makes it cannot fuse the ReLU |
+| `meets_a_relu` | read by a ReLU or a clip | if the operator that makes it cannot fuse the ReLU |
 | `meets_absorbing_weights` | made by weights, read by what folds into them | no |
 | `is_held` | none of these | yes |
 
@@ -50,18 +50,27 @@ from collections.abc import Callable, Iterable
 import keras
 
 from tfqreg.graph.flat import Edge, FlatGraph, Node
-from tfqreg.graph.roles import FIXED_GRIDS, MAXIMA, Role, activation_name, function_name, role
+from tfqreg.graph.roles import (
+    FIXED_GRIDS,
+    MAXIMA,
+    Role,
+    activation_name,
+    function_name,
+    is_never_negative,
+    reduced_axes,
+    role,
+)
 
 # Roles by what the rules ask of them; those of `is_signed` come last.
 HAS_WEIGHTS = frozenset({Role.WEIGHTED_SUM, Role.NORM, Role.AFFINE, Role.SCALE})
 ABSORBED_BY_WEIGHTS = frozenset({Role.NORM, Role.AFFINE, Role.SCALE, Role.HARD_SIGMOID})
 FUSES_RELU = HAS_WEIGHTS | {Role.SUM, Role.PRODUCT, Role.MEAN}
-POOLED_BEFORE_ROUNDING = frozenset({Role.WEIGHTED_SUM, Role.NORM, Role.RELU, Role.SUM})
+CLIPS = frozenset({Role.RELU, Role.CLIP})
+POOLED_BEFORE_ROUNDING = CLIPS | {Role.WEIGHTED_SUM, Role.NORM, Role.SUM}
 STAYS_ON_ITS_GRID = frozenset({Role.KEEP, Role.CONCAT})
 SHARES_ITS_INPUTS_GRID = STAYS_ON_ITS_GRID | {Role.AVERAGE}
 GRID_FOLLOWS_FROM_INPUT = SHARES_ITS_INPUTS_GRID | {Role.SCALE}
-NEVER_NEGATIVE = frozenset({Role.RELU, Role.HARD_SIGMOID})
-SIGN_LEFT_TO_DATA = frozenset({Role.AFFINE, Role.OTHER})
+SIGN_LEFT_TO_DATA = frozenset({Role.AFFINE, Role.FUNCTION, Role.OTHER})
 SIGN_OF_ITS_INPUTS = GRID_FOLLOWS_FROM_INPUT | {Role.SUM, Role.PRODUCT, Role.MEAN}
 
 # Whether a tensor is quantized, or None: the next rule decides. `skipped` stays in float.
@@ -117,8 +126,8 @@ def has_its_own_activation(edge: Edge, skipped: set[Node]) -> bool | None:
 
 
 def meets_a_relu(edge: Edge, skipped: set[Node]) -> bool | None:
-    """Quantizes before a ReLU that the operator in front of it cannot fuse."""
-    if role(edge.consumers[0].operation) == Role.RELU:
+    """Quantizes before a ReLU or clip that the operator in front of it cannot fuse."""
+    if role(edge.consumers[0].operation) in CLIPS:
         return _producing(edge) not in FUSES_RELU
     return None
 
@@ -176,10 +185,22 @@ def takes_input_unrounded(node: Node) -> bool:
     edge = node.inputs[0]
     return (
         type(node.operation).__name__ in MAXIMA
+        and is_over_image(node)
         and _producing(edge) in POOLED_BEFORE_ROUNDING
         and len(edge.consumers) == 1
         and not edge.is_output
     )
+
+
+def is_over_image(node: Node) -> bool:
+    """Returns whether a reduction is over all axes between the batch and the channels.
+
+    Pools are, in windows.
+    """
+    operation, rank = node.operation, len(node.inputs[0].shape)
+    if isinstance(operation, keras.layers.Layer) or not hasattr(operation, "keepdims"):
+        return True
+    return rank in (3, 4) and reduced_axes(operation, rank) == list(range(1, rank - 1))
 
 
 def is_absorbed(edge: Edge, skipped: set[Node]) -> bool:
@@ -217,7 +238,7 @@ def is_signed(edge: Edge) -> bool | None:
     function = function_name(operation)
     if function in FIXED_GRIDS:
         return FIXED_GRIDS[function][1]
-    if producing in NEVER_NEGATIVE or activation_name(operation) in ("relu", "relu6"):
+    if is_never_negative(operation):
         return False
     adds_a_constant = producing == Role.SUM and len(edge.producer.inputs) < 2
     if producing in SIGN_LEFT_TO_DATA or adds_a_constant:

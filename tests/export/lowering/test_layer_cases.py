@@ -11,10 +11,11 @@ import tfqreg as tq
 from tests.export import keras_nets as nets
 from tests.export import layer_cases, moving_nets
 from tests.export.layer_cases import CASES, TRANSPOSED
-from tfqreg.export import export_tflite, verify
+from tfqreg.export import export_tflite, integer_model, simulate, verify
 from tfqreg.export.lowering.lower import lower
 from tfqreg.export.verification.compare import DEFAULT_RUNTIMES
 from tfqreg.export.verification.runtimes import RUNTIMES, missing
+from tfqreg.export.verification.samples import graph_inputs
 
 ALL_CASES = {**CASES, **{f"transposed: {name}": case for name, case in TRANSPOSED.items()}}
 
@@ -56,6 +57,45 @@ def test_a_sequential_built_by_a_call(tmp_path):
     )
     model(np.ones((2, 5, 4, 3), np.float32))
     assert_exact(nets.calibrated(model), tmp_path / "m.tflite", DEFAULT_RUNTIMES)
+
+
+def test_reductions_to_one_number(tmp_path):
+    x = keras.Input((5, 4, 3), name="x")
+    ends = [reduce(x, (1, 2, 3)) for reduce in (ops.mean, ops.sum, ops.max, ops.min)]
+    model = nets.calibrated(keras.Model(x, ends))
+    assert [y.shape for y in model(nets.samples(model, 7)[0])] == [(7,)] * 4
+    graph = lower(model)
+    for error, _ in nets.output_errors(model, graph, nets.samples(model, 64, 1)):
+        assert error.max() <= 2.01
+    assert_exact(model, tmp_path / "m.tflite", DEFAULT_RUNTIMES)
+
+
+@pytest.mark.parametrize("float_io", [False, True])
+def test_an_argmax_at_the_end(float_io, tmp_path):
+    x = keras.Input((5, 4, 3), name="x")
+    scores = layers.Conv2D(6, 1)(x)
+    ends = [ops.argmax(scores, -1), ops.argmax(scores, 1, keepdims=True), scores]
+    model = nets.calibrated(keras.Model(x, ends))
+    graph = export_tflite(model, tmp_path / "m.tflite", float_io=float_io)
+    samples = nets.samples(model, 32, 1)
+    report = verify(model, tmp_path / "m.tflite", samples)
+    assert report.exact, str(report)
+    kept = simulate(graph, graph_inputs(graph, samples))
+    last, rows = (kept[name] for name in graph.outputs[:2])
+    codes = kept[next(op.inputs[0] for op in graph.ops if op.kind == "ARG_MAX")]
+    assert last.dtype == rows.dtype == np.int32
+    np.testing.assert_array_equal(last, codes.argmax(-1))
+    np.testing.assert_array_equal(rows, codes.argmax(1)[:, None])
+    found = integer_model(model)(samples[0])
+    np.testing.assert_array_equal(found[0], last)
+    np.testing.assert_array_equal(found[1], rows)
+
+
+def test_nothing_computes_with_an_argmax():
+    x = keras.Input((5, 4), name="x")
+    model = nets.calibrated(keras.Model(x, ops.expand_dims(ops.argmax(x, -1), 1)))
+    with pytest.raises(ValueError, match=r"^expand_dims.*: it computes with int8 codes. End the"):
+        lower(model)
 
 
 def test_shared_nested_rows_with_two_ends(tmp_path):

@@ -75,16 +75,36 @@ ERRORS = {
         lambda x: ops.pad(x, ((0, 0), (1, 1), (0, 0)), "reflect"),
         "^pad.*: only zeros can be padded, .* Received: mode='reflect'",
     ),
-    "mean of one axis": (
+    "mean of samples": (
         IMAGE,
-        lambda x: ops.mean(x, axis=1),
-        r"^mean.*: a mean or maximum must be over all axes between the batch and the channels. "
-        r"Received: axis=.1. of",
+        lambda x: ops.mean(x, axis=(0, 1)),
+        r"^mean.*: samples cannot be reduced, the batch is open. Name the axes, from 1 on. "
+        r"Received: axis=\(0, 1\) of",
     ),
-    "mean of channels": (
+    "argmax of everything": (ROW, ops.argmax, "^argmax.*: samples cannot be reduced"),
+    "flip of samples": (ROW, ops.flip, "^flip.*: samples cannot be flipped, the batch is open"),
+    "random crop": (
+        IMAGE,
+        layers.RandomCrop(3, 3, name="crop"),
+        "^crop: a RandomCrop leaves an image at its size at inference, .* use layers.CenterCrop",
+    ),
+    "crop beyond the image": (
+        IMAGE,
+        layers.CenterCrop(4, 9, name="crop"),
+        r"^crop: a CenterCrop has an integer form if the image is no smaller than the crop. .* "
+        r"Received: \(4, 4\) to \(4, 9\)",
+    ),
+    "cast to integers": (ROW, lambda x: ops.cast(x, "int32"), "^cast.*: a cast to integers rounds"),
+    "1-norm": (
         ROW,
-        lambda x: ops.mean(x, axis=-1),
-        "^mean.*: a mean or maximum must be over all axes",
+        lambda x: ops.normalize(x, order=1),
+        "^normalize.*: a normalization of vectors has an integer form over one axis, by the "
+        "2-norm. .* order=1",
+    ),
+    "power of a tensor": (
+        ROW,
+        lambda x: ops.power(ops.sigmoid(x), x),
+        "^power.*: a power has an integer form if the exponent or the base is a number",
     ),
     "cubic upsampling": (
         IMAGE,
