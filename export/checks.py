@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from tfqreg.graph.flat import clone, flatten, rebuild, set_weights_of
+from tfqreg.graph.patterns import opened, rewrite
 from tfqreg.layers import ActivationQuantizer, QuantizedActivation
 from tfqreg.layers.quantized import check_kernel, kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers
@@ -40,15 +41,15 @@ def check(model: keras.Model, target: str | None = None) -> list[Finding]:
         ModelError: if there is no such target.
 
     Example:
-        >>> rectify = keras.layers.Lambda(abs, name="rectify")
-        >>> [found.path for found in check(keras.Sequential([keras.Input((8,)), rectify]))]
-        ['rectify']
+        >>> contrast = keras.layers.AutoContrast(name="contrast")
+        >>> [found.path for found in check(keras.Sequential([keras.Input((8, 8, 3)), contrast]))]
+        ['contrast']
     """
     rules = None if target is None else load_target(target)
     try:
         findings: list[Finding] = []
         quantized = bool(quantized_layers(model) or activation_layers(model))
-        prepared = model if quantized else quantize(_sound_copy(model, findings))
+        prepared = model if quantized else quantize(_sound_copy(opened(model), findings))
         with _scales_set(prepared) as unset:
             graph, problems = lower_in_part(prepared)
     except (TypeError, ValueError) as error:
@@ -82,7 +83,11 @@ def _sound_copy(model: keras.Model, findings: list[Finding]) -> keras.Model:
         for n in flatten(model).nodes
         if isinstance(n.operation, keras.layers.Layer)
     }
-    unsupported = {key: node for key, node in layers.items() if not is_supported(node)}
+    unsupported = {
+        key: node
+        for key, node in layers.items()
+        if not is_supported(node) and rewrite(node.operation) is None
+    }
     findings += [Finding.of(unsupported_error(node)) for node in unsupported.values()]
     broken = {}
     for key, node in layers.items():

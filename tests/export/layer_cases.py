@@ -246,6 +246,7 @@ CASES: dict[str, Case] = {
         ),
         ["CONV_2D", "MAXIMUM", "MAX_POOL_2D", "CONV_2D"],
     ),
+    "lambda": (IMAGE, layers.Lambda(lambda x: abs(x) / 2), ["PRELU", *DEPTHWISE]),
     "stop_gradient, cast": (
         ROW,
         lambda x: ops.stop_gradient(ops.cast(layers.Conv1D(3, 1)(x), "float32")),

@@ -142,6 +142,43 @@ def _activation(function: str, node: Node) -> Callable[..., Any]:
     return lambda *args, **kwargs: layer(_first_tensor(*args, **kwargs))
 
 
+def opened(model: keras.Model) -> keras.Model:
+    """Returns a model with the operations of its Lambda layers in their place.
+
+    That is the model itself if it has none, and a copy otherwise. A Lambda whose function takes no
+    symbolic tensor stays.
+
+    Example:
+        >>> rectify = keras.layers.Lambda(lambda x: abs(x))
+        >>> model = opened(keras.Sequential([keras.Input((4,)), rectify]))
+        >>> [type(node.operation).__name__ for node in flatten(model).nodes]
+        ['Absolute']
+    """
+    if not any(isinstance(n.operation, keras.layers.Lambda) for n in flatten(model).nodes):
+        return model
+    copies: list[tuple[Any, Any]] = []
+
+    def replace(path: str, operation: Any) -> Any:
+        if isinstance(operation, keras.layers.Lambda):
+            return _of_lambda(operation)
+        copies.append((operation, clone(operation)))
+        return copies[-1][1]
+
+    copy = rebuild(model, replace)
+    set_weights_of(copies)
+    return copy
+
+
+def _of_lambda(layer: Any) -> Callable[..., Any]:
+    def call(x: Any, **_: Any) -> Any:
+        try:
+            return layer.function(x, **layer.arguments)
+        except (AttributeError, TypeError, ValueError):
+            return layer(x)
+
+    return call
+
+
 def canonical(model: keras.Model) -> keras.Model:
     """Returns a copy of a model in which every operation has an integer form of its own.
 
@@ -154,6 +191,7 @@ def canonical(model: keras.Model) -> keras.Model:
         >>> [node.path for node in flatten(model).nodes]
         ['fc', 'fc_silu_sigmoid', 'fc_silu']
     """
+    model = opened(model)
     hard = hard_functions(flatten(model))
     copies: list[tuple[Any, Any]] = []
     separable: list[tuple[Any, Any, Any]] = []
