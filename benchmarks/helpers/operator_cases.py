@@ -217,7 +217,7 @@ def product(kind: str, count: int, seed: int) -> Cases:
         if kind == "FULLY_CONNECTED":
             b.op(kind, [x, *parts], y, activation=activation)
         elif kind == "TRANSPOSE_CONV":
-            size = b.constant(np.array([images[0], *pixels, channels], np.int32))
+            size = b.constant(np.array([1, *pixels, channels], np.int32))
             b.op(kind, [size, parts[0], x, parts[1]], y, stride=(2, 2), padding="SAME")
         else:
             b.op(
