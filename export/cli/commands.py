@@ -20,7 +20,6 @@ from .files import (
     check_targets,
     extra,
     kind_of,
-    load_history,
     load_model,
     load_samples,
     quiet,
@@ -28,6 +27,7 @@ from .files import (
     write,
     writing,
 )
+from .history import load_history
 from .parser import build_parser
 
 
