@@ -139,7 +139,7 @@ def _scales_set(model: keras.Model) -> Iterator[list[ActivationQuantizer]]:
     unset = [
         layer
         for layer in activation_layers(model)
-        if isinstance(layer, QuantizedActivation) and not layer.has_levels
+        if isinstance(layer, QuantizedActivation) and bool(layer.base_scale == 0)
     ]
     try:
         for index, layer in enumerate(unset):

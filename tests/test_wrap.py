@@ -437,13 +437,52 @@ def test_calibration_fits_the_weights_too():
 def test_what_calibration_refuses():
     q = tq.quantize(dense_net())
     with pytest.raises(
-        ValueError, match=r"_quantizer: calibration saw no data. .* Received: 0 values"
+        ValueError, match=r"_quantizer: calibration saw no data. .* Received: 0 of 0 values"
     ):
         tq.calibrate(q, [], verbose=0)
-    with pytest.raises(ValueError, match=r"_quantizer: calibration saw NaN or infinity"):
-        tq.calibrate(q, np.full((4, 6), np.nan, np.float32), verbose=0)
+    x = np.zeros((70, 6), np.float32)
+    x[66, 1:] = np.inf
+    with pytest.raises(ValueError, match=r"hold NaN or infinity\..* 1 of 6 samples: index 66$"):
+        tq.calibrate(q, x, verbose=0)
+    with pytest.raises(ValueError, match=r"index 0, 1, 2, 3, 4, \.\.\.$"):
+        tq.calibrate(q, x * np.nan, verbose=0)
     with pytest.raises(ValueError, match="dense_net: no activation quantizers to calibrate"):
         tq.calibrate(dense_net(), regression()[0], verbose=0)
+
+
+def test_calibration_refuses_what_overflows_inside():
+    q = tq.quantize(dense_net())
+    q.get_layer("body").layer.bias.assign([np.inf] * 16)
+    with pytest.raises(ValueError, match=r"_quantizer: calibration saw NaN or infinity\. Look at"):
+        tq.calibrate(q, regression()[0], verbose=0, correct_bias=False)
+
+
+@pytest.mark.parametrize(
+    "data, received",
+    [
+        ([1, 2, 3], "a list with a batch of int"),
+        ("x.npy", "a str with a batch of str"),
+        ([None], "a list with a batch of NoneType"),
+        (np.float32(1), "float32"),
+        (None, "NoneType"),
+        (7, "int"),
+        (regression, "function"),
+    ],
+)
+def test_calibration_names_what_it_takes(data, received):
+    q = tq.quantize(dense_net())
+    with pytest.raises(tq.errors.ModelTypeError) as caught:
+        tq.calibrate(q, data, verbose=0)
+    assert str(caught.value).startswith("`data` must be an array of inputs, a dict of them, or an")
+    assert caught.value.received == received
+
+
+def test_calibration_names_the_shapes_it_takes():
+    q = tq.quantize(dense_net())
+    with pytest.raises(tq.errors.ModelError) as caught:
+        tq.calibrate(q, np.zeros((4, 3), np.float32), verbose=0)
+    assert "`data` has not the shape of its inputs, {'features': (None, 6)}" in caught.value.rule
+    assert caught.value.received.startswith("(4, 3) (")
 
 
 def test_a_failed_calibration_leaves_the_model_whole():

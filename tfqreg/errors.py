@@ -28,5 +28,20 @@ class ModelError(ValueError):
         return ". ".join(parts) + ("" if received else ".")
 
 
+def diverged(path: str, scale: object) -> ModelError:
+    """Returns the error for a scale that training has made NaN or infinite.
+
+    Example:
+        >>> print(diverged("relu_quantizer", float("nan")).rule)
+        the training diverged, its scale is nan
+    """
+    return ModelError(
+        path,
+        f"the training diverged, its scale is {scale}",
+        "Train again with a smaller learning rate, or load weights from before",
+        f"scale={scale}",
+    )
+
+
 class ModelTypeError(ModelError, TypeError):
     """Says that a model, layer or argument is of a kind that cannot be used."""

@@ -55,7 +55,7 @@ def _shown(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) < float("1e308") or value != value
+    return (isinstance(value, int | float) and abs(value) < float("1e308")) or value != value
 
 
 def _are_curves(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """`check` finds, before any training, all that `lower` refuses afterwards, in the same words."""
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
@@ -120,6 +121,30 @@ def test_a_model_without_scales_is_warned_of_and_left_alone():
     )
     with pytest.raises(ValueError, match=r"tfqreg\.calibrate"):
         lower(model)
+
+
+def test_a_training_that_diverged_is_no_missing_scale():
+    model = nets.calibrated(of_image(lambda x: dense(conv()(x))))
+    layer = activation_layers(model)[1]
+    layer.base_scale.assign(float("nan"))
+    (found,) = check(model)
+    assert (found.path, found.severity) == (layer.name, "error")
+    assert found.rule == "the training diverged, its scale is nan"
+    assert np.isnan(layer.base_scale.numpy())
+    with pytest.raises(ModelError, match=rf"^{layer.name}: the training diverged"):
+        lower(model)
+
+
+def test_a_real_divergence_names_a_layer():
+    model = tq.quantize(of_image(lambda x: dense(conv()(x))))
+    model.compile(keras.optimizers.SGD(1e30), "mse")
+    x = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)
+    model.fit(x, np.ones((16, 2), np.float32), epochs=3, batch_size=8, verbose=0)
+    errors = [f for f in check(model) if f.severity == "error"]
+    assert errors
+    assert all(f.path for f in errors)
+    assert any("diverged" in f.rule or "the kernel holds NaN" in f.rule for f in errors)
+    assert not any("not set" in f.rule for f in check(model))
 
 
 def test_a_float_model_is_sent_to_calibration_by_export():

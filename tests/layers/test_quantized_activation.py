@@ -52,6 +52,14 @@ def test_passes_its_input_through_until_data_was_seen():
         layer.encode()
 
 
+@pytest.mark.parametrize("name", ["base_scale", "log2_scale"])
+def test_a_training_that_diverged_is_named(name):
+    layer = with_grid(0.5, 0)
+    getattr(layer, name).assign(np.nan)
+    with pytest.raises(ValueError, match=rf"^{layer.name}: the training diverged, its scale is"):
+        layer.encode()
+
+
 @pytest.mark.parametrize("bits", [1, 3, 8])
 @pytest.mark.parametrize(
     "signed,data,low_codes",

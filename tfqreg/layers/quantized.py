@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.errors import ModelError
+from tfqreg.errors import ModelError, diverged
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.layers.plain import plain_kernels
 from tfqreg.quantizers import Quantizer, Uniform
@@ -192,6 +192,8 @@ class Quantized(keras.layers.Wrapper):
                     f"{quantized_kernel.quantizer!r}",
                 )
             codes, params = quantized_kernel.encode(weights)
+            if not np.isfinite(params["scale"]).all():
+                raise diverged(path, np.max(params["scale"]))
             if not codes.any():
                 raise ModelError(
                     path,
