@@ -316,7 +316,9 @@ def test_kernels_of_nan_and_zeros():
     ):
         tq.quantize(model)
     model.get_layer("block").get_layer("conv").kernel.assign(np.zeros((3, 3, 4, 4)))
-    with pytest.raises(ValueError, match=r"block/conv/kernel: the kernel is all zeros"):
+    with pytest.raises(ValueError, match=r"block/conv/kernel: the kernel is all zeros, and Uni"):
+        tq.quantize(model, [tq.Rule(".*", tq.Uniform(1))])
+    with pytest.warns(UserWarning, match="every weight is 0"):
         tq.quantize(model)
     tq.quantize(model, [tq.Rule("block/conv", skip=True), *BITS_8])
 

@@ -28,19 +28,15 @@ class ModelError(ValueError):
         return ". ".join(parts) + ("" if received else ".")
 
 
-def diverged(path: str, scale: object) -> ModelError:
-    """Returns the error for a scale that training has made NaN or infinite.
+def diverged(path: str, received: str) -> ModelError:
+    """Returns the error for the variable of a quantizer that training has made NaN or infinite.
 
     Example:
-        >>> print(diverged("relu_quantizer", float("nan")).rule)
-        the training diverged, its scale is nan
+        >>> print(diverged("relu_quantizer", "scale=nan").rule)
+        the training diverged
     """
-    return ModelError(
-        path,
-        f"the training diverged, its scale is {scale}",
-        "Train again with a smaller learning rate, or load weights from before",
-        f"scale={scale}",
-    )
+    fix = "Train again with a smaller learning rate, or load weights from before"
+    return ModelError(path, "the training diverged", fix, received)
 
 
 class ModelTypeError(ModelError, TypeError):

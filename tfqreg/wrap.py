@@ -14,7 +14,7 @@ from tfqreg.graph.patterns import canonical
 from tfqreg.graph.placement import any_signed, fixed_scale, is_signed, place
 from tfqreg.graph.roles import Role, role
 from tfqreg.layers import ActivationQuantizer, Quantized, QuantizedActivation
-from tfqreg.layers.quantized import check_kernel, kernel_names
+from tfqreg.layers.quantized import check_kernel, kernel_names, no_zero, output_axes
 from tfqreg.layers.queries import activation_layers, quantized_layers
 from tfqreg.layers.ranges import Range, layer_for
 from tfqreg.quantizers import Quantizer, Uniform
@@ -93,8 +93,9 @@ def quantize(
 
     Raises:
         ModelTypeError: for a subclassed model.
-        ModelError: for rules and layers that do not match, an unknown input shape, a kernel of NaN
-            or zeros, or a model that is quantized already.
+        ModelError: for rules and layers that do not match, an unknown input shape, a kernel of
+            NaN, one of zeros whose quantizer has no level at 0, or a model that is quantized
+            already.
 
     Example:
         >>> import keras
@@ -176,9 +177,17 @@ def _check_kernels(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
     for node in graph.nodes:
         if role(node.operation) == Role.WEIGHTED_SUM and not chosen[node.path].skip:
             for name in kernel_names(node.operation):
-                check_kernel(
-                    ops.convert_to_numpy(getattr(node.operation, name)), f"{node.path}/{name}"
-                )
+                w, path = getattr(node.operation, name), f"{node.path}/{name}"
+                check_kernel(ops.convert_to_numpy(w), path)
+                if not ops.any(ops.convert_to_tensor(w)):
+                    axes = output_axes(node.operation, name)
+                    _check_zeros(w, axes, chosen[node.path].weights or Uniform(), path)
+
+
+def _check_zeros(w: Any, axes: tuple[int, ...], quantizer: Quantizer, path: str) -> None:
+    w = ops.convert_to_tensor(w)
+    if ops.any(quantizer(w, quantizer.fit_state(w, axes))):
+        raise no_zero(path, quantizer)
 
 
 def _activation_quantizers(

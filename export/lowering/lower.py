@@ -6,10 +6,12 @@ output grid; then it becomes one operator. Weight codes go in as they are: Batch
 scales and the int32 bias.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Edge, FlatGraph, Node, flatten
@@ -23,6 +25,9 @@ from . import LOWERINGS
 from .affine import with_gain_ahead
 from .builder import Builder, grid_of, used
 from .shapes import static_shape
+
+ALL_ZEROS = "the kernel is all zeros, the layer adds nothing to its bias"
+PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float32") -> Graph:
@@ -49,7 +54,21 @@ def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float3
     graph, problems = lower_in_part(model, float_io, scale_dtype)
     if problems:
         raise problems[0]
-    return used(graph)
+    graph = used(graph)
+    for name in zero_kernels(graph):
+        warnings.warn(f"{name}: {ALL_ZEROS}", stacklevel=2)
+    return graph
+
+
+def zero_kernels(graph: Graph) -> list[str]:
+    """Returns the names of the kernels that hold nothing but zeros.
+
+    Example:
+        >>> zero_kernels(lower(model))
+        []
+    """
+    names = dict.fromkeys(op.inputs[1] for op in graph.ops if op.kind in PRODUCTS)
+    return [name for name in names if not np.any(graph.tensors[name].data)]
 
 
 def lower_in_part(

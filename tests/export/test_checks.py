@@ -84,7 +84,8 @@ def test_everything_is_found_at_once():
     found = {f.path: f for f in check(of_image(many_faults))}
     assert {"first", "second", "third", "zeros/kernel"} <= set(found)
     assert not {"fine", "fourth", "flat", "head"} & set(found)
-    assert found["zeros/kernel"].rule == "the kernel is all zeros"
+    assert found["zeros/kernel"].rule.startswith("the kernel is all zeros")
+    assert found["zeros/kernel"].severity == "warning"
 
 
 @pytest.mark.parametrize("name", [name for name in ERRORS if name != "uncalibrated"])
@@ -129,13 +130,14 @@ def test_a_training_that_diverged_is_no_missing_scale():
     layer.base_scale.assign(float("nan"))
     (found,) = check(model)
     assert (found.path, found.severity) == (layer.name, "error")
-    assert found.rule == "the training diverged, its scale is nan"
+    assert (found.rule, found.received) == ("the training diverged", "scale=nan")
     assert np.isnan(layer.base_scale.numpy())
     with pytest.raises(ModelError, match=rf"^{layer.name}: the training diverged"):
         lower(model)
 
 
 def test_a_real_divergence_names_a_layer():
+    keras.utils.set_random_seed(0)
     model = tq.quantize(of_image(lambda x: dense(conv()(x))))
     model.compile(keras.optimizers.SGD(1e30), "mse")
     x = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)

@@ -278,7 +278,7 @@ class QuantizedActivation(ActivationQuantizer):
         """
         scale = np.float32(ops.convert_to_numpy(self.scale))
         if not np.isfinite(scale):
-            raise diverged(self.name, scale)
+            raise diverged(self.name, f"scale={scale}")
         if not scale > 0:
             raise ModelError(
                 self.name,

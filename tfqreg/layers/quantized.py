@@ -177,8 +177,8 @@ class Quantized(keras.layers.Wrapper):
         """Returns, by kernel name, the int8 codes that ship and the parameters that decode them.
 
         Raises:
-            ModelError: for a kernel with NaN or infinity, one whose codes are all zero, or levels
-                on no integer grid.
+            ModelError: for a kernel with NaN or infinity, one whose weights all round to 0 or
+                cannot be 0, or levels on no integer grid. One that is all zeros has codes of 0.
         """
         encoded = {}
         for quantized_kernel, weights in self.kernel_pairs():
@@ -191,16 +191,21 @@ class Quantized(keras.layers.Wrapper):
                     "Call tfqreg.project(model), or let training end with its callback",
                     f"{quantized_kernel.quantizer!r}",
                 )
+            for name, variable in quantized_kernel.state.items():
+                values = ops.convert_to_numpy(variable)
+                if not np.isfinite(values).all():
+                    raise diverged(f"{path}/{name}", "NaN or infinity")
             codes, params = quantized_kernel.encode(weights)
-            if not np.isfinite(params["scale"]).all():
-                raise diverged(path, np.max(params["scale"]))
-            if not codes.any():
+            alive = bool(ops.any(quantized_kernel.surviving(weights)))
+            if alive and not codes.any():
                 raise ModelError(
                     path,
-                    "every code is 0, the layer computes nothing",
-                    "Lower the sparsity of its rule, add bits, or take the layer out",
+                    "every weight rounds to 0, the layer computes nothing",
+                    "Add bits, or train with a smaller scale",
                     f"bits={params['bits']}",
                 )
+            if codes.any() and not alive:
+                raise no_zero(path, quantized_kernel.quantizer)
             encoded[quantized_kernel.name] = codes, params
         return encoded
 
@@ -238,7 +243,7 @@ class Quantized(keras.layers.Wrapper):
 
 
 def check_kernel(w: np.ndarray, name: str) -> None:
-    """Raises ModelError if a kernel holds NaN or infinity, or nothing but zeros."""
+    """Raises ModelError if a kernel holds NaN or infinity."""
     broken = w.size - int(np.isfinite(w).sum())
     if broken:
         raise ModelError(
@@ -247,10 +252,16 @@ def check_kernel(w: np.ndarray, name: str) -> None:
             "Load sound weights, or lower the learning rate",
             f"{broken} of {w.size} values not finite",
         )
-    if not w.any():
-        raise ModelError(
-            name, "the kernel is all zeros", "Load trained weights first", f"shape={w.shape}"
-        )
+
+
+def no_zero(name: str, quantizer: Quantizer) -> ModelError:
+    """Returns the error for a kernel of zeros that a quantizer would make something else of."""
+    return ModelError(
+        name,
+        f"the kernel is all zeros, and {type(quantizer).__name__} has no level at 0",
+        "Use Uniform with 2 bits or more, or load trained weights first",
+        repr(quantizer),
+    )
 
 
 def _serialize_shared(penalty: Penalty | None) -> dict[str, Any] | None:
