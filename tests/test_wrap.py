@@ -308,6 +308,85 @@ def test_a_pattern_that_is_no_regular_expression():
 # What is refused.
 
 
+def one_conv() -> keras.Model:
+    return keras.Sequential([keras.Input((8, 8, 2)), layers.Conv2D(4, 3, name="conv")])
+
+
+RULES = r"`rules` must be a list of tfqreg\.Rule\. Write rules=\[tfqreg\.Rule"
+SLIPS = {
+    "a layer": (lambda: tq.quantize(layers.Conv2D(4, 3)), "`model` must be .* tfqreg.Quantized"),
+    "layers": (lambda: tq.quantize([layers.Conv2D(4, 3)]), "`model` must be .* model of .*list"),
+    "a path": (lambda: tq.quantize("a.keras"), r"`model` must be .*load_model\('a.keras'\)"),
+    "one rule": (lambda: tq.quantize(one_conv(), tq.Rule(".*")), RULES),
+    "a dict of rules": (lambda: tq.quantize(one_conv(), {"conv": 4}), RULES),
+    "a pattern": (lambda: tq.quantize(one_conv(), [".*"]), RULES),
+    "bits as text": (
+        lambda: tq.quantize(one_conv(), activations="8"),
+        "`activations` must be a number of bits.* Received: activations='8'",
+    ),
+    "rule, weights": (lambda: tq.Rule(".*", weights=4), "Rule: `weights` must be a quantizer"),
+    "rule, regularizer": (
+        lambda: tq.Rule(".*", regularizer=keras.regularizers.L2()),
+        "Rule: `regularizer` must be a penalty",
+    ),
+    "rule, prune": (lambda: tq.Rule(".*", prune=0.5), "Rule: `prune` must be a pruning"),
+    "rule, activations": (lambda: tq.Rule(".*", activations=4.0), "Rule: `activations` must be"),
+    "rule, pattern": (lambda: tq.Rule(4), "Rule: the pattern is no regular expression"),
+    "a tensor": (
+        lambda: tq.Quantized(layers.Conv2D(4, 3)(keras.Input((8, 8, 2)))),
+        r"Quantized: `layer` must be a Keras layer.* tfqreg\.Quantized\(conv\)\(x\)",
+    ),
+    "weights": (
+        lambda: tq.Quantized(layers.Dense(2, name="d"), weights=4),
+        r"d: `weights` must be a quantizer, such as tfqreg\.Uniform\(4\)\. Received: weights=4",
+    ),
+    "twice": (
+        lambda: tq.Quantized(tq.Quantized(layers.Dense(2, name="d"))),
+        "d: the layer is quantized already",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_slips_name_the_argument(name):
+    function, message = SLIPS[name]
+    with pytest.raises(tq.errors.ModelError, match=message):
+        function()
+
+
+def behind_norm(*between, **options) -> keras.Model:
+    steps = [layers.Conv2D(4, 3, name="conv", **options), *between]
+    norm = layers.BatchNormalization(name="norm")
+    return keras.Sequential([keras.Input((8, 8, 2)), *steps, norm, layers.ReLU()])
+
+
+@pytest.mark.parametrize("between", [[], [layers.Dropout(0.5)]])
+def test_one_scale_behind_a_norm_is_refused_by_name(between):
+    one = [tq.Rule(".*", weights=tq.Uniform(8, per_channel=False))]
+    with pytest.raises(ValueError, match=r"^conv: norm folds into its kernel.*per_channel=False"):
+        tq.quantize(behind_norm(*between), one)
+    tq.quantize(behind_norm(*between), [tq.Rule(".*", weights=tq.Uniform(8))])
+    tq.quantize(behind_norm(activation="relu"), one)
+    tq.quantize(one_conv(), one)
+
+
+def test_constraints_of_separable_convolutions_are_kept():
+    constraints = {
+        f"{name}_constraint": keras.constraints.MaxNorm(0.01 * i)
+        for i, name in enumerate(("depthwise", "pointwise", "bias"), 1)
+    }
+    layer = layers.SeparableConv2D(4, 3, name="sep", **constraints)
+    q = tq.quantize(keras.Sequential([keras.Input((8, 8, 2)), layer, layers.Flatten()]))
+    q.compile("sgd", "mse")
+    x = images()
+    q.fit(x, np.ones((16, 144), np.float32), epochs=1, verbose=0)
+    for name, limit in (("sep_depthwise", 0.01), ("sep_pointwise", 0.02)):
+        kernel = np.asarray(q.get_layer(name).layer.kernel)
+        assert np.sqrt(np.sum(kernel**2, axis=0)).max() <= limit * 1.001
+    bias = np.asarray(q.get_layer("sep_pointwise").layer.bias)
+    assert 0 < np.linalg.norm(bias) <= 0.03 * 1.001
+
+
 def test_kernels_of_nan_and_zeros():
     model = nested()
     model.get_layer("block").get_layer("conv").kernel.assign(np.full((3, 3, 4, 4), np.nan))

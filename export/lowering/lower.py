@@ -188,13 +188,38 @@ def is_supported(node: Node) -> bool:
 
 def unsupported_error(node: Node) -> ModelError:
     """Returns the error for a layer that no lowering function takes."""
-    return ModelError(
-        node.path,
-        f"{type(node.operation).__name__} has no integer form",
-        f"Replace it by one of {', '.join(sorted(LOWERINGS))}, or leave it outside the "
-        "exported model",
-        type(node.operation).__name__,
-    )
+    name = type(node.operation).__name__
+    return ModelError(node.path, f"{name} has no integer form", _remedy(node.operation), name)
+
+
+def _remedy(operation: Any) -> str:
+    """Returns what to do about an operation without an integer form."""
+    name, module = type(operation).__name__, type(operation).__module__
+    outside = "leave it outside the exported model"
+    if name == "Lambda":
+        return "Write what it computes with keras.ops or layers of Keras, on symbolic tensors"
+    if not module.startswith(("keras.", "tfqreg.")):
+        return (
+            "Apply the layers and keras.ops of its `call` to the model's symbolic tensors "
+            f"themselves, so that each is an operation of the model, or {outside}"
+        )
+    for part, instead in _INSTEAD.items():
+        if part in f"{module}.{name}".lower():
+            return f"{instead}, or {outside}"
+    return f"Use layers that have one, or {outside}"
+
+
+# What does the work of layers without an integer form, by a part of their module's or class's name.
+_INSTEAD = {
+    "normalization": "Use BatchNormalization",
+    "rnn": "Use causal or dilated Conv1D in its place",
+    "attention": "Use convolutions or Dense in its place",
+    "embedding": "Look the vectors up before the model and give it those",
+    "preprocessing": "Prepare the data before the model",
+    "activation": "Use relu, hard_swish or sigmoid",
+    "conv3d": "Use Conv2D on slices",
+    "pooling": "Use a pooling in two dimensions",
+}
 
 
 def _float_weights(node: Node) -> ModelError:

@@ -69,7 +69,23 @@ def test_an_embedding():
     (found,) = check(
         of_image(lambda x: dense(layers.Embedding(9, 2, name="words")(x)), (5,), "int32")
     )
-    assert str(found).startswith("words: Embedding has no integer form. Replace it by one of ")
+    assert str(found).startswith("words: Embedding has no integer form. Look the vectors up")
+
+
+REMEDIES = {
+    "lam": "Write what it computes with keras.ops",
+    "shift": "Apply the layers and keras.ops of its `call`",
+    "ln": "Use BatchNormalization",
+    "lstm": "Use causal or dilated Conv1D",
+    "attention": "Use convolutions or Dense",
+}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_the_remedy_fits_the_layer(name):
+    (found,) = check(of_image(UNSUPPORTED[name]))
+    assert found.fix.startswith(REMEDIES[name])
+    assert len(found.fix) < 160
 
 
 def many_faults(x):

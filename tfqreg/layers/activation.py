@@ -277,7 +277,8 @@ class QuantizedActivation(ActivationQuantizer):
             ModelError: if no data has set the scale, or training diverged.
         """
         scale = np.float32(ops.convert_to_numpy(self.scale))
-        if not np.isfinite(scale):
+        # A scale that data has set and training brought to 0 is lost as well.
+        if not np.isfinite(scale) or (scale == 0 and bool(self.base_scale != 0)):
             raise diverged(self.name, f"scale={scale}")
         if not scale > 0:
             raise ModelError(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.errors import ModelError, diverged
+from tfqreg.errors import ModelError, ModelTypeError, diverged
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.layers.plain import plain_kernels
 from tfqreg.quantizers import Quantizer, Uniform
@@ -76,7 +76,9 @@ class Quantized(keras.layers.Wrapper):
             the stages that `tfqreg.callbacks_for(model)` steers.
 
     Raises:
-        ModelError: for a layer that has no kernel, or computes in mixed precision.
+        ModelTypeError: for an argument of another kind.
+        ModelError: for a layer that has no kernel, is quantized already, or computes in mixed
+            precision.
 
     Example:
         >>> import keras, numpy as np
@@ -95,6 +97,16 @@ class Quantized(keras.layers.Wrapper):
         prune: Pruning | None = None,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(layer, keras.layers.Layer):
+            raise ModelTypeError(
+                "Quantized",
+                "`layer` must be a Keras layer",
+                "Wrap the layer, then call it: tfqreg.Quantized(conv)(x)",
+                f"layer={layer!r}",
+            )
+        if isinstance(layer, Quantized):
+            raise ModelError(layer.name, "the layer is quantized already", "Wrap it once")
+        check_arguments(layer.name, weights, regularizer, prune)
         kwargs.setdefault("name", layer.name)
         kwargs.setdefault("trainable", layer.trainable)
         super().__init__(layer, **kwargs)
@@ -240,6 +252,25 @@ class Quantized(keras.layers.Wrapper):
             for key, value in config.items()
         }
         return cls(**config)
+
+
+def check_arguments(owner: str, weights: Any, regularizer: Any, prune: Any) -> None:
+    """Raises ModelTypeError for what stands in place of a quantizer, a penalty or a pruning.
+
+    Example:
+        >>> check_arguments("conv", 4, None, None)
+        Traceback (most recent call last):
+            ...
+        tfqreg.errors.ModelTypeError: conv: `weights` must be a quantizer, such as \
+tfqreg.Uniform(4). Received: weights=4
+    """
+    for name, value, cls, words in (
+        ("weights", weights, Quantizer, "a quantizer, such as tfqreg.Uniform(4)"),
+        ("regularizer", regularizer, Penalty, "a penalty, such as tfqreg.MSQE()"),
+        ("prune", prune, Pruning, "a pruning, such as tfqreg.PartialL2(0.5)"),
+    ):
+        if value is not None and not isinstance(value, cls):
+            raise ModelTypeError(owner, f"`{name}` must be {words}", received=f"{name}={value!r}")
 
 
 def check_kernel(w: np.ndarray, name: str) -> None:
