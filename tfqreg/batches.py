@@ -60,7 +60,7 @@ def check_batch(data: Any, inputs: Any) -> None:
         Traceback (most recent call last):
             ...
         tfqreg.errors.ModelTypeError: `data` must be an array of inputs, a dict of them, or an \
-iterable of batches. Put samples into one array. Received: a list with a batch of int.
+iterable of batches. Put samples into one array. Received: a list with a batch of int
     """
     leaves = keras.tree.flatten(inputs)
     wrong = [leaf for leaf in leaves if not len(getattr(leaf, "shape", ()))]

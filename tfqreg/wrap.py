@@ -213,8 +213,9 @@ def _check_one_scale(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
     """Raises ModelError where a BatchNormalization makes many scales of one that was asked for."""
     for node in graph.nodes:
         rule = chosen.get(node.path)
-        asked = rule and not rule.skip and getattr(rule.weights, "one_scale", False)
-        if not asked or role(node.operation) != Role.WEIGHTED_SUM:
+        if rule is None or rule.skip or not getattr(rule.weights, "one_scale", False):
+            continue
+        if role(node.operation) != Role.WEIGHTED_SUM:
             continue
         norm = _folded_norm(node)
         if norm is not None and activation_name(node.operation) == "linear":

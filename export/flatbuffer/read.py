@@ -95,7 +95,7 @@ def reading(tflite: bytes) -> Iterator[None]:
         ...     [][0]
         Traceback (most recent call last):
             ...
-        tfqreg.errors.ModelError: This .tflite file is damaged. Export it again. Received: 4 bytes.
+        tfqreg.errors.ModelError: This .tflite file is damaged. Export it again. Received: 4 bytes
     """
     try:
         yield

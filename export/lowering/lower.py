@@ -68,7 +68,7 @@ def zero_kernels(graph: Graph) -> list[str]:
         []
     """
     names = dict.fromkeys(op.inputs[1] for op in graph.ops if op.kind in PRODUCTS)
-    return [name for name in names if not np.any(graph.tensors[name].data)]
+    return [name for name in names if not np.any(np.asarray(graph.tensors[name].data))]
 
 
 def lower_in_part(
@@ -200,8 +200,8 @@ def _remedy(operation: Any) -> str:
         return "Write what it computes with keras.ops or layers of Keras, on symbolic tensors"
     if not module.startswith(("keras.", "tfqreg.")):
         return (
-            "Apply the layers and keras.ops of its `call` to the model's symbolic tensors "
-            f"themselves, so that each is an operation of the model, or {outside}"
+            "Apply the layers and keras.ops of its `call` to the model's symbolic tensors, each "
+            f"an operation of the model, or {outside}"
         )
     for part, instead in _INSTEAD.items():
         if part in f"{module}.{name}".lower():
