@@ -1,5 +1,6 @@
 """`check`: all that keeps a model from its integer file or its target, before any training."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +19,13 @@ from tfqreg.wrap import quantize
 from .finding import Finding
 from .flatbuffer.write import write_tflite
 from .lowering.builder import used
-from .lowering.lower import is_supported, lower_in_part, unsupported_error
+from .lowering.lower import (
+    ALL_ZEROS,
+    is_supported,
+    lower_in_part,
+    unsupported_error,
+    zero_kernels,
+)
 from .targets.processors import processor_findings
 from .targets.rules import load_target, target_findings
 
@@ -49,7 +56,9 @@ def check(model: keras.Model, target: str | None = None) -> list[Finding]:
     try:
         findings: list[Finding] = []
         quantized = bool(quantized_layers(model) or activation_layers(model))
-        prepared = model if quantized else quantize(_sound_copy(opened(model), findings))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights: what they say are findings here
+            prepared = model if quantized else quantize(_sound_copy(opened(model), findings))
         with _scales_set(prepared) as unset:
             graph, problems = lower_in_part(prepared)
     except (TypeError, ValueError) as error:
@@ -68,6 +77,16 @@ def check(model: keras.Model, target: str | None = None) -> list[Finding]:
         replace(f, received=f.received or kinds.get(f.path, "input"))
         for f in lowered
         if f.path not in known
+    ]
+    findings += [
+        Finding(
+            name,
+            ALL_ZEROS,
+            f"shape={graph.tensors[name].shape}",
+            "Load trained weights, lower the sparsity of its rule, or take the layer out",
+            "warning",
+        )
+        for name in zero_kernels(graph)
     ]
     if rules is not None and graph.ops:
         lowered_part = graph if problems else used(graph)
@@ -144,7 +163,7 @@ def _scales_set(model: keras.Model) -> Iterator[list[ActivationQuantizer]]:
     unset = [
         layer
         for layer in activation_layers(model)
-        if isinstance(layer, QuantizedActivation) and not layer.has_levels
+        if isinstance(layer, QuantizedActivation) and bool(layer.base_scale == 0)
     ]
     try:
         for index, layer in enumerate(unset):

@@ -308,6 +308,85 @@ def test_a_pattern_that_is_no_regular_expression():
 # What is refused.
 
 
+def one_conv() -> keras.Model:
+    return keras.Sequential([keras.Input((8, 8, 2)), layers.Conv2D(4, 3, name="conv")])
+
+
+RULES = r"`rules` must be a list of tfqreg\.Rule\. Write rules=\[tfqreg\.Rule"
+SLIPS = {
+    "a layer": (lambda: tq.quantize(layers.Conv2D(4, 3)), "`model` must be .* tfqreg.Quantized"),
+    "layers": (lambda: tq.quantize([layers.Conv2D(4, 3)]), "`model` must be .* model of .*list"),
+    "a path": (lambda: tq.quantize("a.keras"), r"`model` must be .*load_model\('a.keras'\)"),
+    "one rule": (lambda: tq.quantize(one_conv(), tq.Rule(".*")), RULES),
+    "a dict of rules": (lambda: tq.quantize(one_conv(), {"conv": 4}), RULES),
+    "a pattern": (lambda: tq.quantize(one_conv(), [".*"]), RULES),
+    "bits as text": (
+        lambda: tq.quantize(one_conv(), activations="8"),
+        "`activations` must be a number of bits.* Received: activations='8'",
+    ),
+    "rule, weights": (lambda: tq.Rule(".*", weights=4), "Rule: `weights` must be a quantizer"),
+    "rule, regularizer": (
+        lambda: tq.Rule(".*", regularizer=keras.regularizers.L2()),
+        "Rule: `regularizer` must be a penalty",
+    ),
+    "rule, prune": (lambda: tq.Rule(".*", prune=0.5), "Rule: `prune` must be a pruning"),
+    "rule, activations": (lambda: tq.Rule(".*", activations=4.0), "Rule: `activations` must be"),
+    "rule, pattern": (lambda: tq.Rule(4), "Rule: the pattern is no regular expression"),
+    "a tensor": (
+        lambda: tq.Quantized(layers.Conv2D(4, 3)(keras.Input((8, 8, 2)))),
+        r"Quantized: `layer` must be a Keras layer.* tfqreg\.Quantized\(conv\)\(x\)",
+    ),
+    "weights": (
+        lambda: tq.Quantized(layers.Dense(2, name="d"), weights=4),
+        r"d: `weights` must be a quantizer, such as tfqreg\.Uniform\(4\)\. Received: weights=4",
+    ),
+    "twice": (
+        lambda: tq.Quantized(tq.Quantized(layers.Dense(2, name="d"))),
+        "d: the layer is quantized already",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_slips_name_the_argument(name):
+    function, message = SLIPS[name]
+    with pytest.raises(tq.errors.ModelError, match=message):
+        function()
+
+
+def behind_norm(*between, **options) -> keras.Model:
+    steps = [layers.Conv2D(4, 3, name="conv", **options), *between]
+    norm = layers.BatchNormalization(name="norm")
+    return keras.Sequential([keras.Input((8, 8, 2)), *steps, norm, layers.ReLU()])
+
+
+@pytest.mark.parametrize("between", [[], [layers.Dropout(0.5)]])
+def test_one_scale_behind_a_norm_is_refused_by_name(between):
+    one = [tq.Rule(".*", weights=tq.Uniform(8, per_channel=False))]
+    with pytest.raises(ValueError, match=r"^conv: norm folds into its kernel.*per_channel=False"):
+        tq.quantize(behind_norm(*between), one)
+    tq.quantize(behind_norm(*between), [tq.Rule(".*", weights=tq.Uniform(8))])
+    tq.quantize(behind_norm(activation="relu"), one)
+    tq.quantize(one_conv(), one)
+
+
+def test_constraints_of_separable_convolutions_are_kept():
+    constraints = {
+        f"{name}_constraint": keras.constraints.MaxNorm(0.01 * i)
+        for i, name in enumerate(("depthwise", "pointwise", "bias"), 1)
+    }
+    layer = layers.SeparableConv2D(4, 3, name="sep", **constraints)
+    q = tq.quantize(keras.Sequential([keras.Input((8, 8, 2)), layer, layers.Flatten()]))
+    q.compile("sgd", "mse")
+    x = images()
+    q.fit(x, np.ones((16, 144), np.float32), epochs=1, verbose=0)
+    for name, limit in (("sep_depthwise", 0.01), ("sep_pointwise", 0.02)):
+        kernel = np.asarray(q.get_layer(name).layer.kernel)
+        assert np.sqrt(np.sum(kernel**2, axis=0)).max() <= limit * 1.001
+    bias = np.asarray(q.get_layer("sep_pointwise").layer.bias)
+    assert 0 < np.linalg.norm(bias) <= 0.03 * 1.001
+
+
 def test_kernels_of_nan_and_zeros():
     model = nested()
     model.get_layer("block").get_layer("conv").kernel.assign(np.full((3, 3, 4, 4), np.nan))
@@ -316,7 +395,9 @@ def test_kernels_of_nan_and_zeros():
     ):
         tq.quantize(model)
     model.get_layer("block").get_layer("conv").kernel.assign(np.zeros((3, 3, 4, 4)))
-    with pytest.raises(ValueError, match=r"block/conv/kernel: the kernel is all zeros"):
+    with pytest.raises(ValueError, match=r"block/conv/kernel: the kernel is all zeros, and Uni"):
+        tq.quantize(model, [tq.Rule(".*", tq.Uniform(1))])
+    with pytest.warns(UserWarning, match="every weight is 0"):
         tq.quantize(model)
     tq.quantize(model, [tq.Rule("block/conv", skip=True), *BITS_8])
 
@@ -437,13 +518,52 @@ def test_calibration_fits_the_weights_too():
 def test_what_calibration_refuses():
     q = tq.quantize(dense_net())
     with pytest.raises(
-        ValueError, match=r"_quantizer: calibration saw no data. .* Received: 0 values"
+        ValueError, match=r"_quantizer: calibration saw no data. .* Received: 0 of 0 values"
     ):
         tq.calibrate(q, [], verbose=0)
-    with pytest.raises(ValueError, match=r"_quantizer: calibration saw NaN or infinity"):
-        tq.calibrate(q, np.full((4, 6), np.nan, np.float32), verbose=0)
+    x = np.zeros((70, 6), np.float32)
+    x[66, 1:] = np.inf
+    with pytest.raises(ValueError, match=r"hold NaN or infinity\..* 1 of 6 samples: index 66$"):
+        tq.calibrate(q, x, verbose=0)
+    with pytest.raises(ValueError, match=r"index 0, 1, 2, 3, 4, \.\.\.$"):
+        tq.calibrate(q, x * np.nan, verbose=0)
     with pytest.raises(ValueError, match="dense_net: no activation quantizers to calibrate"):
         tq.calibrate(dense_net(), regression()[0], verbose=0)
+
+
+def test_calibration_refuses_what_overflows_inside():
+    q = tq.quantize(dense_net())
+    q.get_layer("body").layer.bias.assign([np.inf] * 16)
+    with pytest.raises(ValueError, match=r"_quantizer: calibration saw NaN or infinity\. Look at"):
+        tq.calibrate(q, regression()[0], verbose=0, correct_bias=False)
+
+
+@pytest.mark.parametrize(
+    "data, received",
+    [
+        ([1, 2, 3], "a list with a batch of int"),
+        ("x.npy", "a str with a batch of str"),
+        ([None], "a list with a batch of NoneType"),
+        (np.float32(1), "float32"),
+        (None, "NoneType"),
+        (7, "int"),
+        (regression, "function"),
+    ],
+)
+def test_calibration_names_what_it_takes(data, received):
+    q = tq.quantize(dense_net())
+    with pytest.raises(tq.errors.ModelTypeError) as caught:
+        tq.calibrate(q, data, verbose=0)
+    assert str(caught.value).startswith("`data` must be an array of inputs, a dict of them, or an")
+    assert caught.value.received == received
+
+
+def test_calibration_names_the_shapes_it_takes():
+    q = tq.quantize(dense_net())
+    with pytest.raises(tq.errors.ModelError) as caught:
+        tq.calibrate(q, np.zeros((4, 3), np.float32), verbose=0)
+    assert "`data` has not the shape of its inputs, {'features': (None, 6)}" in caught.value.rule
+    assert caught.value.received.startswith("(4, 3) (")
 
 
 def test_a_failed_calibration_leaves_the_model_whole():

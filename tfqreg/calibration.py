@@ -1,6 +1,6 @@
 """`calibrate`: scales and biases from data, without training."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -8,7 +8,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.batches import batches_of, count_batches
+from tfqreg.batches import (
+    batches_of,
+    broken_samples,
+    check_batch,
+    count_batches,
+    not_data,
+    takes,
+)
 from tfqreg.bias import BiasCorrection
 from tfqreg.errors import ModelError
 from tfqreg.layers import ActivationQuantizer
@@ -42,7 +49,9 @@ def calibrate(
         verbose: 0 for no progress bar; 1 by default.
 
     Raises:
-        ModelError: for a model without activation quantizers, no data, or data with NaN.
+        ModelTypeError: for data of another kind.
+        ModelError: for a model without activation quantizers, no data, data that does not fit the
+            model, or samples with NaN or infinity.
 
     Example:
         >>> import keras, numpy as np
@@ -62,9 +71,12 @@ def calibrate(
             "no activation quantizers to calibrate",
             "Call tfqreg.quantize(model) first",
         )
+    try:
+        batches = _sound(model, data, iter(batches_of(data, batch_size)))
+    except TypeError as error:
+        raise not_data(type(data).__name__) from error
     for wrapper in quantized_layers(model):
         wrapper.fit_quantizers()
-    batches = batches_of(data, batch_size)
     progress = keras.utils.Progbar(
         count_batches(data, batch_size), verbose=verbose, unit_name="batch"
     )
@@ -74,8 +86,10 @@ def calibrate(
             raise ModelError(
                 layer.name,
                 f"calibration saw {'NaN or infinity' if sample.size else 'no data'}",
-                "Give sound inputs that reach this layer",
-                f"{sample.size} values",
+                "Look at the weights before this layer, the inputs are sound"
+                if sample.size
+                else "Give inputs that reach this layer",
+                f"{np.count_nonzero(~np.isfinite(sample))} of {sample.size} values",
             )
         layer.calibrate(ops.convert_to_tensor(sample[None]))
     if correction is not None:
@@ -83,10 +97,29 @@ def calibrate(
     return model
 
 
+def _sound(model: keras.Model, data: Any, batches: Iterator[Any]) -> Iterator[Any]:
+    """Yields the inputs of each batch; raises ModelError for those that nothing can be made of."""
+    first = 0
+    for batch in batches:
+        inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
+        check_batch(data, inputs)
+        leaves = keras.tree.flatten(inputs)
+        for leaf in leaves:
+            if broken := broken_samples(leaf, first):
+                raise ModelError(
+                    model.name,
+                    "samples of `data` hold NaN or infinity",
+                    "Mend them or leave them out",
+                    broken,
+                )
+        first += len(leaves[0])
+        yield inputs
+
+
 def _observe(
     model: keras.Model,
     layers: list[ActivationQuantizer],
-    batches: Iterable[Any],
+    batches: Iterator[Any],
     correction: BiasCorrection | None,
     progress: keras.utils.Progbar,
 ) -> dict[ActivationQuantizer, np.ndarray]:
@@ -101,13 +134,13 @@ def _observe(
         )
         return x
 
-    for count, batch in enumerate(batches, 1):
-        inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    for count, inputs in enumerate(batches, 1):
         if correction is not None:
-            with rounding_replaced(layers, lambda layer, x: x), correction.reference():
+            reference = correction.reference()
+            with rounding_replaced(layers, lambda layer, x: x), reference, takes(model, inputs):
                 model(inputs, training=False)
         correcting = nullcontext() if correction is None else correction.correcting()
-        with rounding_replaced(layers, observe), correcting:
+        with rounding_replaced(layers, observe), correcting, takes(model, inputs):
             model(inputs, training=False)
         progress.update(count)
     progress.update(count, finalize=True)

@@ -28,5 +28,16 @@ class ModelError(ValueError):
         return ". ".join(parts) + ("" if received else ".")
 
 
+def diverged(path: str, received: str) -> ModelError:
+    """Returns the error for the variable of a quantizer that training has made NaN or infinite.
+
+    Example:
+        >>> print(diverged("relu_quantizer", "scale=nan").rule)
+        the training diverged
+    """
+    fix = "Train again with a smaller learning rate, or load weights from before"
+    return ModelError(path, "the training diverged", fix, received)
+
+
 class ModelTypeError(ModelError, TypeError):
     """Says that a model, layer or argument is of a kind that cannot be used."""

@@ -8,15 +8,21 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfqreg.errors import ModelError
+from tfqreg.errors import ModelError, ModelTypeError
 from tfqreg.graph.flat import FlatGraph, Node, clone, flatten, functional, rebuild, set_weights_of
 from tfqreg.graph.patterns import canonical
 from tfqreg.graph.placement import any_signed, fixed_scale, is_signed, place
-from tfqreg.graph.roles import Role, role
+from tfqreg.graph.roles import INFERENCE_IDENTITY, Role, activation_name, role
 from tfqreg.layers import ActivationQuantizer, Quantized, QuantizedActivation
-from tfqreg.layers.quantized import check_kernel, kernel_names
+from tfqreg.layers.quantized import (
+    check_arguments,
+    check_kernel,
+    kernel_names,
+    no_zero,
+    output_axes,
+)
 from tfqreg.layers.queries import activation_layers, quantized_layers
-from tfqreg.layers.ranges import Range, layer_for
+from tfqreg.layers.ranges import Range, check_range, layer_for
 from tfqreg.quantizers import Quantizer, Uniform
 from tfqreg.regularizers import Penalty, Pruning
 from tfqreg.regularizers.penalty import shared_copy
@@ -40,6 +46,7 @@ class Rule:
         optional: lets the rule match nothing, which is an error otherwise; False by default.
 
     Raises:
+        ModelTypeError: for an argument of another kind.
         ModelError: for a pattern that is no regular expression.
 
     Example:
@@ -56,9 +63,11 @@ class Rule:
     optional: bool = False
 
     def __post_init__(self) -> None:
+        check_arguments("Rule", self.weights, self.regularizer, self.prune)
+        check_range("Rule", self.activations)
         try:
             re.compile(self.pattern)
-        except re.error as error:
+        except (re.error, TypeError) as error:
             raise ModelError(
                 "Rule",
                 f"the pattern is no regular expression: {error}",
@@ -92,9 +101,10 @@ def quantize(
             exported.
 
     Raises:
-        ModelTypeError: for a subclassed model.
-        ModelError: for rules and layers that do not match, an unknown input shape, a kernel of NaN
-            or zeros, or a model that is quantized already.
+        ModelTypeError: for a subclassed model, or an argument of another kind.
+        ModelError: for rules and layers that do not match, an unknown input shape, a kernel of
+            NaN, one of zeros whose quantizer has no level at 0, or a model that is quantized
+            already.
 
     Example:
         >>> import keras
@@ -103,8 +113,9 @@ def quantize(
         >>> quantized.get_layer("head").quantizer.bits
         4
     """
-    rules = list(rules) if rules is not None else [Rule(".*", weights=Uniform(8, per_channel=True))]
     functional(model)
+    rules = _checked(rules)
+    check_range("", activations)
     if quantized_layers(model) or activation_layers(model):
         raise ModelError(
             model.name,
@@ -115,6 +126,7 @@ def quantize(
     graph = flatten(float_model)
     chosen = _match(graph, rules)
     _check_kernels(graph, chosen)
+    _check_one_scale(graph, chosen)
     skipped = {node for node in graph.nodes if (rule := chosen.get(node.path)) and rule.skip}
     replaced: list[tuple[Any, Any]] = []
     penalties: dict[int, Any] = {}
@@ -141,6 +153,20 @@ def quantize(
     for layer in quantized_layers(quantized):
         layer.fit_quantizers()
     return quantized
+
+
+def _checked(rules: Sequence[Rule] | None) -> list[Rule]:
+    """Returns the rules, or the one that stands for none; raises ModelTypeError for others."""
+    if rules is None:
+        return [Rule(".*", weights=Uniform(8, per_channel=True))]
+    if not isinstance(rules, list | tuple) or not all(isinstance(rule, Rule) for rule in rules):
+        raise ModelTypeError(
+            "",
+            "`rules` must be a list of tfqreg.Rule",
+            'Write rules=[tfqreg.Rule(".*", weights=tfqreg.Uniform(4))]',
+            f"rules={rules!r}",
+        )
+    return list(rules)
 
 
 def _match(graph: FlatGraph, rules: list[Rule]) -> dict[str, Rule]:
@@ -176,9 +202,46 @@ def _check_kernels(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
     for node in graph.nodes:
         if role(node.operation) == Role.WEIGHTED_SUM and not chosen[node.path].skip:
             for name in kernel_names(node.operation):
-                check_kernel(
-                    ops.convert_to_numpy(getattr(node.operation, name)), f"{node.path}/{name}"
-                )
+                w, path = getattr(node.operation, name), f"{node.path}/{name}"
+                check_kernel(ops.convert_to_numpy(w), path)
+                if not ops.any(ops.convert_to_tensor(w)):
+                    axes = output_axes(node.operation, name)
+                    _check_zeros(w, axes, chosen[node.path].weights or Uniform(), path)
+
+
+def _check_one_scale(graph: FlatGraph, chosen: dict[str, Rule]) -> None:
+    """Raises ModelError where a BatchNormalization makes many scales of one that was asked for."""
+    for node in graph.nodes:
+        rule = chosen.get(node.path)
+        if rule is None or rule.skip or not getattr(rule.weights, "one_scale", False):
+            continue
+        if role(node.operation) != Role.WEIGHTED_SUM:
+            continue
+        norm = _folded_norm(node)
+        if norm is not None and activation_name(node.operation) == "linear":
+            raise ModelError(
+                node.path,
+                f"{norm.path} folds into its kernel, which gives every channel a scale of its own",
+                "Leave out per_channel=False, or fold the BatchNormalization into the float kernel",
+                repr(rule.weights),
+            )
+
+
+def _folded_norm(node: Node) -> Node | None:
+    """Returns the BatchNormalization that alone reads a node's output, if one does."""
+    edge = node.outputs[0]
+    if len(edge.consumers) != 1 or edge.is_output:
+        return None
+    (after,) = edge.consumers
+    if type(after.operation).__name__ in INFERENCE_IDENTITY:
+        return _folded_norm(after)
+    return after if isinstance(after.operation, keras.layers.BatchNormalization) else None
+
+
+def _check_zeros(w: Any, axes: tuple[int, ...], quantizer: Quantizer, path: str) -> None:
+    w = ops.convert_to_tensor(w)
+    if ops.any(quantizer(w, quantizer.fit_state(w, axes))):
+        raise no_zero(path, quantizer)
 
 
 def _activation_quantizers(

@@ -21,7 +21,6 @@ from .files import (
     check_targets,
     extra,
     kind_of,
-    load_history,
     load_model,
     load_samples,
     quiet,
@@ -29,6 +28,7 @@ from .files import (
     write,
     writing,
 )
+from .history import load_history
 from .parser import build_parser
 
 

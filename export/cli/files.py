@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-_HISTORY_KEYS = ("float", "quantized", "figures", "result")
 _LONGEST_REASON = 400  # characters: a few lines of a terminal; Keras' errors can fill pages
 _REMEDIES = {
     errno.ENOENT: "Check the path.",
@@ -38,6 +37,12 @@ def read(path: Path, *kinds: str) -> bytes:
         UserError: it cannot be read, or is something else.
     """
     with about(path):
+        # A device or a pipe may never end.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(
+                f"{path}: this is no regular file. Copy its contents into one. Received: "
+                f"{_kind_of_special(path)}"
+            )
         data = path.read_bytes()
     found = kind_of(data)
     if kinds and found not in kinds:
@@ -45,6 +50,11 @@ def read(path: Path, *kinds: str) -> bytes:
         wanted = " or ".join(f".{kind}" for kind in kinds)
         raise UserError(f"{path}: this is no {wanted} file. Give one. Received: {received}")
     return data
+
+
+def _kind_of_special(path: Path) -> str:
+    kinds = {"a pipe": path.is_fifo(), "a socket": path.is_socket()}
+    return next((name for name, holds in kinds.items() if holds), "a device")
 
 
 def kind_of(data: bytes) -> str | None:
@@ -147,22 +157,6 @@ def load_samples(path: Path) -> "dict[str, np.ndarray] | np.ndarray":
     return samples
 
 
-def load_history(path: Path) -> dict[str, Any]:
-    """Returns the object of a history file; raises UserError if it is none."""
-    try:
-        history = json.loads(read(path))
-    except ValueError as error:
-        raise UserError(
-            f"{path}: this is no JSON. Write it with json.dump. Received: {error}"
-        ) from error
-    if not isinstance(history, dict) or not set(history) <= set(_HISTORY_KEYS):
-        raise UserError(
-            f"{path}: a history is an object with some of {', '.join(_HISTORY_KEYS)}. "
-            f"Received: {str(history)[:_LONGEST_REASON]}"
-        )
-    return history
-
-
 def check_targets(source: Path, *targets: Path) -> None:
     """Refuses, before any work, what could not be written or would overwrite the input."""
     for target in targets:
@@ -171,6 +165,8 @@ def check_targets(source: Path, *targets: Path) -> None:
                 raise FileNotFoundError(errno.ENOENT, f"there is no folder {target.parent}")
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            if target.exists() and not target.is_file():
+                raise OSError(errno.EINVAL, f"it is {_kind_of_special(target)}")
             if not os.access(target.parent, os.W_OK):
                 raise PermissionError(errno.EACCES, "no permission")
     if len({path.resolve() for path in (source, *targets)}) <= len(targets):

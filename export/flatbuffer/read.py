@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tfqreg.errors import ModelError
 
+from ..container import ContainerError
 from ..container.tflite.locate import IDENTIFIER
 
 # Entries of the metadata, both JSON; a file has them only if there is something to say.
@@ -83,13 +84,23 @@ def read_tflite(path: str | Path) -> bytes:
 
 
 @contextmanager
-def _reading(tflite: bytes) -> Iterator[None]:
-    """Makes whatever goes wrong an error about a damaged file.
+def reading(tflite: bytes) -> Iterator[None]:
+    """Makes whatever goes wrong an error about a damaged file; errors of this project stay.
 
-    FlatBuffers' Python reader checks nothing: damage ends in whatever it trips over.
+    FlatBuffers' Python reader checks nothing: damage ends in whatever it, or who uses what it read,
+    trips over.
+
+    Example:
+        >>> with reading(b"TFL3"):
+        ...     [][0]
+        Traceback (most recent call last):
+            ...
+        tfqreg.errors.ModelError: This .tflite file is damaged. Export it again. Received: 4 bytes
     """
     try:
         yield
+    except (ModelError, ContainerError):
+        raise
     except Exception as error:
         raise ModelError(
             "", "This .tflite file is damaged", "Export it again", f"{len(tflite)} bytes"
@@ -98,13 +109,13 @@ def _reading(tflite: bytes) -> Iterator[None]:
 
 def parse(tflite: bytes) -> Any:
     """Returns the schema's object of a whole model; raises ModelError for a damaged file."""
-    with _reading(tflite):
+    with reading(tflite):
         return schema.ModelT.InitFromPackedBuf(tflite)
 
 
 def read_operators(tflite: bytes) -> list[Operator]:
     """Returns the operators of a model in execution order; raises ModelError for a damaged file."""
-    with _reading(tflite):
+    with reading(tflite):
         model: Any = schema.ModelT.InitFromPackedBuf(tflite)
         codes = [
             (_KINDS.get(max(c.builtinCode, c.deprecatedBuiltinCode), "CUSTOM"), c.version)
@@ -126,7 +137,7 @@ def _operator(model: Any, subgraph: Any, op: Any, kind: str, version: int) -> Op
 
 def ends_of_file(tflite: bytes) -> list[list[tuple[str, str]]]:
     """Returns name and dtype of the inputs and of the outputs."""
-    with _reading(tflite):
+    with reading(tflite):
         model: Any = schema.ModelT.InitFromPackedBuf(tflite)
         subgraph = model.subgraphs[0]
         return [
@@ -178,7 +189,9 @@ def kernel_exponents(tflite: bytes) -> dict[str, list[int]]:
         >>> kernel_exponents(write_tflite(lower(model)))
         {'head': [-3]}
     """
-    return _metadata(tflite, EXPONENTS_ENTRY) or {}
+    exponents = _metadata(tflite, EXPONENTS_ENTRY) or {}
+    with reading(tflite):
+        return {str(path): [int(n) for n in values] for path, values in exponents.items()}
 
 
 def read_form(tflite: bytes) -> Form:
@@ -195,18 +208,19 @@ def read_form(tflite: bytes) -> Form:
         Form(form='int8', scale_dtype='float32', logits=False, target=None)
     """
     entry = _metadata(tflite, FORM_ENTRY)
-    if entry is not None:
-        return Form(**entry)
-    weights = [op.inputs[1] for op in read_operators(tflite) if op.kind in _PRODUCTS]
-    grids = [tensor.quantization for tensor in weights if tensor.quantization is not None]
-    scales = [np.asarray(grid.scale, np.float32) for grid in grids if grid.scale is not None]
-    rounded = not any((part.view(np.uint32) & 0xFFFF).any() for part in scales)
+    with reading(tflite):
+        if entry is not None:
+            return Form(**entry)
+        weights = [op.inputs[1] for op in read_operators(tflite) if op.kind in _PRODUCTS]
+        grids = [tensor.quantization for tensor in weights if tensor.quantization is not None]
+        scales = [np.asarray(grid.scale, np.float32) for grid in grids if grid.scale is not None]
+        rounded = not any((part.view(np.uint32) & 0xFFFF).any() for part in scales)
     return Form(scale_dtype="bfloat16" if rounded else "float32")
 
 
 def _metadata(tflite: bytes, name: str) -> Any:
     """Returns what an entry of the metadata holds; None for a file without it."""
-    with _reading(tflite):
+    with reading(tflite):
         model: Any = schema.ModelT.InitFromPackedBuf(tflite)
         found = [entry.buffer for entry in model.metadata or [] if entry.name == name.encode()]
         return json.loads(bytes(model.buffers[found[0]].data)) if found else None

@@ -6,10 +6,12 @@ output grid; then it becomes one operator. Weight codes go in as they are: Batch
 scales and the int32 bias.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfqreg.errors import ModelError
 from tfqreg.graph.flat import Edge, FlatGraph, Node, flatten
@@ -23,6 +25,9 @@ from . import LOWERINGS
 from .affine import with_gain_ahead
 from .builder import Builder, Open, grid_of, used
 from .shapes import static_shape
+
+ALL_ZEROS = "the kernel is all zeros, the layer adds nothing to its bias"
+PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float32") -> Graph:
@@ -49,7 +54,21 @@ def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float3
     graph, problems = lower_in_part(model, float_io, scale_dtype)
     if problems:
         raise problems[0]
-    return used(graph)
+    graph = used(graph)
+    for name in zero_kernels(graph):
+        warnings.warn(f"{name}: {ALL_ZEROS}", stacklevel=2)
+    return graph
+
+
+def zero_kernels(graph: Graph) -> list[str]:
+    """Returns the names of the kernels that hold nothing but zeros.
+
+    Example:
+        >>> zero_kernels(lower(model))
+        []
+    """
+    names = dict.fromkeys(op.inputs[1] for op in graph.ops if op.kind in PRODUCTS)
+    return [name for name in names if not np.any(np.asarray(graph.tensors[name].data))]
 
 
 def lower_with_places(model: keras.Model) -> tuple[Graph, list[tuple[str, str]]]:
@@ -202,13 +221,38 @@ def is_supported(node: Node) -> bool:
 
 def unsupported_error(node: Node) -> ModelError:
     """Returns the error for a layer that no lowering function takes."""
-    return ModelError(
-        node.path,
-        f"{type(node.operation).__name__} has no integer form",
-        f"Replace it by one of {', '.join(sorted(LOWERINGS))}, or leave it outside the "
-        "exported model",
-        type(node.operation).__name__,
-    )
+    name = type(node.operation).__name__
+    return ModelError(node.path, f"{name} has no integer form", _remedy(node.operation), name)
+
+
+def _remedy(operation: Any) -> str:
+    """Returns what to do about an operation without an integer form."""
+    name, module = type(operation).__name__, type(operation).__module__
+    outside = "leave it outside the exported model"
+    if name == "Lambda":
+        return "Write what it computes with keras.ops or layers of Keras, on symbolic tensors"
+    if not module.startswith(("keras.", "tfqreg.")):
+        return (
+            "Apply the layers and keras.ops of its `call` to the model's symbolic tensors, each "
+            f"an operation of the model, or {outside}"
+        )
+    for part, instead in _INSTEAD.items():
+        if part in f"{module}.{name}".lower():
+            return f"{instead}, or {outside}"
+    return f"Use layers that have one, or {outside}"
+
+
+# What does the work of layers without an integer form, by a part of their module's or class's name.
+_INSTEAD = {
+    "normalization": "Use BatchNormalization",
+    "rnn": "Use causal or dilated Conv1D in its place",
+    "attention": "Use convolutions or Dense in its place",
+    "embedding": "Look the vectors up before the model and give it those",
+    "preprocessing": "Prepare the data before the model",
+    "activation": "Use relu, hard_swish or sigmoid",
+    "conv3d": "Use Conv2D on slices",
+    "pooling": "Use a pooling in two dimensions",
+}
 
 
 def _float_weights(node: Node) -> ModelError:

@@ -5,6 +5,7 @@ Needs the extra `tfqreg[report]`, and says so when it is imported.
 
 import io
 import re
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -228,7 +229,10 @@ def _svg(figure: Figure) -> str:
     """
     stream = io.StringIO()
     empty: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(stream, format="svg", transparent=True, metadata=empty)
+    with warnings.catch_warnings():
+        # Text stays text: the page's font draws it, whatever glyphs matplotlib's own may lack.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(stream, format="svg", transparent=True, metadata=empty)
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :].replace(_TEXT, "currentColor")
     svg = re.sub(r"<(metadata|style).*?</\1>", "", svg, flags=re.DOTALL)

@@ -13,7 +13,7 @@ from ..container.format.elements import common_shift, to_codes
 from ..container.inspection.huffman import huffman_bytes
 from ..container.inspection.text_table import aligned
 from ..container.tflite.locate import ELEMENT_TYPES
-from ..flatbuffer.read import read_operators, tensor_name, tensor_shape
+from ..flatbuffer.read import read_operators, reading, tensor_name, tensor_shape
 from .shifts import shift_additions, uses
 
 _T = schema.TensorType
@@ -103,7 +103,7 @@ def summarize(
         bits: widths as trained, by kernel name; read off the codes if a name is missing.
 
     Raises:
-        ContainerError: for a file that is damaged, or no `.tflite`.
+        ContainerError, ModelError: for a file that is damaged, or no `.tflite`.
 
     Example:
         >>> summary = summarize(tflite)
@@ -112,8 +112,9 @@ def summarize(
     """
     container = pack(tflite) if container is None else container
     info = inspect(container)
-    constants = _constants(tflite)
-    rows = layer_rows(tflite, info, bits)
+    with reading(tflite):
+        constants = _constants(tflite)
+        rows = layer_rows(tflite, info, bits)
     readers = {c.kind for c in constants if c.is_kernel}
     biases = sum(
         int(np.prod(c.shape)) for c in constants if len(c.shape) == 1 and c.kind in readers

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tfqreg.errors import ModelError
 
 from ..finding import Finding
-from ..flatbuffer.read import Operator, dtype, read_operators
+from ..flatbuffer.read import Operator, dtype, read_operators, reading
 from ..kernels.windows import stride_remainder
 
 _FOLDER = Path(__file__).parent
@@ -111,18 +111,24 @@ def target_findings(tflite: bytes, target: Target) -> list[Finding]:
     Args:
         tflite: the model.
         target: what `load_target` returned.
+
+    Raises:
+        ModelError: for a damaged file.
     """
     findings = []
     for operator in read_operators(tflite):
-        if operator.kind not in target.operators:
-            findings.append(_unknown(operator, target))
-            continue
-        if operator.version > target.versions.get(operator.kind, operator.version):
-            findings.append(_too_new(operator, target))
-        findings += [
-            _broken(operator, rule, target) for rule in target.rules if _breaks(operator, rule)
-        ]
+        with reading(tflite):
+            findings += _findings_on(operator, target)
     return findings
+
+
+def _findings_on(operator: Operator, target: Target) -> list[Finding]:
+    if operator.kind not in target.operators:
+        return [_unknown(operator, target)]
+    newest = target.versions.get(operator.kind, operator.version)
+    too_new = [_too_new(operator, target)] if operator.version > newest else []
+    broken = [_broken(operator, rule, target) for rule in target.rules if _breaks(operator, rule)]
+    return too_new + broken
 
 
 def _unknown(operator: Operator, target: Target) -> Finding:
@@ -237,7 +243,7 @@ def _types(operator: Operator) -> set[str]:
 
 def _grids(operator: Operator) -> str:
     grids = {
-        (tuple(np.atleast_1d(q.scale)), tuple(np.atleast_1d(q.zeroPoint)))
+        () if q is None else (tuple(np.atleast_1d(q.scale)), tuple(np.atleast_1d(q.zeroPoint)))
         for q in (tensor.quantization for tensor in (*operator.inputs, operator.output))
     }
     return "equal" if len(grids) == 1 else "different"

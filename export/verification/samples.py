@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfqreg.batches import broken_samples
 from tfqreg.errors import ModelError
 
 from ..ir import Graph
@@ -42,11 +43,9 @@ def _on_grid(graph: Graph, name: str, array: np.ndarray) -> np.ndarray:
             f"samples must be numbers of shape (batch, {', '.join(map(str, tensor.shape[1:]))})",
             received=f"{array.dtype} of shape {array.shape}",
         )
-    if not np.isfinite(array).all():
+    if broken := broken_samples(array):
         raise ModelError(
-            name,
-            "samples hold NaN or infinity",
-            received=f"{int((~np.isfinite(array)).sum())} of them",
+            name, "samples hold NaN or infinity", "Mend them or leave them out", broken
         )
     if tensor.quantization is None:
         return array.astype(np.float32)

@@ -1,6 +1,7 @@
 """`check` finds, before any training, all that `lower` refuses afterwards, in the same words."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
@@ -70,7 +71,23 @@ def test_an_embedding():
     (found,) = check(
         of_image(lambda x: dense(layers.Embedding(9, 2, name="words")(x)), (5,), "int32")
     )
-    assert str(found).startswith("words: Embedding has no integer form. Replace it by one of ")
+    assert str(found).startswith("words: Embedding has no integer form. Look the vectors up")
+
+
+REMEDIES = {
+    "lam": "Write what it computes with keras.ops",
+    "shift": "Apply the layers and keras.ops of its `call`",
+    "ln": "Use BatchNormalization",
+    "lstm": "Use causal or dilated Conv1D",
+    "attention": "Use convolutions or Dense",
+}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_the_remedy_fits_the_layer(name):
+    (found,) = check(of_image(UNSUPPORTED[name]))
+    assert found.fix.startswith(REMEDIES[name])
+    assert len(found.fix) < 160
 
 
 def many_faults(x):
@@ -85,7 +102,8 @@ def test_everything_is_found_at_once():
     found = {f.path: f for f in check(of_image(many_faults))}
     assert {"first", "second", "zeros/kernel"} <= set(found)
     assert not {"fine", "sound", "fourth", "flat", "head"} & set(found)
-    assert found["zeros/kernel"].rule == "the kernel is all zeros"
+    assert found["zeros/kernel"].rule.startswith("the kernel is all zeros")
+    assert found["zeros/kernel"].severity == "warning"
 
 
 @pytest.mark.parametrize("name", [name for name in ERRORS if name != "uncalibrated"])
@@ -122,6 +140,31 @@ def test_a_model_without_scales_is_warned_of_and_left_alone():
     )
     with pytest.raises(ValueError, match=r"tfqreg\.calibrate"):
         lower(model)
+
+
+def test_a_training_that_diverged_is_no_missing_scale():
+    model = nets.calibrated(of_image(lambda x: dense(conv()(x))))
+    layer = activation_layers(model)[1]
+    layer.base_scale.assign(float("nan"))
+    (found,) = check(model)
+    assert (found.path, found.severity) == (layer.name, "error")
+    assert (found.rule, found.received) == ("the training diverged", "scale=nan")
+    assert np.isnan(layer.base_scale.numpy())
+    with pytest.raises(ModelError, match=rf"^{layer.name}: the training diverged"):
+        lower(model)
+
+
+def test_a_real_divergence_names_a_layer():
+    keras.utils.set_random_seed(0)
+    model = tq.quantize(of_image(lambda x: dense(conv()(x))))
+    model.compile(keras.optimizers.SGD(1e30), "mse")
+    x = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)
+    model.fit(x, np.ones((16, 2), np.float32), epochs=3, batch_size=8, verbose=0)
+    errors = [f for f in check(model) if f.severity == "error"]
+    assert errors
+    assert all(f.path for f in errors)
+    assert any("diverged" in f.rule or "the kernel holds NaN" in f.rule for f in errors)
+    assert not any("not set" in f.rule for f in check(model))
 
 
 def test_a_float_model_is_sent_to_calibration_by_export():

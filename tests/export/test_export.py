@@ -144,9 +144,10 @@ BAD_SAMPLES = {
     "complex": ([GOOD, GOOD.astype(complex)], "^a: samples must be numbers .* Received: "
                                               "complex128"),
     "nan": ([GOOD, GOOD + np.float32([0, np.nan, 0])], "^a: samples hold NaN or infinity. "
-                                                       "Received: 2 "),
+                                                       ".* 2 of 2 samples: index 0, 1$"),
     "infinity": ([GOOD * np.float32([1, 1, 1]) - np.inf, GOOD], "^b: samples hold NaN or "
-                                                                "infinity. Received: 6 "),
+                                                                "infinity. .* index 0, 1$"),
+    "one infinity": ([GOOD, np.float32([[0, 1, 2], [0, np.inf, 0]])], "1 of 2 samples: index 1$"),
     "name": ({"b": GOOD, "c": GOOD}, r"^c: the model has no such input. Its inputs: \['b', 'a'\]"),
     "missing": ({"b": GOOD}, r"Give the inputs \['b', 'a'\]. Received: \['b'\]"),
     "none": ([GOOD[:0], GOOD[:0]], "the same number of samples, at least one"),

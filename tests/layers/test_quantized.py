@@ -372,7 +372,9 @@ def test_encode_names_a_kernel_that_cannot_ship():
     wrapper = tq.Quantized(layers.Dense(2, name="head"), tq.Uniform(2))
     wrapper.build((None, 3))
     wrapper.kernels["kernel"].state["log2_scale"].assign([[20.0]])
-    with pytest.raises(ValueError, match=r"head/kernel: every code is 0.* Received: bits=2"):
+    with pytest.raises(
+        ValueError, match=r"head/kernel: every weight rounds to 0.* Received: bits=2"
+    ):
         wrapper.encode()
     wrapper.layer.kernel.assign(np.full((3, 2), np.nan))
     with pytest.raises(
@@ -385,5 +387,27 @@ def test_check_kernel():
     check_kernel(np.float32([0, 1]), "a")
     with pytest.raises(ValueError, match="a: the kernel holds NaN or infinity"):
         check_kernel(np.float32([0, np.inf]), "a")
-    with pytest.raises(ValueError, match="a: the kernel is all zeros"):
-        check_kernel(np.zeros((2, 3)), "a")
+    check_kernel(np.zeros((2, 3)), "a")
+
+
+@pytest.mark.parametrize("quantizer", [tq.Uniform(1), tq.DoReFa()], ids=str)
+def test_a_kernel_of_zeros_that_turns_into_something(quantizer):
+    wrapper = tq.Quantized(layers.Dense(2, kernel_initializer="zeros", name="head"), quantizer)
+    wrapper.build((None, 3))
+    with pytest.raises(ValueError, match=r"head/kernel: the kernel is all zeros, and .* no level"):
+        wrapper.encode()
+
+
+def test_a_kernel_of_zeros_stays():
+    wrapper = tq.Quantized(layers.Dense(2, kernel_initializer="zeros", name="head"))
+    wrapper.build((None, 3))
+    assert not wrapper.encode()["kernel"][0].any()
+    assert not np.any(wrapper(np.ones((1, 3), np.float32)))
+
+
+def test_a_diverged_scale_is_no_kernel_of_zeros():
+    wrapper = tq.Quantized(layers.Dense(2, name="head"))
+    wrapper.build((None, 3))
+    wrapper.kernels["kernel"].state["log2_scale"].assign([[np.nan]])
+    with pytest.raises(ValueError, match=r"head/kernel/log2_scale: the training diverged"):
+        wrapper.encode()

@@ -52,6 +52,16 @@ def test_passes_its_input_through_until_data_was_seen():
         layer.encode()
 
 
+@pytest.mark.parametrize(
+    "name, value", [("base_scale", np.nan), ("log2_scale", np.nan), ("log2_scale", -1e9)]
+)
+def test_a_training_that_diverged_is_named(name, value):
+    layer = with_grid(0.5, 0)
+    getattr(layer, name).assign(value)
+    with pytest.raises(ValueError, match=rf"^{layer.name}: the training diverged\."):
+        layer.encode()
+
+
 @pytest.mark.parametrize("bits", [1, 3, 8])
 @pytest.mark.parametrize(
     "signed,data,low_codes",

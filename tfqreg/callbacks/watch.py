@@ -20,8 +20,8 @@ def warn_of_zeros(quantized_kernel: QuantizedKernel, weights: keras.Variable) ->
     alive = ops.convert_to_numpy(quantized_kernel.surviving(weights))
     mask = quantized_kernel.mask
     alive_mask = np.ones(alive.shape, bool) if mask is None else ops.convert_to_numpy(mask)
-    if not np.isfinite(alive).all():
-        return  # `warn_of_divergence` has said so
+    if not np.isfinite(alive).all() or not alive.any():
+        return  # `warn_of_divergence` has said so, or the kernel itself
     codes, params = quantized_kernel.encode(weights)
     zeros = float(np.mean(codes[alive_mask] == 0)) if alive_mask.any() else 0.0
     if zeros <= MOST_ZEROS:

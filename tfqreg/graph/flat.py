@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -57,10 +58,12 @@ def functional(model: Any, path: str = "") -> Any:
         path: names the model in errors; its own name by default.
 
     Raises:
-        ModelTypeError: for a subclassed model, which has no graph.
+        ModelTypeError: for a subclassed model, which has no graph, or no model at all.
         ModelError: for a Sequential model whose input shape is not known yet.
     """
-    name = path or getattr(model, "name", repr(model))
+    if not isinstance(model, keras.Model):
+        raise _no_model(model)
+    name = path or model.name
     if isinstance(model, keras.Sequential):
         if not model.built or model._functional is None:
             raise ModelError(
@@ -78,6 +81,22 @@ def functional(model: Any, path: str = "") -> Any:
             "tfqreg.QuantizedActivation() after each activation",
         )
     return model
+
+
+def _no_model(model: Any) -> ModelTypeError:
+    """Returns the error for what stands in place of a model."""
+    fix = "Build one: keras.Model(inputs, outputs) or keras.Sequential([keras.Input(shape), ...])"
+    if isinstance(model, str | Path):
+        fix = f"Load it first: keras.models.load_model({str(model)!r})"
+    elif isinstance(model, keras.layers.Layer):
+        fix = "Put the layer into a model, or wrap it alone: tfqreg.Quantized(layer)"
+    elif hasattr(model, "get_weights") and hasattr(model, "save"):
+        fix = (
+            "Save a Keras 2 model with model.save('m.h5'), and load it with Keras 3: "
+            "keras.models.load_model('m.h5')"
+        )
+    kind = f"{type(model).__module__}.{type(model).__name__}"
+    return ModelTypeError("", "`model` must be a keras.Model of Keras 3", fix, f"model of {kind}")
 
 
 def is_model(operation: Any) -> bool:

@@ -240,6 +240,7 @@ def _split_separable(layer: Any) -> tuple[keras.layers.Layer, keras.layers.Layer
         dilation_rate=layer.dilation_rate,
         use_bias=False,
         depthwise_regularizer=layer.depthwise_regularizer,
+        depthwise_constraint=layer.depthwise_constraint,
         trainable=layer.trainable,
         name=f"{layer.name}_depthwise",
     )
@@ -251,6 +252,8 @@ def _split_separable(layer: Any) -> tuple[keras.layers.Layer, keras.layers.Layer
         use_bias=layer.use_bias,
         activation=layer.activation,
         kernel_regularizer=layer.pointwise_regularizer,
+        kernel_constraint=layer.pointwise_constraint,
+        bias_constraint=layer.bias_constraint,
         bias_regularizer=layer.bias_regularizer,
         activity_regularizer=layer.activity_regularizer,
         trainable=layer.trainable,

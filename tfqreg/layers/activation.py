@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.errors import ModelError
+from tfqreg.errors import ModelError, diverged
 from tfqreg.layers.activation_quantizer import ActivationQuantizer
 from tfqreg.quantizers.base import check_bits
 from tfqreg.quantizers.uniform import grid_codes, least_squares_scale
@@ -274,10 +274,13 @@ class QuantizedActivation(ActivationQuantizer):
         """Returns the spacing of the levels as float32, and the lowest code.
 
         Raises:
-            ModelError: if no data has set the scale.
+            ModelError: if no data has set the scale, or training diverged.
         """
         scale = np.float32(ops.convert_to_numpy(self.scale))
-        if not (np.isfinite(scale) and scale > 0):
+        # A scale that data has set and training brought to 0 is lost as well.
+        if not np.isfinite(scale) or (scale == 0 and bool(self.base_scale != 0)):
+            raise diverged(self.name, f"scale={scale}")
+        if not scale > 0:
             raise ModelError(
                 self.name,
                 "the scale is not set",

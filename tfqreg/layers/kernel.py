@@ -124,8 +124,15 @@ class QuantizedKernel(keras.layers.Layer):
 
     def _warn(self, weights: Any) -> None:
         """Warns of a quantizer that does not suit these weights, once the mask is final."""
-        pruning = self.prune is not None and not self.frozen
-        note = "" if pruning else self.quantizer.note(weights, self.mask)
+        if self.prune is not None and not self.frozen:
+            return
+        if bool(ops.any(self.surviving(weights))):
+            note = self.quantizer.note(weights, self.mask)
+        else:
+            note = (
+                "every weight is 0, the layer is exported as zeros. If it is to learn, train the "
+                "float model first"
+            )
         if note:
             warnings.warn(f"{getattr(weights, 'path', self.name)}: {note}.", stacklevel=3)
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.errors import ModelError
+from tfqreg.errors import ModelError, ModelTypeError, diverged
 from tfqreg.layers.kernel import QuantizedKernel
 from tfqreg.layers.plain import plain_kernels
 from tfqreg.quantizers import Quantizer, Uniform
@@ -76,7 +76,9 @@ class Quantized(keras.layers.Wrapper):
             the stages that `tfqreg.callbacks_for(model)` steers.
 
     Raises:
-        ModelError: for a layer that has no kernel, or computes in mixed precision.
+        ModelTypeError: for an argument of another kind.
+        ModelError: for a layer that has no kernel, is quantized already, or computes in mixed
+            precision.
 
     Example:
         >>> import keras, numpy as np
@@ -95,6 +97,16 @@ class Quantized(keras.layers.Wrapper):
         prune: Pruning | None = None,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(layer, keras.layers.Layer):
+            raise ModelTypeError(
+                "Quantized",
+                "`layer` must be a Keras layer",
+                "Wrap the layer, then call it: tfqreg.Quantized(conv)(x)",
+                f"layer={layer!r}",
+            )
+        if isinstance(layer, Quantized):
+            raise ModelError(layer.name, "the layer is quantized already", "Wrap it once")
+        check_arguments(layer.name, weights, regularizer, prune)
         kwargs.setdefault("name", layer.name)
         kwargs.setdefault("trainable", layer.trainable)
         super().__init__(layer, **kwargs)
@@ -177,8 +189,8 @@ class Quantized(keras.layers.Wrapper):
         """Returns, by kernel name, the int8 codes that ship and the parameters that decode them.
 
         Raises:
-            ModelError: for a kernel with NaN or infinity, one whose codes are all zero, or levels
-                on no integer grid.
+            ModelError: for a kernel with NaN or infinity, one whose weights all round to 0 or
+                cannot be 0, or levels on no integer grid. One that is all zeros has codes of 0.
         """
         encoded = {}
         for quantized_kernel, weights in self.kernel_pairs():
@@ -191,14 +203,21 @@ class Quantized(keras.layers.Wrapper):
                     "Call tfqreg.project(model), or let training end with its callback",
                     f"{quantized_kernel.quantizer!r}",
                 )
+            for name, variable in quantized_kernel.state.items():
+                values = ops.convert_to_numpy(variable)
+                if not np.isfinite(values).all():
+                    raise diverged(f"{path}/{name}", "NaN or infinity")
             codes, params = quantized_kernel.encode(weights)
-            if not codes.any():
+            alive = bool(ops.any(quantized_kernel.surviving(weights)))
+            if alive and not codes.any():
                 raise ModelError(
                     path,
-                    "every code is 0, the layer computes nothing",
-                    "Lower the sparsity of its rule, add bits, or take the layer out",
+                    "every weight rounds to 0, the layer computes nothing",
+                    "Add bits, or train with a smaller scale",
                     f"bits={params['bits']}",
                 )
+            if codes.any() and not alive:
+                raise no_zero(path, quantized_kernel.quantizer)
             encoded[quantized_kernel.name] = codes, params
         return encoded
 
@@ -235,8 +254,27 @@ class Quantized(keras.layers.Wrapper):
         return cls(**config)
 
 
+def check_arguments(owner: str, weights: Any, regularizer: Any, prune: Any) -> None:
+    """Raises ModelTypeError for what stands in place of a quantizer, a penalty or a pruning.
+
+    Example:
+        >>> check_arguments("conv", 4, None, None)
+        Traceback (most recent call last):
+            ...
+        tfqreg.errors.ModelTypeError: conv: `weights` must be a quantizer, such as \
+tfqreg.Uniform(4). Received: weights=4
+    """
+    for name, value, cls, words in (
+        ("weights", weights, Quantizer, "a quantizer, such as tfqreg.Uniform(4)"),
+        ("regularizer", regularizer, Penalty, "a penalty, such as tfqreg.MSQE()"),
+        ("prune", prune, Pruning, "a pruning, such as tfqreg.PartialL2(0.5)"),
+    ):
+        if value is not None and not isinstance(value, cls):
+            raise ModelTypeError(owner, f"`{name}` must be {words}", received=f"{name}={value!r}")
+
+
 def check_kernel(w: np.ndarray, name: str) -> None:
-    """Raises ModelError if a kernel holds NaN or infinity, or nothing but zeros."""
+    """Raises ModelError if a kernel holds NaN or infinity."""
     broken = w.size - int(np.isfinite(w).sum())
     if broken:
         raise ModelError(
@@ -245,10 +283,16 @@ def check_kernel(w: np.ndarray, name: str) -> None:
             "Load sound weights, or lower the learning rate",
             f"{broken} of {w.size} values not finite",
         )
-    if not w.any():
-        raise ModelError(
-            name, "the kernel is all zeros", "Load trained weights first", f"shape={w.shape}"
-        )
+
+
+def no_zero(name: str, quantizer: Quantizer) -> ModelError:
+    """Returns the error for a kernel of zeros that a quantizer would make something else of."""
+    return ModelError(
+        name,
+        f"the kernel is all zeros, and {type(quantizer).__name__} has no level at 0",
+        "Use Uniform with 2 bits or more, or load trained weights first",
+        repr(quantizer),
+    )
 
 
 def _serialize_shared(penalty: Penalty | None) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tfqreg.errors import ModelTypeError
 from tfqreg.layers.activation import QuantizedActivation
 from tfqreg.layers.activation_quantizer import ActivationQuantizer
 from tfqreg.layers.multibit_activation import MultiBitActivation
@@ -148,6 +149,22 @@ class MultiBitRange:
         if signed is False:
             return MultiBitActivation(self.bits, name=name)
         return QuantizedActivation(self.signed_bits, signed, name=name)
+
+
+def check_range(owner: str, activations: Any) -> None:
+    """Raises ModelTypeError unless `activations` is a number of bits, a range or None."""
+    whole = isinstance(activations, int) and not isinstance(activations, bool)
+    if (
+        activations is None
+        or whole
+        or (hasattr(activations, "layer") and hasattr(activations, "bits"))
+    ):
+        return
+    raise ModelTypeError(
+        owner,
+        "`activations` must be a number of bits, a range such as tfqreg.UnitRange(4), or None",
+        received=f"activations={activations!r}",
+    )
 
 
 def layer_for(wanted: set[Any], signed: bool | None, name: str) -> ActivationQuantizer:

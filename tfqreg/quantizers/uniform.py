@@ -137,8 +137,10 @@ class Uniform(Quantizer):
     Args:
         bits: width of the codes, 1 to 8; 8 by default. One bit is binary (-s, s), two bits are
             ternary (-s, 0, s).
-        per_channel: one scale for each output channel instead of one for the kernel; False by
-            default.
+        per_channel: one scale for each output channel instead of one for the kernel. By default
+            one for the kernel is trained, and the BatchNormalization that follows makes it one for
+            each channel in the file; False asks for one in the file too, and `tfqreg.quantize`
+            refuses a BatchNormalization behind it.
         narrow: keeps the range symmetric, +-(2^(bits-1) - 1); False adds the code -2^(bits-1). True
             by default.
         scale_from: "msqe" trains the scale to lower the squared error to the grid, "task" trains it
@@ -162,13 +164,14 @@ class Uniform(Quantizer):
     def __init__(
         self,
         bits: int = 8,
-        per_channel: bool = False,
+        per_channel: bool | None = None,
         narrow: bool = True,
         scale_from: str = "msqe",
         power_of_two: bool = False,
     ) -> None:
         self.bits = check_bits(bits, "Uniform")
-        self.per_channel = per_channel
+        self.per_channel = bool(per_channel)
+        self.one_scale = per_channel is False  # asked for, of no matter to a model that is made
         self.narrow = narrow
         if scale_from not in ("msqe", "task"):
             raise ModelError(

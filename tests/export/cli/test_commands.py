@@ -258,11 +258,34 @@ def test_a_quantized_model_that_cannot_be_lowered(here, capsys):
     assert "tfqreg.calibrate" in refused(capsys, "inspect", "raw.keras")
 
 
-@pytest.mark.parametrize("history", ["[1]", '{"loss": [1]}'])
-def test_a_history_of_another_form(here, capsys, history):
-    Path("h.json").write_text(history)
-    assert "h.json: a history is an object" in refused(
-        capsys, "report", "m.tqw", "-o", "a", "--history", "h.json"
+SPECIAL = [
+    "export {} -o a",
+    "pack {} -o a",
+    "pack m.tflite -o a --base {}",
+    "unpack {} -o a",
+    "inspect {}",
+    "check {}",
+    "verify {} m.tflite --samples x.npy",
+    "verify m.keras {} --samples x.npy",
+    "verify m.keras m.tflite --samples {}",
+    "report {} -o a",
+    "report m.tqw -o a --history {}",
+]
+
+
+@pytest.mark.parametrize("line", SPECIAL)
+@pytest.mark.parametrize("special, kind", [("/dev/zero", "a device"), ("fifo", "a pipe")])
+def test_what_may_never_end_is_not_read(here, capsys, line, special, kind):
+    os.mkfifo("fifo")
+    message = refused(capsys, *line.format(special).split())
+    assert f"{special}: this is no regular file. " in message
+    assert message.endswith(f"Received: {kind}\n")
+
+
+def test_a_device_is_not_replaced(here, capsys):
+    os.mkfifo("fifo")
+    assert "fifo: cannot be written: it is a pipe" in refused(
+        capsys, "pack", "m.tflite", "-o", "fifo"
     )
 
 

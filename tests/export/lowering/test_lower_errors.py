@@ -37,8 +37,7 @@ FIRST = "channels_first"
 ERRORS = {
     "unsupported layer": (
         lambda: by_hand(layers.UnitNormalization(name="unit")),
-        "^unit: UnitNormalization has no integer form. Replace it by one of Activation, .* leave "
-        "it outside",
+        "^unit: UnitNormalization has no integer form. Use BatchNormalization, or leave it outside",
     ),
     "unsupported function": (
         lambda: of_input(lambda x: keras.ops.exp(grid(0.1)(x))),
