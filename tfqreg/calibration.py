@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfqreg.batches import batches_of, count_batches
+from tfqreg.batches import batches_of, count_batches, gathered, inputs_of, samples_for
 from tfqreg.bias import BiasCorrection
 from tfqreg.errors import ModelError
 from tfqreg.layers import ActivationQuantizer
@@ -33,16 +33,20 @@ def calibrate(
     Args:
         model: a model with quantizers, not trained quantized yet: scales and biases that were
             trained are lost.
-        data: an array of inputs or a dict of them, or an iterable of batches (a tf.data.Dataset or
-            a generator), of which labels are ignored; a batch of several inputs without labels is
-            `((first, second),)`.
-        batch_size: samples per batch if `data` is an array; 64 by default.
+        data: an array of inputs; a dict or list of them for several inputs; or what gives batches:
+            a function as TFLite's converter takes it (`representative_dataset`), a generator, a
+            tf.data.Dataset, a keras.utils.PyDataset, a loader of torch or grain. A batch is an
+            array, a dict by input name, or a list or tuple of arrays in the model's order; labels
+            after them are ignored. Batches of one sample are joined.
+        batch_size: samples per batch if `data` is an array or gives one sample at a time; 64 by
+            default.
         correct_bias: moves the biases, or the means of the BatchNormalization that follows; True by
             default. It takes twice the time.
         verbose: 0 for no progress bar; 1 by default.
 
     Raises:
-        ModelError: for a model without activation quantizers, no data, or data with NaN.
+        ModelError: for a model without activation quantizers, no data, data of another shape or
+            number than the model's inputs, without end, or with NaN.
 
     Example:
         >>> import keras, numpy as np
@@ -64,7 +68,9 @@ def calibrate(
         )
     for wrapper in quantized_layers(model):
         wrapper.fit_quantizers()
-    batches = batches_of(data, batch_size)
+    data = samples_for(model, data)
+    batches = (inputs_of(model, batch) for batch in batches_of(data, batch_size))
+    batches = gathered(batches, batch_size)
     progress = keras.utils.Progbar(
         count_batches(data, batch_size), verbose=verbose, unit_name="batch"
     )
@@ -101,8 +107,7 @@ def _observe(
         )
         return x
 
-    for count, batch in enumerate(batches, 1):
-        inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    for count, inputs in enumerate(batches, 1):
         if correction is not None:
             with rounding_replaced(layers, lambda layer, x: x), correction.reference():
                 model(inputs, training=False)
@@ -110,6 +115,7 @@ def _observe(
         with rounding_replaced(layers, observe), correcting:
             model(inputs, training=False)
         progress.update(count)
+    progress.target = count  # batches of one sample are joined
     progress.update(count, finalize=True)
     return {
         layer: np.concatenate(values) if values else np.zeros(0, np.float32)
