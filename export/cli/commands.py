@@ -74,6 +74,8 @@ def _export(arguments: argparse.Namespace) -> int:
                 arguments.scale_dtype,
                 arguments.logits,
                 arguments.target,
+                arguments.input_type,
+                arguments.output_type,
             )
             graph = exported_graph(model, *forms)
             files = [write_tflite(graph)]

@@ -51,6 +51,12 @@ def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--float-io", action="store_true", help="float32 inputs and outputs; int8 by default"
     )
+    for end in ("input", "output"):
+        parser.add_argument(
+            f"--{end}-type",
+            choices=("int8", "uint8", "float32"),
+            help=f"of the {end}s; int8 by default",
+        )
     parser.add_argument(
         "--portable", action="store_true", help="bit-exact on every interpreter, at some accuracy"
     )

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from tfqreg.errors import ModelError
+from tfqreg.graph.ends import input_names, output_names
 from tfqreg.graph.flat import Edge, FlatGraph, Node, flatten
 from tfqreg.graph.roles import INFERENCE_IDENTITY
 from tfqreg.layers import ActivationQuantizer, Quantized
@@ -88,6 +89,8 @@ def lower_in_part(
     for edge in flat.outputs:
         if edge in builder.values:
             _attempt(lambda edge=edge: _output(builder, edge, float_io), problems)
+    builder.graph.input_names = input_names(model)
+    builder.graph.output_names = output_names(model)
     return builder.graph, problems
 
 
