@@ -29,6 +29,7 @@ from .files import (
     writing,
 )
 from .parser import build_parser
+from .quantize import run_quantize
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -195,6 +196,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "quantize": run_quantize,
     "export": _export,
     "pack": _pack,
     "unpack": _unpack,

@@ -56,7 +56,9 @@ def _with_inputs(graph: Graph, dtype: str) -> Graph:
             tensors[name] = _end(tensor, name, dtype)
         tensors[inner.get(name, name)] = replace(tensor, name=inner.get(name, name))
     ops = [Op("QUANTIZE", (name,), (inner[name],)) for name in graph.inputs]
-    ops += [replace(op, inputs=tuple(inner.get(name, name) for name in op.inputs)) for op in graph.ops]
+    ops += [
+        replace(op, inputs=tuple(inner.get(name, name) for name in op.inputs)) for op in graph.ops
+    ]
     return replace(graph, tensors=tensors, ops=ops)
 
 

@@ -125,7 +125,9 @@ def renamed(graph: Graph, names: dict[str, str]) -> Graph:
     return replace(
         graph,
         tensors={names[t.name]: replace(t, name=names[t.name]) for t in graph.tensors.values()},
-        ops=[replace(o, inputs=tuple(of(o.inputs)), outputs=tuple(of(o.outputs))) for o in graph.ops],
+        ops=[
+            replace(o, inputs=tuple(of(o.inputs)), outputs=tuple(of(o.outputs))) for o in graph.ops
+        ],
         inputs=of(graph.inputs),
         outputs=of(graph.outputs),
     )
