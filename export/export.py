@@ -10,6 +10,7 @@ from tfqreg.errors import ModelError
 from .container import pack
 from .container.files import write_atomically
 from .flatbuffer.write import write_tflite
+from .forms.ends import with_ends
 from .forms.int4 import int4_storage
 from .forms.portable import portable as portable_form
 from .ir import Graph
@@ -31,6 +32,8 @@ def export_tflite(
     scale_dtype: str = "float32",
     logits: bool = False,
     target: str | None = None,
+    input_type: str | None = None,
+    output_type: str | None = None,
 ) -> Graph:
     """Writes a quantized model as an all-integer `.tflite`; returns its integer graph.
 
@@ -43,7 +46,7 @@ def export_tflite(
         model: a trained or calibrated model with quantizers.
         path: the `.tflite` to write; it appears whole or not at all.
         container: a `.tqw` to write beside it, entropy-coded; none by default.
-        float_io: float32 inputs and outputs, converted at the ends; int8 by default.
+        float_io: short for `input_type="float32", output_type="float32"`; False by default.
         portable: scales at powers of two and weights of 6 bits, derived anew from the model's:
             bit-exact on every interpreter, at some cost in accuracy
             (`tfqreg.export.forms.portable`). False by default.
@@ -58,6 +61,12 @@ def export_tflite(
         target: what the file is for, a name of `tfqreg.export.target_names()` such as
             "android-arm64"; it is stored in the file, and `verify` then compares with that target's
             runtimes. None by default.
+        input_type: of all inputs: "int8", "uint8" (what a camera gives; exact everywhere) or
+            "float32" in the model's own units; "int8" by default.
+        output_type: of all outputs, likewise; "int8" by default.
+
+    The file has one signature, whose inputs and outputs go by the names, and in the order, of the
+    Keras model: keys of a dict, or names of layers.
 
     Raises:
         ModelError: as `tfqreg.export.lower`, for an operator that cannot be portable or that the
@@ -69,7 +78,9 @@ def export_tflite(
         >>> graph.inputs, [op.kind for op in graph.ops][:2]
         (['image'], ['CONV_2D', 'RESHAPE'])
     """
-    graph = exported_graph(model, float_io, portable, storage, scale_dtype, logits, target)
+    graph = exported_graph(
+        model, float_io, portable, storage, scale_dtype, logits, target, input_type, output_type
+    )
     tflite = write_tflite(graph)
     packed = None if container is None else pack(tflite)
     write_atomically(Path(path), tflite)
@@ -86,6 +97,8 @@ def exported_graph(
     scale_dtype: str = "float32",
     logits: bool = False,
     target: str | None = None,
+    input_type: str | None = None,
+    output_type: str | None = None,
 ) -> Graph:
     """Returns the integer graph that `export_tflite` writes with these arguments."""
     rules = None if target is None else load_target(target)
@@ -103,13 +116,15 @@ def exported_graph(
             f"`scale_dtype` is one of {', '.join(SCALE_DTYPES)}",
             received=f"scale_dtype={scale_dtype!r}",
         )
-    graph = replace(lower(model, float_io, scale_dtype), target=target)
+    graph = replace(lower(model, scale_dtype=scale_dtype), target=target)
     if logits:
         graph = without_softmax(graph)
     if portable:
         graph = portable_form(graph)
     elif storage == "int4":
         graph = int4_storage(graph)
+    both = "float32" if float_io else "int8"
+    graph = with_ends(graph, input_type or both, output_type or both)
     if rules is not None:
         _refuse(graph, rules)
     return graph
@@ -122,21 +137,15 @@ def without_softmax(graph: Graph) -> Graph:
         ModelError: if no output comes from a softmax.
     """
     scores = {op.outputs[0]: op.inputs[0] for op in graph.ops if op.kind == "SOFTMAX"}
-    ops = [
-        replace(op, inputs=(scores.get(op.inputs[0], op.inputs[0]),))
-        if op.kind == "DEQUANTIZE" and op.outputs[0] in graph.outputs
-        else op
-        for op in graph.ops
-    ]
     outputs = [scores.get(name, name) for name in graph.outputs]
-    if ops == graph.ops and outputs == graph.outputs:
+    if outputs == graph.outputs:
         raise ModelError(
             "",
             "`logits=True` leaves out a softmax at the end of the model",
             "Leave out `logits`",
             f"outputs {graph.outputs}",
         )
-    return used(replace(graph, ops=ops, outputs=outputs, logits=True))
+    return used(replace(graph, outputs=outputs, logits=True))
 
 
 def _refuse(graph: Graph, target: Target) -> None:

@@ -33,8 +33,8 @@ class Tensor:
     """One tensor. Activations carry a leading batch dimension of 1 and no `data`.
 
     The batch is stored as open, but for a graph with a TRANSPOSE_CONV, which holds the shape of its
-    output. dtype: "int8", "int32" or "float32"; "int4" for weights whose int8 `data` are stored two
-    per byte. Weights are OHWI for CONV_2D (I is that of one group) and TRANSPOSE_CONV, 1HWO for
+    output. dtype: "int8", "int32", "uint8" or "float32"; "int4" for weights whose int8 `data` are
+    stored two per byte. Weights are OHWI for CONV_2D (I is that of one group) and TRANSPOSE_CONV, 1HWO for
     DEPTHWISE_CONV_2D, (units, inputs) for FULLY_CONNECTED; a bias is int32 at scale `s_in * s_w`.
     `bits` is the width of a weight's codes before they were shifted up inside int8 (`stored = code
     << shift`); it is information for reports alone.
@@ -70,8 +70,10 @@ class Op:
 class Graph:
     """Tensors by name, operators in execution order, names of inputs and outputs.
 
-    `exponents` are those of the kernels whose trained scales are powers of two, one or one per
-    output channel, by the path of their layer: BatchNorm folds into the scales of the tensors.
+    `input_names` and `output_names` are Keras' names for them, which the file's signature holds;
+    without them it has none. `exponents` are those of the kernels whose trained scales are powers
+    of two, one or one per output channel, by the path of their layer: BatchNorm folds into the
+    scales of the tensors.
     `form` is "int8", "int4" or "portable"; `scale_dtype` is what the scales of weights were rounded
     to, "float32" or "bfloat16"; `logits` tells whether softmaxes at the end were left out; `target`
     is what the file is for, a name of `targets`.
@@ -81,6 +83,8 @@ class Graph:
     ops: list[Op] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    input_names: list[str] = field(default_factory=list)
+    output_names: list[str] = field(default_factory=list)
     exponents: dict[str, list[int]] = field(default_factory=dict)
     form: str = "int8"
     scale_dtype: str = "float32"

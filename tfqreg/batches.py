@@ -1,13 +1,17 @@
-"""Samples in the forms in which users hold them, as batches."""
+"""Samples in the forms in which users hold them, as batches of a model's inputs.
+
+`samples_for` opens what holds them, `batches_of` cuts them, `inputs_of` takes a model's inputs out
+of one batch, and `gathered` joins batches of one sample.
+"""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfqreg.errors import ModelError, ModelTypeError
+from tfqreg.errors import ModelError
+from tfqreg.graph.ends import input_names, inputs_of_graph
 
 _SHOWN = 5  # indices of samples in an error
 
@@ -34,6 +38,8 @@ def batches_of(data: Any, batch_size: int, shuffle_seed: int | None = None) -> I
         >>> [batch.tolist() for batch in batches_of(np.arange(5), batch_size=2)]
         [[0, 1], [2, 3], [4]]
     """
+    if isinstance(data, keras.utils.PyDataset):
+        return (data[index] for index in range(len(data)))
     if not is_array(data):
         return data
     size = len(keras.tree.flatten(data)[0])
@@ -46,55 +52,6 @@ def batches_of(data: Any, batch_size: int, shuffle_seed: int | None = None) -> I
     return (
         keras.tree.map_structure(lambda x, part=part: np.asarray(x)[part], data) for part in parts
     )
-
-
-def check_batch(data: Any, inputs: Any) -> None:
-    """Raises ModelTypeError unless a batch's inputs are arrays of numbers, samples first.
-
-    Args:
-        data: what the batch comes from, for the error.
-        inputs: of one batch, in the structure that the model takes.
-
-    Example:
-        >>> check_batch([1, 2], 1)
-        Traceback (most recent call last):
-            ...
-        tfqreg.errors.ModelTypeError: `data` must be an array of inputs, a dict of them, or an \
-iterable of batches. Put samples into one array. Received: a list with a batch of int
-    """
-    leaves = keras.tree.flatten(inputs)
-    wrong = [leaf for leaf in leaves if not len(getattr(leaf, "shape", ()))]
-    if wrong or not leaves:
-        found = type(wrong[0] if wrong else inputs).__name__
-        raise not_data(f"a {type(data).__name__} with a batch of {found}")
-
-
-def not_data(received: str) -> ModelTypeError:
-    """Returns the error for an argument `data` that holds no batches."""
-    return ModelTypeError(
-        "",
-        "`data` must be an array of inputs, a dict of them, or an iterable of batches",
-        "Put samples into one array",
-        received,
-    )
-
-
-@contextmanager
-def takes(model: keras.Model, inputs: Any) -> Iterator[None]:
-    """Makes Keras' words about inputs that do not fit ones about the argument `data`."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except (TypeError, ValueError) as error:
-        expected = {x.name: tuple(x.shape) for x in keras.tree.flatten(model.inputs or [])}
-        shapes = [tuple(x.shape) for x in keras.tree.flatten(inputs)]
-        raise ModelError(
-            model.name,
-            f"a batch of `data` has not the shape of its inputs, {expected}",
-            "Give arrays of these shapes, samples first",
-            f"{', '.join(map(str, shapes))} ({str(error).splitlines()[0]})",
-        ) from error
 
 
 def broken_samples(x: Any, first: int = 0) -> str:
@@ -132,3 +89,161 @@ def count_batches(data: Any, batch_size: int) -> int | None:
         return len(data)
     except TypeError:
         return None
+
+
+def samples_for(model: keras.Model, data: Any) -> Any:
+    """Returns `data` as `batches_of` takes it.
+
+    A function is called; a list or tuple of one array for each of several inputs becomes a dict.
+
+    Raises:
+        ModelError: for a dataset that repeats without end, or nothing that holds batches.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> def representative_dataset():
+        ...     yield [np.zeros((1, 2), "float32")]
+        >>> next(samples_for(model, representative_dataset))
+        [array([[0., 0.]], dtype=float32)]
+    """
+    if callable(data) and not hasattr(data, "__iter__"):
+        data = data()
+    names = input_names(model)
+    if isinstance(data, list | tuple) and len(names) > 1 and all(map(_is_tensor, data)):
+        return dict(zip(names, _one_each(data, names), strict=True))
+    cardinality: Any = getattr(data, "cardinality", None)
+    endless = cardinality is not None and int(cardinality()) == -1
+    if endless or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+        raise ModelError(
+            "data",
+            "it is an array, or gives batches and comes to an end",
+            "Take some of it: dataset.take(100)" if endless else "Give a list, or a generator",
+            f"{type(data).__name__}{' that repeats without end' * endless}",
+        )
+    return data
+
+
+def inputs_of(model: keras.Model, batch: Any) -> Any:
+    """Returns a model's inputs in one batch, in the structure that the model has.
+
+    Args:
+        model: tells how many inputs there are, their names and shapes.
+        batch: an array; a dict by name; or a list or tuple of arrays in the model's order, or of
+            all inputs in one, and what follows them are labels. torch's tensors are arrays too.
+
+    Raises:
+        ModelError: for inputs that are missing or of another shape than the model's.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1)])
+        >>> x, y = np.ones((1, 2)), np.zeros((1, 1))
+        >>> [inputs_of(model, b).tolist() for b in (x, [x], (x, y), {"x": x, "label": y})]
+        [[[1.0, 1.0]], [[1.0, 1.0]], [[1.0, 1.0]], [[1.0, 1.0]]]
+    """
+    names = input_names(model)
+    if not names:  # a subclassed model says nothing of its inputs
+        return keras.utils.unpack_x_y_sample_weight(batch)[0]
+    if isinstance(batch, list | tuple) and batch and isinstance(batch[0], list | tuple | dict):
+        return inputs_of(model, batch[0])
+    arrays = _by_name(model, batch) if isinstance(batch, dict) else _one_each(batch, names)
+    structure = inputs_of_graph(model)
+    arrays = [
+        _checked(_array(array), name, tuple(tensor.shape))
+        for array, name, tensor in zip(arrays, names, keras.tree.flatten(structure), strict=True)
+    ]
+    return keras.tree.pack_sequence_as(structure, arrays)
+
+
+def gathered(batches: Iterable[Any], batch_size: int) -> Iterator[Any]:
+    """Joins batches of one sample, of which TFLite's representative datasets are made.
+
+    Args:
+        batches: inputs as `inputs_of` gives them.
+        batch_size: samples to join.
+
+    Example:
+        >>> [batch.shape for batch in gathered([np.zeros((1, 2))] * 5, batch_size=4)]
+        [(4, 2), (1, 2)]
+    """
+    waiting: list[Any] = []
+
+    def joined() -> Any:
+        parts = waiting.copy()
+        waiting.clear()
+        return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+
+    for batch in batches:
+        single = all(getattr(x, "shape", ())[:1] == (1,) for x in keras.tree.flatten(batch))
+        if waiting and not (single and _shapes(batch) == _shapes(waiting[0])):
+            yield joined()
+        if not single:
+            yield batch
+            continue
+        waiting.append(batch)
+        if len(waiting) == batch_size:
+            yield joined()
+    if waiting:
+        yield joined()
+
+
+def _shapes(batch: Any) -> list[Any]:
+    return [x.shape for x in keras.tree.flatten(batch)]
+
+
+def _is_tensor(x: Any) -> bool:
+    return hasattr(x, "shape")
+
+
+def _array(x: Any) -> np.ndarray:
+    """Returns a tensor of any library as an array."""
+    return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+
+
+def _one_each(batch: Any, names: list[str]) -> list[Any]:
+    """Returns the first arrays of a batch, one for each input."""
+    arrays = list(batch) if isinstance(batch, list | tuple) else [batch]
+    if len(arrays) < len(names):
+        raise ModelError(
+            "data",
+            f"a batch holds one array for each input: {', '.join(names)}",
+            "Give [first, second] in this order, or a dict by name",
+            f"{len(arrays)} {'array' if len(arrays) == 1 else 'arrays'}",
+        )
+    return arrays[: len(names)]
+
+
+def _by_name(model: keras.Model, batch: dict[str, Any]) -> list[Any]:
+    """Returns the arrays of a dict in the order of the model's inputs."""
+    names = input_names(model)
+    if set(names) <= set(batch):
+        return [batch[name] for name in names]
+    if len(names) == len(batch) == 1:
+        return list(batch.values())
+    raise ModelError(
+        "data",
+        f"a batch that is a dict has the inputs' names: {', '.join(names)}",
+        received=", ".join(map(str, batch)) or "an empty dict",
+    )
+
+
+def _checked(array: np.ndarray, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Raises ModelError for an array whose shape Keras would not take."""
+    forms = [array.shape, (*array.shape, 1)]  # Keras adds or drops a last axis of 1
+    if array.shape[-1:] == (1,):
+        forms.append(array.shape[:-1])
+    wanted = (None, *shape[1:])
+    if any(_fits(form, wanted) for form in forms):
+        return array
+    unbatched = _fits((1, *array.shape), wanted)
+    raise ModelError(
+        name,
+        f"inputs are of the shape (batch, {', '.join(str(n or 'any') for n in shape[1:])})",
+        "Give batches: x[None] of one sample, dataset.batch(32) of a dataset" if unbatched else "",
+        f"shape {array.shape}",
+    )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        want in (None, size) for size, want in zip(shape, wanted, strict=True)
+    )

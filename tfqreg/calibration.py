@@ -1,6 +1,6 @@
 """`calibrate`: scales and biases from data, without training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,10 +11,10 @@ from keras import ops
 from tfqreg.batches import (
     batches_of,
     broken_samples,
-    check_batch,
     count_batches,
-    not_data,
-    takes,
+    gathered,
+    inputs_of,
+    samples_for,
 )
 from tfqreg.bias import BiasCorrection
 from tfqreg.errors import ModelError
@@ -22,6 +22,7 @@ from tfqreg.layers import ActivationQuantizer
 from tfqreg.layers.activation import SAMPLE_SIZE
 from tfqreg.layers.activation_quantizer import rounding_replaced
 from tfqreg.layers.queries import activation_layers, quantized_layers
+from tfqreg.seen_ranges import SeenRanges
 
 
 def calibrate(
@@ -40,18 +41,20 @@ def calibrate(
     Args:
         model: a model with quantizers, not trained quantized yet: scales and biases that were
             trained are lost.
-        data: an array of inputs or a dict of them, or an iterable of batches (a tf.data.Dataset or
-            a generator), of which labels are ignored; a batch of several inputs without labels is
-            `((first, second),)`.
-        batch_size: samples per batch if `data` is an array; 64 by default.
+        data: an array of inputs; a dict or list of them for several inputs; or what gives batches:
+            a function as TFLite's converter takes it (`representative_dataset`), a generator, a
+            tf.data.Dataset, a keras.utils.PyDataset, a loader of torch or grain. A batch is an
+            array, a dict by input name, or a list or tuple of arrays in the model's order; labels
+            after them are ignored. Batches of one sample are joined.
+        batch_size: samples per batch if `data` is an array or gives one sample at a time; 64 by
+            default.
         correct_bias: moves the biases, or the means of the BatchNormalization that follows; True by
             default. It takes twice the time.
         verbose: 0 for no progress bar; 1 by default.
 
     Raises:
-        ModelTypeError: for data of another kind.
-        ModelError: for a model without activation quantizers, no data, data that does not fit the
-            model, or samples with NaN or infinity.
+        ModelError: for a model without activation quantizers, no data, data of another shape or
+            number than the model's inputs, without end, or samples with NaN or infinity.
 
     Example:
         >>> import keras, numpy as np
@@ -71,17 +74,17 @@ def calibrate(
             "no activation quantizers to calibrate",
             "Call tfqreg.quantize(model) first",
         )
-    try:
-        batches = _sound(model, data, iter(batches_of(data, batch_size)))
-    except TypeError as error:
-        raise not_data(type(data).__name__) from error
     for wrapper in quantized_layers(model):
         wrapper.fit_quantizers()
+    data = samples_for(model, data)
+    batches = (inputs_of(model, batch) for batch in batches_of(data, batch_size))
+    batches = _sound(model, gathered(batches, batch_size))
     progress = keras.utils.Progbar(
         count_batches(data, batch_size), verbose=verbose, unit_name="batch"
     )
     correction = BiasCorrection(model) if correct_bias else None
-    for layer, sample in _observe(model, layers, batches, correction, progress).items():
+    ranges = SeenRanges(model)
+    for layer, sample in _observe(model, layers, batches, correction, progress, ranges).items():
         if not sample.size or not np.isfinite(sample).all():
             raise ModelError(
                 layer.name,
@@ -94,15 +97,14 @@ def calibrate(
         layer.calibrate(ops.convert_to_tensor(sample[None]))
     if correction is not None:
         correction.apply()
+    ranges.warn()
     return model
 
 
-def _sound(model: keras.Model, data: Any, batches: Iterator[Any]) -> Iterator[Any]:
-    """Yields the inputs of each batch; raises ModelError for those that nothing can be made of."""
+def _sound(model: keras.Model, batches: Iterable[Any]) -> Iterator[Any]:
+    """Yields the inputs of each batch; raises ModelError for samples with NaN or infinity."""
     first = 0
-    for batch in batches:
-        inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
-        check_batch(data, inputs)
+    for inputs in batches:
         leaves = keras.tree.flatten(inputs)
         for leaf in leaves:
             if broken := broken_samples(leaf, first):
@@ -119,15 +121,17 @@ def _sound(model: keras.Model, data: Any, batches: Iterator[Any]) -> Iterator[An
 def _observe(
     model: keras.Model,
     layers: list[ActivationQuantizer],
-    batches: Iterator[Any],
+    batches: Iterable[Any],
     correction: BiasCorrection | None,
     progress: keras.utils.Progbar,
+    ranges: SeenRanges,
 ) -> dict[ActivationQuantizer, np.ndarray]:
     """Returns a sample of what each activation quantizer sees, weights rounded and inputs not."""
     seen: dict[ActivationQuantizer, list[np.ndarray]] = {layer: [] for layer in layers}
     random, count = np.random.default_rng(0), 0
 
     def observe(layer: ActivationQuantizer, x: Any) -> Any:
+        ranges.note(layer, ops.convert_to_numpy(x))
         values = ops.convert_to_numpy(x).ravel()
         seen[layer].append(
             values if values.size <= SAMPLE_SIZE else random.choice(values, SAMPLE_SIZE)
@@ -135,14 +139,15 @@ def _observe(
         return x
 
     for count, inputs in enumerate(batches, 1):
+        ranges.start_batch()
         if correction is not None:
-            reference = correction.reference()
-            with rounding_replaced(layers, lambda layer, x: x), reference, takes(model, inputs):
+            with rounding_replaced(layers, lambda layer, x: x), correction.reference():
                 model(inputs, training=False)
         correcting = nullcontext() if correction is None else correction.correcting()
-        with rounding_replaced(layers, observe), correcting, takes(model, inputs):
+        with rounding_replaced(layers, observe), correcting:
             model(inputs, training=False)
         progress.update(count)
+    progress.target = count  # batches of one sample are joined
     progress.update(count, finalize=True)
     return {
         layer: np.concatenate(values) if values else np.zeros(0, np.float32)

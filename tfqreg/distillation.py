@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfqreg.batches import count_batches
+from tfqreg.batches import count_batches, samples_for
 from tfqreg.callbacks.needed import callbacks_for
 from tfqreg.errors import ModelError
 from tfqreg.lessons import lessons_without_end
@@ -82,9 +82,8 @@ def distill(
         model: what `quantize` returned for the teacher; after `calibrate`, training begins from
             there.
         teacher: the float model, of the same inputs and output shape.
-        photos: an array of inputs, shuffled every epoch; or an iterable of batches such as a
-            tf.data.Dataset, whose labels are ignored. A generator is used once, an iterable anew
-            every epoch.
+        photos: inputs in any of the forms of `calibrate`, labels ignored. An array is shuffled
+            every epoch; a generator is used once, a function or a dataset anew every epoch.
         epochs: 1 by default.
         steps_per_epoch: batches per epoch; all of `photos` by default, to be given if their number
             is unknown.
@@ -122,7 +121,7 @@ def distill(
             f"the teacher's outputs must have the model's shape, {shapes[0]}",
             received=f"{shapes[1]}",
         )
-    steps = steps_per_epoch or count_batches(photos, batch_size)
+    steps = steps_per_epoch or count_batches(samples_for(teacher, photos), batch_size)
     if steps is None:
         raise ModelError(
             model.name,

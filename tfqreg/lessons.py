@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfqreg.batches import batches_of
+from tfqreg.batches import batches_of, inputs_of, samples_for
 
 Augment = Callable[[np.ndarray], np.ndarray]
 
@@ -62,15 +62,16 @@ def lessons_without_end(
 
     Args:
         teacher: the model that is asked.
-        photos: an array, shuffled every epoch, or an iterable of batches, labels ignored. A
-            generator ends after one epoch.
+        photos: an array, shuffled every epoch, or what gives batches, labels ignored, in the forms
+            of `calibrate`. A generator ends after one epoch.
         batch_size: images per batch of an array.
     """
     for epoch in itertools.count():
         empty = True
-        for batch in batches_of(photos, batch_size, shuffle_seed=epoch):
+        samples = samples_for(teacher, photos)
+        for batch in batches_of(samples, batch_size, shuffle_seed=epoch):
             empty = False
-            images = keras.utils.unpack_x_y_sample_weight(batch)[0]
+            images = inputs_of(teacher, batch)
             # `fit` takes several inputs or outputs as a tuple, never as a list.
             yield _tuples(images), _tuples(teacher.predict_on_batch(images))
         if empty:  # a generator is used up

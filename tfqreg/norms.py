@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import keras
 
-from tfqreg.batches import batches_of, count_batches
+from tfqreg.batches import batches_of, count_batches, inputs_of, samples_for
 from tfqreg.errors import ModelError
 
 Norm: TypeAlias = keras.layers.BatchNormalization
@@ -31,8 +31,7 @@ def reestimate_norms(
 
     Args:
         model: any model; a BatchNormalization that is not trainable stays as it is.
-        data: an array of inputs or a dict of them, or an iterable of batches, of which labels are
-            ignored.
+        data: inputs in any of the forms of `calibrate`; labels are ignored.
         batch_size: samples per batch if `data` is an array, best that of the training; 128 by
             default.
         verbose: 0 for no progress bar; 1 by default.
@@ -54,13 +53,14 @@ def reestimate_norms(
         raise ModelError(
             model.name, "no BatchNormalization to measure", "Leave out reestimate_norms"
         )
+    data = samples_for(model, data)
     progress = keras.utils.Progbar(
         count_batches(data, batch_size), verbose=verbose, unit_name="batch"
     )
     seen, count = 0, 0
     with _momenta_kept(norms), fixed_mode(norms, training=True):
         for count, batch in enumerate(batches_of(data, batch_size), 1):
-            inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
+            inputs = inputs_of(model, batch)
             size = len(keras.tree.flatten(inputs)[0])
             seen += size
             for norm in norms:

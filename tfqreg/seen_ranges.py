@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfqreg.errors import ModelError
+from tfqreg.errors import ModelError, ModelTypeError
 from tfqreg.graph.flat import flatten
 from tfqreg.layers import ActivationQuantizer
 
@@ -29,8 +29,11 @@ class SeenRanges:
     """
 
     def __init__(self, model: Any) -> None:
-        consumers = [node for edge in flatten(model).inputs for node in edge.consumers]
-        self.inputs = {node.operation for node in consumers}
+        try:
+            inputs = flatten(model).inputs
+        except ModelTypeError:
+            inputs = []  # a subclassed model has no graph that names them
+        self.inputs = {node.operation for edge in inputs for node in edge.consumers}
         self.calls: dict[ActivationQuantizer, int] = {}
         self.ranges: dict[tuple[ActivationQuantizer, int], np.ndarray] = {}
         self.batches: dict[ActivationQuantizer, list[tuple[float, float]]] = defaultdict(list)

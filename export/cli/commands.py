@@ -30,6 +30,7 @@ from .files import (
 )
 from .history import load_history
 from .parser import build_parser
+from .quantize import run_quantize
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,6 +76,8 @@ def _export(arguments: argparse.Namespace) -> int:
                 arguments.scale_dtype,
                 arguments.logits,
                 arguments.target,
+                arguments.input_type,
+                arguments.output_type,
             )
             graph = exported_graph(model, *forms)
             files = [write_tflite(graph)]
@@ -209,6 +212,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "quantize": run_quantize,
     "export": _export,
     "pack": _pack,
     "unpack": _unpack,

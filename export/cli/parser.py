@@ -44,6 +44,40 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="the float .keras")
+    parser.add_argument("-o", "--output", required=True, help="the quantized .keras to write")
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--images", help="a folder of images, which are resized to the input")
+    data.add_argument("--samples", help=".npy of what the model takes, or .npz by input name")
+    parser.add_argument(
+        "--scale",
+        choices=("none", "0..1", "-1..1"),
+        default="none",
+        help="what pixels of 0..255 become before the model, as in its training; none by default, "
+        "for a model that scales them itself",
+    )
+    parser.add_argument(
+        "--most", type=_positive, default=500, help="images to take, spread evenly; 500 by default"
+    )
+    for what in ("weights", "activations"):
+        parser.add_argument(
+            f"--{what}",
+            type=int,
+            choices=range(2, 9),
+            default=8,
+            metavar="BITS",
+            help=f"bits of the {what}, 2 to 8; 8 by default",
+        )
+
+
+def _positive(text: str) -> int:
+    """Returns a number above 0; raises ArgumentTypeError for anything else."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"it must be a whole number above 0, not {text!r}")
+    return int(text)
+
+
 def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="the quantized .keras")
     parser.add_argument("-o", "--output", required=True, help="the .tflite to write")
@@ -51,6 +85,12 @@ def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--float-io", action="store_true", help="float32 inputs and outputs; int8 by default"
     )
+    for end in ("input", "output"):
+        parser.add_argument(
+            f"--{end}-type",
+            choices=("int8", "uint8", "float32"),
+            help=f"of the {end}s; int8 by default",
+        )
     parser.add_argument(
         "--portable", action="store_true", help="bit-exact on every interpreter, at some accuracy"
     )
@@ -152,6 +192,11 @@ def _report(parser: argparse.ArgumentParser) -> None:
 
 
 _COMMANDS = {
+    "quantize": _Command(
+        "Quantize a float .keras after training, from a folder of images or from samples.",
+        "m.keras --images photos --scale=-1..1 -o q.keras",
+        _quantize,
+    ),
     "export": _Command(
         "Write a quantized .keras as .tflite.", "m.keras -o m.tflite --container m.tqw", _export
     ),

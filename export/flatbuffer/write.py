@@ -29,15 +29,17 @@ _ALIGNMENT = 16  # bytes; `force_align` of a buffer's data in the schema
 _TYPE = {
     "int8": schema.TensorType.INT8,
     "int32": schema.TensorType.INT32,
+    "uint8": schema.TensorType.UINT8,
     "float32": schema.TensorType.FLOAT32,
     "int4": schema.TensorType.INT4,  # constants alone
 }
 _LAST_ONE_BYTE_CODE = 127  # what the schema's older field for an operator holds
+_SIGNATURE_KEY = "serving_default"  # the key that TensorFlow gives the only signature
 _NEEDS_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 class _Builder(flatbuffers.Builder):
-    """Starts constant data on a 16-byte boundary and stores equal vectors once.
+    """Starts constant data on a 16-byte boundary and stores equal vectors and strings once.
 
     FlatBuffers allows the latter.
     """
@@ -53,6 +55,12 @@ class _Builder(flatbuffers.Builder):
             if x.dtype == np.uint8:
                 self.Prep(_ALIGNMENT, x.size)
             self._stored[key] = super().CreateNumpyVector(x)
+        return self._stored[key]
+
+    def CreateString(self, s: Any, *args: Any) -> int:
+        key = "string", s if isinstance(s, bytes) else s.encode()
+        if key not in self._stored:
+            self._stored[key] = super().CreateString(s, *args)
         return self._stored[key]
 
 
@@ -94,9 +102,25 @@ def write_tflite(graph: Graph) -> bytes:
     metadata = _metadata(graph, buffers)
     return _pack(
         schema.ModelT(
-            version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=buffers, metadata=metadata
+            version=3,
+            operatorCodes=codes,
+            subgraphs=[subgraph],
+            buffers=buffers,
+            metadata=metadata,
+            signatureDefs=_signatures(graph, index),
         )
     )
+
+
+def _signatures(graph: Graph, index: dict[str, int]) -> list[schema.SignatureDefT] | None:
+    """Returns the one signature, which names the inputs and outputs as Keras does."""
+    if not graph.input_names:
+        return None
+    inputs, outputs = (
+        [schema.TensorMapT(name, index[tensor]) for name, tensor in zip(*ends, strict=True)]
+        for ends in ((graph.input_names, graph.inputs), (graph.output_names, graph.outputs))
+    )
+    return [schema.SignatureDefT(inputs, outputs, _SIGNATURE_KEY)]
 
 
 def _metadata(graph: Graph, buffers: list[schema.BufferT]) -> list[schema.MetadataT] | None:

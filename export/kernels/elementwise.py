@@ -101,7 +101,9 @@ def _requantize(call: Call, x: np.ndarray) -> np.ndarray:
 
 
 def quantize(call: Call, x: np.ndarray) -> np.ndarray:
-    """float32 or int8 to int8."""
+    """float32 or int8 to int8; uint8 to int8 or back at one scale, by the sign bit alone."""
+    if "uint8" in (call.inputs[0].dtype, call.output.dtype):
+        return (x.view(np.uint8) ^ 0x80).view(call.output.dtype)
     if x.dtype == np.float32:
         return call.clamp(_from_float(call, x))
     return call.clamp(_requantize(call, x) if call.reference else _convert_f32(call, x))

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from tfqreg.errors import ModelError
+from tfqreg.graph.ends import input_names, output_names
 from tfqreg.graph.flat import Edge, FlatGraph, Node, flatten
 from tfqreg.graph.roles import INFERENCE_IDENTITY
 from tfqreg.layers import ActivationQuantizer, Quantized
@@ -138,6 +139,8 @@ def _lowered(
     for edge in flat.outputs:
         if edge in builder.values:
             _attempt(lambda edge=edge: _output(builder, edge, float_io), problems)
+    builder.graph.input_names = input_names(model)
+    builder.graph.output_names = output_names(model)
     return builder, flat, problems
 
 

@@ -89,7 +89,7 @@ def _mean_of_axes(builder: Builder, node: Node) -> Value:
     return _mean(builder, node, source, _axes(node), static_shape(node.outputs[0], node.path))
 
 
-def _max_of_axes(builder: Builder, node: Node) -> Value:
+def _max_of_axes(builder: Builder, node: Node) -> Value | list[Value]:
     return (
         _global_max(builder, node) if is_over_image(node) else _picked("REDUCE_MAX")(builder, node)
     )

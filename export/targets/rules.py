@@ -137,7 +137,7 @@ def _unknown(operator: Operator, target: Target) -> Finding:
         operator.name,
         f"{target.name} has no {operator.kind}: {target.consequence}",
         operator.kind,
-        "Export with integer ends: float_io=False"
+        "Export with int8 ends, the default"
         if is_end
         else "Replace the layer by one the target has",
         target.severity,

@@ -45,9 +45,11 @@ class IntegerGraph(keras.layers.Layer):
     def _output(self, x: Any, tensor: Tensor) -> Any:
         if not self._dequantized:
             return codes(x, tensor)
-        return dequantize(x, _grid(tensor)) if tensor.dtype == "int8" else x
+        return x if tensor.dtype == "float32" else dequantize(x, _grid(tensor))
 
 
 def _grid(tensor: Tensor) -> Quantization:
-    assert tensor.quantization is not None
-    return tensor.quantization
+    """Returns the int8 grid of a tensor; that of a uint8 end is moved by 128."""
+    grid = tensor.quantization
+    assert grid is not None
+    return grid if tensor.dtype == "int8" else Quantization(grid.scale, grid.zero_point - 128)

@@ -32,7 +32,7 @@ def held(stored: np.ndarray, tensor: Tensor) -> np.ndarray:
 
 def codes(x: Any, tensor: Tensor) -> Any:
     """Returns held values as stored ones."""
-    return tf.cast(x + float(zero_point(tensor)), tf.int8) if tensor.dtype == "int8" else x
+    return x if tensor.dtype == "float32" else tf.cast(x + float(zero_point(tensor)), tensor.dtype)
 
 
 def zero_point(tensor: Tensor) -> int:

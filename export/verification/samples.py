@@ -16,7 +16,7 @@ Samples = np.ndarray | Sequence[np.ndarray] | dict[str, np.ndarray]
 def graph_inputs(graph: Graph, samples: Samples) -> Arrays:
     """Returns a graph's inputs for samples in the model's own units.
 
-    They are rounded to the input's grid if that is int8.
+    They are rounded to the input's grid if that is int8 or uint8.
 
     Raises:
         ModelError: for samples of a wrong number, shape or dtype.
@@ -51,4 +51,5 @@ def _on_grid(graph: Graph, name: str, array: np.ndarray) -> np.ndarray:
         return array.astype(np.float32)
     grid = tensor.quantization
     codes = np.rint(array.astype(np.float32) / grid.scale) + grid.zero_point
-    return np.clip(codes, -128, 127).astype(np.int8)
+    limits = np.iinfo(tensor.dtype)
+    return np.clip(codes, limits.min, limits.max).astype(tensor.dtype)

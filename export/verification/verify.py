@@ -1,6 +1,7 @@
 """`verify`: whether a `.tflite` equals the simulator of its model on every runtime here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -8,8 +9,17 @@ import keras
 from tfqreg.errors import ModelError
 
 from ..export import exported_graph
-from ..flatbuffer.read import ends_of_file, read_form, read_tflite
+from ..flatbuffer.read import (
+    dtype,
+    ends_of_file,
+    parse,
+    read_form,
+    read_tflite,
+    tensor_name,
+    tensor_shape,
+)
 from ..ir import Graph
+from ..simulator import named_inputs
 from ..targets.rules import load_target
 from .compare import Report, compare
 from .runtimes import DEFAULT_RUNTIMES
@@ -58,17 +68,23 @@ def verify(
         raise ModelError(
             str(path), "this .tflite file is damaged", received=error.received
         ) from error
-    float_io = any(dtype == "float32" for _, dtype in found[0])
+    input_type, output_type = (ends[0][1] if ends else "int8" for ends in found)
     storage = "int4" if form.form == "int4" else "int8"
     graph = exported_graph(
         model,
-        float_io,
+        False,
         form.form == "portable",
         storage,
         form.scale_dtype,
         form.logits,
         form.target,
+        input_type,
+        output_type,
     )
+    inputs = named_inputs(graph, graph_inputs(graph, samples))
+    if (names := names_in_file(graph, tflite)) is not None:
+        graph = renamed(graph, names)
+        inputs = {names[name]: array for name, array in inputs.items()}
     if runtimes is None:
         runtimes = default_runtimes(form.target)
     if found != _ends(graph):
@@ -80,13 +96,42 @@ def verify(
         )
     inexact = _EXACT_WITH_INT4 if form.form == "int4" else {}
     compared = dict.fromkeys(inexact.get(name, name) for name in runtimes)
-    report = compare(graph, tflite, graph_inputs(graph, samples), list(compared), progress)
+    report = compare(graph, tflite, inputs, list(compared), progress)
     for name in runtimes:
         if name in inexact:
             report.skipped[name] = (
                 f"its kernels for int4 weights are not exact; see {inexact[name]}"
             )
     return report
+
+
+def names_in_file(graph: Graph, tflite: bytes) -> dict[str, str] | None:
+    """Returns the file's name for each tensor of a graph, by position: Keras counts unnamed layers.
+
+    None if the tensors are others.
+    """
+    tensors = parse(tflite).subgraphs[0].tensors
+    found = [(tensor_shape(tensor), dtype(tensor)) for tensor in tensors]
+    if found != [(tensor.shape, tensor.dtype) for tensor in graph.tensors.values()]:
+        return None
+    return dict(zip(graph.tensors, map(tensor_name, tensors), strict=True))
+
+
+def renamed(graph: Graph, names: dict[str, str]) -> Graph:
+    """Returns a graph whose tensors go by other names."""
+
+    def of(old: Iterable[str]) -> list[str]:
+        return [names[name] for name in old]
+
+    return replace(
+        graph,
+        tensors={names[t.name]: replace(t, name=names[t.name]) for t in graph.tensors.values()},
+        ops=[
+            replace(o, inputs=tuple(of(o.inputs)), outputs=tuple(of(o.outputs))) for o in graph.ops
+        ],
+        inputs=of(graph.inputs),
+        outputs=of(graph.outputs),
+    )
 
 
 def default_runtimes(target: str | None) -> list[str]:

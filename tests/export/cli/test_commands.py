@@ -17,7 +17,7 @@ from tests.export import small_model
 from tfqreg.export import pack, unpack
 from tfqreg.export.cli import main
 
-COMMANDS = ["check", "export", "pack", "unpack", "inspect", "verify", "report"]
+COMMANDS = ["quantize", "check", "export", "pack", "unpack", "inspect", "verify", "report"]
 
 
 @pytest.fixture(scope="session")
