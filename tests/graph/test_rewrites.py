@@ -21,7 +21,10 @@ CASES = {
     ),
     "square": (lambda x: x**2, ["Square"]),
     "root": (lambda x: x**0.5, ["Sqrt"]),
-    "stack": (lambda x: ops.stack([x, 2 * x], -1), ["Multiply", *["ExpandDims"] * 2, "Concatenate"]),
+    "stack": (
+        lambda x: ops.stack([x, 2 * x], -1),
+        ["Multiply", *["ExpandDims"] * 2, "Concatenate"],
+    ),
     "tile": (lambda x: ops.tile(x, (2, 3, 1)), ["Concatenate", "Concatenate"]),
     "tile of many": (lambda x: ops.tile(x, (1, 1, 1, 11)), ["Concatenate", "Concatenate"]),
     "softmax": (lambda x: ops.softmax(x, 1), ["Permute", "Softmax", "Permute"]),
