@@ -37,7 +37,7 @@ FIRST = "channels_first"
 ERRORS = {
     "unsupported layer": (
         lambda: by_hand(layers.AutoContrast(name="contrast")),
-        "^contrast: AutoContrast has no integer form. Replace it by one of Activation, .* leave "
+        "^contrast: AutoContrast has no integer form. Replace it by one of Absolute, .* leave "
         "it outside",
     ),
     "unsupported function": (
