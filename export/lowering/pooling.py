@@ -89,12 +89,6 @@ def _mean_of_axes(builder: Builder, node: Node) -> Value:
     return _mean(builder, node, source, _axes(node), static_shape(node.outputs[0], node.path))
 
 
-def _max_of_axes(builder: Builder, node: Node) -> Value | list[Value]:
-    return (
-        _global_max(builder, node) if is_over_image(node) else _picked("REDUCE_MAX")(builder, node)
-    )
-
-
 def _picked(kind: str) -> Lowering:
     def lowering(builder: Builder, node: Node) -> Value:
         source = builder.integer(node.inputs[0], node.path)
@@ -104,6 +98,11 @@ def _picked(kind: str) -> Lowering:
         return builder.moved(kind, source, shape, node.path, axes, keep_dims=keep_dims)
 
     return lowering
+
+
+def _max_of_axes(builder: Builder, node: Node) -> Value | list[Value]:
+    reduced = _global_max if is_over_image(node) else _picked("REDUCE_MAX")
+    return reduced(builder, node)
 
 
 def _axes(node: Node) -> list[int]:

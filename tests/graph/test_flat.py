@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import tfqreg as tq
@@ -152,8 +153,8 @@ class Forgetful(keras.layers.Layer):
     "layer,words",
     [
         (
-            keras.layers.Lambda(lambda x: 2 * x, name="twice"),
-            r"twice: a Lambda cannot be copied. Use a layer",
+            keras.layers.Lambda(tf.math.sinh, name="twice"),
+            r"twice: a Lambda cannot be copied. Write its function in keras.ops, or use a layer",
         ),
         (
             Forgetful(2, name="scaled"),

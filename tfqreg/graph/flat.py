@@ -218,7 +218,7 @@ def clone(operation: Any) -> Any:
         raise ModelError(
             operation.name,
             "a Lambda cannot be copied",
-            "Use a layer of Keras or of your own instead",
+            "Write its function in keras.ops, or use a layer of Keras or of your own",
         )
     try:
         return type(operation).from_config(operation.get_config())
