@@ -34,8 +34,9 @@ class Tensor:
 
     The batch is stored as open, but for a graph with a TRANSPOSE_CONV, which holds the shape of its
     output. dtype: "int8", "int32", "uint8" or "float32"; "int4" for weights whose int8 `data` are
-    stored two per byte. Weights are OHWI for CONV_2D (I is that of one group) and TRANSPOSE_CONV, 1HWO for
-    DEPTHWISE_CONV_2D, (units, inputs) for FULLY_CONNECTED; a bias is int32 at scale `s_in * s_w`.
+    stored two per byte. Weights are OHWI for CONV_2D (I is that of one group) and TRANSPOSE_CONV,
+    1HWO for DEPTHWISE_CONV_2D, (units, inputs) for FULLY_CONNECTED; a bias is int32 at scale `s_in
+    * s_w`.
     `bits` is the width of a weight's codes before they were shifted up inside int8 (`stored = code
     << shift`); it is information for reports alone.
     """

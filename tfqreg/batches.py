@@ -87,7 +87,8 @@ def samples_for(model: keras.Model, data: Any) -> Any:
     names = input_names(model)
     if isinstance(data, list | tuple) and len(names) > 1 and all(map(_is_tensor, data)):
         return dict(zip(names, _one_each(data, names), strict=True))
-    endless = hasattr(data, "cardinality") and int(data.cardinality()) == -1
+    cardinality = getattr(data, "cardinality", None)
+    endless = cardinality is not None and int(cardinality()) == -1
     if endless or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise ModelError(
             "data",
