@@ -110,6 +110,14 @@ def exported_graph(
         raise ModelError(
             "", "Portable weights take 6 bits", 'Leave out `portable`, or `storage="int4"`'
         )
+    both = "float32" if float_io else "int8"
+    input_type, output_type = input_type or both, output_type or both
+    if portable and input_type == "float32":
+        raise ModelError(
+            "",
+            "Portable inputs are int8 or uint8: interpreters round float32 in their own ways",
+            'Give `input_type="int8"`',
+        )
     if scale_dtype not in SCALE_DTYPES:
         raise ModelError(
             "",
@@ -123,8 +131,7 @@ def exported_graph(
         graph = portable_form(graph)
     elif storage == "int4":
         graph = int4_storage(graph)
-    both = "float32" if float_io else "int8"
-    graph = with_ends(graph, input_type or both, output_type or both)
+    graph = with_ends(graph, input_type, output_type)
     if rules is not None:
         _refuse(graph, rules)
     return graph

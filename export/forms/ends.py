@@ -22,7 +22,7 @@ def with_ends(graph: Graph, input_type: str, output_type: str) -> Graph:
         output_type: of all outputs, likewise.
 
     Raises:
-        ModelError: for another type, or float32 inputs of a portable graph.
+        ModelError: for another type.
 
     Example:
         >>> from tfqreg.export import lower
@@ -37,12 +37,6 @@ def with_ends(graph: Graph, input_type: str, output_type: str) -> Graph:
                 f"`{argument}` is one of {', '.join(END_TYPES)}",
                 received=f"{argument}={dtype!r}",
             )
-    if graph.form == "portable" and input_type == "float32":
-        raise ModelError(
-            graph.inputs[0],
-            "QUANTIZE of float32 has no portable form: interpreters differ in it",
-            'Export with input_type="int8" or "uint8"',
-        )
     if input_type != "int8":
         graph = _with_inputs(graph, input_type)
     return graph if output_type == "int8" else _with_outputs(graph, output_type)

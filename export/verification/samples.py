@@ -8,12 +8,11 @@ from tfqreg.batches import broken_samples
 from tfqreg.errors import ModelError
 
 from ..ir import Graph
-from ..simulator import Arrays
 
 Samples = np.ndarray | Sequence[np.ndarray] | dict[str, np.ndarray]
 
 
-def graph_inputs(graph: Graph, samples: Samples) -> Arrays:
+def graph_inputs(graph: Graph, samples: Samples) -> dict[str, np.ndarray]:
     """Returns a graph's inputs for samples in the model's own units.
 
     They are rounded to the input's grid if that is int8 or uint8.

@@ -160,11 +160,11 @@ def test_point_windows_may_be_strided():
         (Tensor("c", (2,), "int8", None, np.zeros(2, np.int32)), r"Received: int32 \(2,\)"),
         (
             Tensor("c", (1, 2), "int4"),
-            "dtype is one of int8, int32, float32, int4. Received: dtype='int4'",
+            "dtype is one of int8, int32, uint8, float32, int4. Received: dtype='int4'",
         ),
         (
             Tensor("c", (1, 2), "int16"),
-            "dtype is one of int8, int32, float32, int4. Received: dtype='int16'",
+            "dtype is one of int8, int32, uint8, float32, int4. Received: dtype='int16'",
         ),
     ],
 )

@@ -218,7 +218,7 @@ def test_six_bits_at_powers_of_two_stay_exact():
         ),
         (
             {"float_io": True},
-            r"image_int8: QUANTIZE of float32 has no portable form\. Export with float_io=False",
+            r"Portable inputs are int8 or uint8: .*\. Give `input_type=.int8.`",
         ),
         ({"storage": "int4"}, r"Portable weights take 6 bits\. Leave out"),
     ],
