@@ -117,9 +117,8 @@ def main() -> None:
         rows[name] = measure(name, arguments.grids, arguments.seed, runtimes)
         print(table({name: rows[name]}, runtimes).splitlines()[-1], flush=True)
         ordered = {known: rows[known] for known in CASES if known in rows}
-        write_result(
-            "operators", {"grids": arguments.grids, "seed": arguments.seed, "operators": ordered}
-        )
+        header = {"command": "make arm", "grids": arguments.grids, "seed": arguments.seed}
+        write_result("operators", {**header, "operators": ordered})
     print(table(rows, runtimes))
 
 

@@ -539,31 +539,25 @@ def test_calibration_refuses_what_overflows_inside():
 
 
 @pytest.mark.parametrize(
-    "data, received",
+    "data, said",
     [
-        ([1, 2, 3], "a list with a batch of int"),
-        ("x.npy", "a str with a batch of str"),
-        ([None], "a list with a batch of NoneType"),
-        (np.float32(1), "float32"),
-        (None, "NoneType"),
-        (7, "int"),
-        (regression, "function"),
+        ([1, 2, 3], r"features: inputs are of the shape \(batch, 6\)\. Received: shape \(\)"),
+        ("x.npy", r"features: inputs are of the shape \(batch, 6\)\. Received: shape \(\)"),
+        ([None], r"features: inputs are of the shape \(batch, 6\)"),
+        (None, "data: it is an array, or gives batches and comes to an end.* Received: NoneType"),
+        (7, "data: it is an array, or gives batches and comes to an end.* Received: int"),
     ],
 )
-def test_calibration_names_what_it_takes(data, received):
-    q = tq.quantize(dense_net())
-    with pytest.raises(tq.errors.ModelTypeError) as caught:
-        tq.calibrate(q, data, verbose=0)
-    assert str(caught.value).startswith("`data` must be an array of inputs, a dict of them, or an")
-    assert caught.value.received == received
+def test_calibration_names_what_it_takes(data, said):
+    with pytest.raises(tq.errors.ModelError, match=said):
+        tq.calibrate(tq.quantize(dense_net()), data, verbose=0)
 
 
 def test_calibration_names_the_shapes_it_takes():
-    q = tq.quantize(dense_net())
     with pytest.raises(tq.errors.ModelError) as caught:
-        tq.calibrate(q, np.zeros((4, 3), np.float32), verbose=0)
-    assert "`data` has not the shape of its inputs, {'features': (None, 6)}" in caught.value.rule
-    assert caught.value.received.startswith("(4, 3) (")
+        tq.calibrate(tq.quantize(dense_net()), np.zeros((4, 3), np.float32), verbose=0)
+    assert caught.value.rule == "inputs are of the shape (batch, 6)"
+    assert caught.value.received == "shape (4, 3)"
 
 
 def test_a_failed_calibration_leaves_the_model_whole():

@@ -9,7 +9,10 @@ from benchmarks.operators import figures
 from tests.export import graphs
 from tests.export import keras_nets as nets
 from tests.export.kernels.test_agreement import gated
-from tfqreg.export import export_tflite, integer_model, simulate, verify, write_tflite
+from tests.export.layer_cases import CASES as CASES_OF_LAYERS
+from tests.export.layer_cases import TRANSPOSED, joined
+from tests.export.moving_nets import moving_net
+from tfqreg.export import export_tflite, integer_model, lower, simulate, verify, write_tflite
 from tfqreg.export.verification import arm
 from tfqreg.export.verification.compare import batch, compare
 from tfqreg.export.verification.runtimes import NOT_SIMULATED, missing, run
@@ -53,6 +56,25 @@ def test_a_model_for_phones(tmp_path):
     codes = integer_model(q, dequantized=False, runtime="arm64").predict(x, verbose=0)
     found = run(path.read_bytes(), dict(graph_inputs(graph, x)), RUNTIME)
     assert np.array_equal(codes, found[graph.outputs[0]])
+
+
+@ON_ARM
+@pytest.mark.long
+@pytest.mark.parametrize("cases", [CASES_OF_LAYERS, TRANSPOSED], ids=["open batch", "closed batch"])
+def test_the_catalogue_of_layers(cases):
+    graph = lower(nets.calibrated(joined(cases)))
+    report = compare(graph, write_tflite(graph), graphs.codes(graph, 4), [RUNTIME])
+    assert report.exact, str(report)
+
+
+@ON_ARM
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 108))
+def test_random_nets_of_mixed_operators(seed):
+    for model in (nets.calibrated(nets.random_net(seed), seed=seed), moving_net(seed)):
+        graph = lower(model)
+        report = compare(graph, write_tflite(graph), graphs.codes(graph, 8, seed), [RUNTIME])
+        assert report.exact, str(report)
 
 
 @ON_ARM
