@@ -120,6 +120,9 @@ def _download(target: Path, architecture: str, packages: Sequence[str], suite: s
         "APT::Architectures": architecture,
         "Acquire::Languages": "none",
         "APT::Sandbox::User": "",
+        # Where there is no network the answer comes soon.
+        "Acquire::Retries": "0",
+        "Acquire::https::Timeout": "20",
         "Dir::Etc::SourceList": state / "etc/sources.list",
         "Dir::Etc::SourceParts": "/dev/null",
         "Dir::State::Lists": state / "lists",
