@@ -145,7 +145,8 @@ def main() -> None:
     train, validation, test = mnist()
     model, quantized, history, monitor = trained(train, validation, folder)
     print("\nExported and verified")
-    graph = export_tflite(quantized, folder / "model.tflite", container=folder / "model.tqw")
+    files = folder / "model.tflite", folder / "model.tqw"
+    graph = export_tflite(quantized, *files, target="android-arm64")
     tflite, container = (folder / "model.tflite").read_bytes(), (folder / "model.tqw").read_bytes()
     report = verify(quantized, folder / "model.tflite", test[0][:VERIFIED])
     print(f"{report}\n")
