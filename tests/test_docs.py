@@ -91,6 +91,8 @@ def name_of(page: Path) -> str:
 
 # Without graphs Keras remarks on coefficients and scales that a stage leaves alone.
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
+# The guide to accuracy shows nets that `calibrate` warns of.
+@pytest.mark.filterwarnings("ignore:.* lost:UserWarning")
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=[pytest.mark.long] * (name_of(page) in LONG)) for page in PAGES],

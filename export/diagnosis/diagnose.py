@@ -111,14 +111,14 @@ def diagnose(
     Example:
         >>> import numpy as np
         >>> import tfqreg as tq
-        >>> net = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2, name="y")])
-        >>> x = np.random.default_rng(0).normal(size=(64, 4)) * np.array([1, 1, 1, 5000])
-        >>> q = tq.calibrate(tq.quantize(net), x.astype("float32"), verbose=0)
-        >>> print(tq.diagnose(q, x, reference=net))
+        >>> net = keras.Sequential([keras.Input((16,), name="x"), keras.layers.Dense(8, name="y")])
+        >>> x = np.random.default_rng(0).normal(size=(64, 16)).astype("float32")
+        >>> q = tq.quantize(net, [tq.Rule("y", weights=tq.Uniform(bits=2))])
+        >>> print(tq.diagnose(tq.calibrate(q, x, verbose=0), x, reference=net))
         64 samples, outputs against the float model: y ... dB
-        x: SNR ... dB, 0.0 dB in the worst channel, 0 steps at least
-          3 of 4 channels (0, 1, 2) go over fewer than 4 steps of ...; channel 3 sets the range
-          normalize the columns before the model, or give the model an input for each range
+        y: SNR ... dB, ... dB in the worst channel, ... dB of its own, ... steps at least
+          its weights have 2 bits
+          tfqreg.Rule("y", weights=tfqreg.Uniform(bits=4))
     """
     graph, found = lower_with_places(model)
     places = {

@@ -28,7 +28,7 @@ def inverse_sqrt(total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Example:
         >>> multiplier, shift = inverse_sqrt(np.array([4]))
-        >>> (multiplier * 2.0 ** (shift - 31)).tolist()
+        >>> (multiplier * 2.0 ** (shift - 31)).round(8).tolist()
         [0.5]
     """
     large = total >= 1 << 29

@@ -32,7 +32,9 @@ def held(stored: np.ndarray, tensor: Tensor) -> np.ndarray:
 
 def codes(x: Any, tensor: Tensor) -> Any:
     """Returns held values as stored ones."""
-    return x if tensor.dtype == "float32" else tf.cast(x + float(zero_point(tensor)), tensor.dtype)
+    if tensor.quantization is None:  # float32, or an index
+        return x
+    return tf.cast(x + float(tensor.quantization.zero_point), tensor.dtype)
 
 
 def zero_point(tensor: Tensor) -> int:

@@ -2,6 +2,7 @@
 supported layers.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,10 @@ def calibrated(model: keras.Model, rules=None, activations: int = 8, seed: int =
     """The model quantized, its scales set from random data."""
     quantized = tq.quantize(model, rules, activations)
     x = samples(model, 16, seed)
-    return tq.calibrate(quantized, x[0] if len(x) == 1 else [(x,)], verbose=0)
+    with warnings.catch_warnings():
+        # Random nets join branches of any size.
+        warnings.filterwarnings("ignore", ".* lost: ", UserWarning)
+        return tq.calibrate(quantized, x[0] if len(x) == 1 else [(x,)], verbose=0)
 
 
 def grid(scale: float, low: int = 0, bits: int = 8, **kwargs: Any) -> tq.QuantizedActivation:
@@ -103,7 +107,8 @@ def random_rules(model: keras.Model, rng: np.random.Generator) -> list[tq.Rule]:
     rules = []
     for layer in model._flatten_layers(recursive=True, include_self=False):
         if kernel_names(layer):
-            weights = tq.Uniform(int(rng.choice([1, 2, 3, 4, 5, 8])), bool(rng.integers(2)))
+            bits = int(rng.choice([1, 2, 3, 4, 5, 8]))
+            weights = tq.Uniform(bits, True if rng.integers(2) else None)
             activations = int(rng.choice([2, 3, 4, 7])) if rng.random() < 0.15 else None
             rules.append(
                 tq.Rule(rf"(^|/){layer.name}($|_)", weights=weights, activations=activations)

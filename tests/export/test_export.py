@@ -280,7 +280,7 @@ def test_a_target_that_cannot_be_written(model, tmp_path):
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("per_channel", [None, True])
 def test_exponents_of_power_of_two_scales_survive_the_container(per_channel, model, path, tmp_path):
     images = np.random.default_rng(0).normal(size=(64, 8, 8, 2)).astype(np.float32)
     snapped = tq.Uniform(4, per_channel=per_channel, power_of_two=True)

@@ -9,8 +9,7 @@ from tfqreg.layers import ActivationQuantizer
 
 def inputs_of_graph(model: keras.Model) -> Any:
     """Returns the structure of a model's symbolic inputs; None for a model without a graph."""
-    graph = model._functional if isinstance(model, keras.Sequential) else model
-    return getattr(graph, "input", None)
+    return getattr(_graph(model), "input", None)
 
 
 def input_names(model: keras.Model) -> list[str]:
@@ -42,12 +41,18 @@ def output_names(model: keras.Model) -> list[str]:
         (['z', 'y'], ['a', 'b'])
     """
     names: list[str] = []
-    for name in _keys(model.output) or [_layer_of(tensor) for tensor in model.outputs]:
+    graph = _graph(model)
+    for name in _keys(graph.output) or [_layer_of(tensor) for tensor in graph.outputs]:
         count, unique = 1, name
         while unique in names:
             unique, count = f"{name}_{count}", count + 1
         names.append(unique)
     return names
+
+
+def _graph(model: keras.Model) -> Any:
+    # A Sequential that was never called has its graph all the same.
+    return model._functional if isinstance(model, keras.Sequential) else model
 
 
 def _keys(structure: Any) -> list[str]:

@@ -14,6 +14,12 @@ from tfqreg.export.diagnosis.reference import float_values, numbered
 
 layers = keras.layers
 
+# `calibrate` warns of the plainest of them: tests/test_seen_ranges.py.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.* lost:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*calibration saw one value only:UserWarning"),
+]
+
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

@@ -157,7 +157,7 @@ def test_padding_made_explicit_reads_what_same_reads():
     assert conv.attributes["padding"] == "VALID"
 
 
-@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("per_channel", [None, True])
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
 def test_weights_of_few_bits(bits, per_channel):
     rule = tq.Rule("", weights=tq.Uniform(bits, per_channel=per_channel))

@@ -11,6 +11,7 @@ from tfqreg.export.report.diagnosis_section import diagnosis_section
 from tfqreg.export.report.html import write_report
 
 
+@pytest.mark.filterwarnings("ignore:.* lost:UserWarning")
 def test_a_picture_and_the_causes(tmp_path):
     model = dense_net()
     x = normal(64, 16) * np.where(np.arange(16) == 3, 4000, 1).astype(np.float32)
