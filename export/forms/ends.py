@@ -60,6 +60,9 @@ def _with_outputs(graph: Graph, dtype: str) -> Graph:
     suffix, kind = ("float", "DEQUANTIZE") if dtype == "float32" else (dtype, "QUANTIZE")
     tensors, ops, outputs = dict(graph.tensors), list(graph.ops), []
     for name in graph.outputs:
+        if tensors[name].dtype != "int8":  # an index has no other type
+            outputs.append(name)
+            continue
         outside = _free(graph, f"{name}_{suffix}")
         tensors[outside] = _end(tensors[name], outside, dtype)
         ops.append(Op(kind, (name,), (outside,)))

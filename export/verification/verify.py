@@ -68,7 +68,10 @@ def verify(
         raise ModelError(
             str(path), "this .tflite file is damaged", received=error.received
         ) from error
-    input_type, output_type = (ends[0][1] if ends else "int8" for ends in found)
+    # Indices, the outputs of an argmax, are int32 in every file.
+    input_type, output_type = (
+        next((dtype for _, dtype in ends if dtype != "int32"), "int8") for ends in found
+    )
     storage = "int4" if form.form == "int4" else "int8"
     graph = exported_graph(
         model,
