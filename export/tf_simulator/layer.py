@@ -45,7 +45,7 @@ class IntegerGraph(keras.layers.Layer):
     def _output(self, x: Any, tensor: Tensor) -> Any:
         if not self._dequantized:
             return codes(x, tensor)
-        return x if tensor.dtype == "float32" else dequantize(x, _grid(tensor))
+        return x if tensor.quantization is None else dequantize(x, _grid(tensor))
 
 
 def _grid(tensor: Tensor) -> Quantization:

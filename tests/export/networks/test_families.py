@@ -27,7 +27,7 @@ from benchmarks.helpers.pretrained import (
 from tfqreg.export import export_tflite, verify
 from tfqreg.export.verification.runtimes import missing
 
-pytestmark = pytest.mark.zoo
+pytestmark = [pytest.mark.zoo, pytest.mark.filterwarnings("ignore:.* lost:UserWarning")]
 
 RUNTIMES = [
     name

@@ -12,7 +12,7 @@ from benchmarks.helpers.pretrained import (
     squeezenet_inputs,
 )
 
-pytestmark = pytest.mark.zoo
+pytestmark = [pytest.mark.zoo, pytest.mark.filterwarnings("ignore:.* lost:UserWarning")]
 
 
 def hits(scores: np.ndarray, labels: np.ndarray) -> int:
