@@ -10,18 +10,18 @@ import numpy as np
 
 from tfqreg.errors import ModelError
 
+from ..flatbuffer.read import PRODUCTS
 from ..ir import Graph
 from ..lowering.lower import lower_with_places
 from ..simulator import named_inputs, simulate
 from ..verification.samples import Samples, graph_inputs
 from .causes import Cause, cause_of
-from .measure import TensorFigures, snr_db, tensor_figures
+from .measure import TensorFigures, real_values, snr_db, tensor_figures
 from .reference import float_values, numbered
 
 _SHOWN = 10
 # All tensors of the float net and of the integer net are held: 512 MiB of float32.
 _MOST_ELEMENTS = 1 << 27
-_PRODUCTS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,14 @@ def diagnose(
             notes.append(
                 f"not compared, for the float model has no such place: {', '.join(absent)}"
             )
-    tensors = tensor_figures(graph, places, inputs, expected)
+    kept = {op.outputs[0] for op in graph.ops} & {*places, *graph.outputs}
+    values = inputs | simulate(graph, inputs, keep=kept)
+    tensors = tensor_figures(graph, places, values, expected)
     bits, partners = _weight_bits(graph), _partners(found)
     causes = {t.name: cause_of(t, bits.get(t.name), partners.get(t.name, ())) for t in tensors}
     return Diagnosis(
         len(next(iter(inputs.values()))),
-        _outputs(graph, inputs, last),
+        _outputs(graph, values, last),
         tensors,
         {name: cause for name, cause in causes.items() if cause.words},
         notes,
@@ -191,9 +193,7 @@ def _as_arrays(samples: Samples) -> Any:
 def _weight_bits(graph: Graph) -> dict[str, int]:
     """The bits of the weights of each tensor's layer."""
     return {
-        op.outputs[0]: graph.tensors[op.inputs[_PRODUCTS[op.kind]]].bits
-        for op in graph.ops
-        if op.kind in _PRODUCTS
+        op.outputs[0]: graph.tensors[op.inputs[1]].bits for op in graph.ops if op.kind in PRODUCTS
     }
 
 
@@ -206,15 +206,14 @@ def _partners(found: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _outputs(
-    graph: Graph, inputs: dict[str, np.ndarray], last: Sequence[np.ndarray] | None
+    graph: Graph, values: dict[str, np.ndarray], last: Sequence[np.ndarray] | None
 ) -> dict[str, float | None]:
     if last is None:
         return dict.fromkeys(graph.outputs)
-    found = simulate(graph, inputs, keep=set(graph.outputs))
     ratios: dict[str, float | None] = {}
     for name, expected in zip(graph.outputs, last, strict=True):
         grid = graph.tensors[name].quantization
         assert grid is not None
-        real = (found[name].astype(np.float32) - grid.zero_point) * grid.scale[0]
+        real = real_values(values[name], grid)
         ratios[name] = snr_db(expected.reshape(real.shape), real)
     return ratios

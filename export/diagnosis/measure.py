@@ -61,7 +61,7 @@ def snr_db(expected: np.ndarray, found: np.ndarray) -> float:
 def tensor_figures(
     graph: Graph,
     places: dict[str, Place],
-    inputs: dict[str, np.ndarray],
+    values: dict[str, np.ndarray],
     expected: dict[Place, np.ndarray] | None,
 ) -> list[TensorFigures]:
     """Returns the figures of every tensor that an activation quantizer rounds, in order.
@@ -69,11 +69,10 @@ def tensor_figures(
     Args:
         graph: the integer graph.
         places: by tensor, the place of its quantizer.
-        inputs: samples by input of the graph.
+        values: of the samples, by input and computed tensor of the graph.
         expected: the float net's values by place; None without a reference.
     """
     names = [*graph.inputs, *(op.outputs[0] for op in graph.ops if op.outputs[0] in places)]
-    computed = simulate(graph, inputs, keep={n for n in names if n not in graph.inputs})
     kinds = {op.outputs[0]: op.kind for op in graph.ops}
     known = {
         name: expected[place]
@@ -82,7 +81,7 @@ def tensor_figures(
     }
     found = []
     for name in names:
-        codes = inputs[name] if name in graph.inputs else computed[name]
+        codes = values[name]
         grid = graph.tensors[name].quantization
         if grid is None or codes.dtype != np.int8:
             continue
@@ -108,8 +107,7 @@ def _figures(
         steps = values / grid.scale[0]
         below = (steps < low) & (grid.zero_point != LOWEST_CODE)  # what a ReLU cuts is not lost
         clipped = float(((steps > high) | below).mean())
-        cut = np.maximum(values, 0) if grid.zero_point == LOWEST_CODE else values
-        real = _real(codes, grid)
+        cut, real = _kept(values, grid), real_values(codes, grid)
         ratio = snr_db(cut, real)
         wanted, got = (x.reshape(-1, codes.shape[-1]).T for x in (cut, real))
         moving = wanted.max(1) > wanted.min(1)
@@ -121,7 +119,8 @@ def _figures(
     )
 
 
-def _real(codes: np.ndarray, grid: Quantization) -> np.ndarray:
+def real_values(codes: np.ndarray, grid: Quantization) -> np.ndarray:
+    """Returns codes in their own units."""
     return (codes.astype(np.float32) - grid.zero_point) * grid.scale[0]
 
 
@@ -151,8 +150,12 @@ def _own_snr_db(graph: Graph, name: str, known: dict[str, np.ndarray]) -> float 
     if grid is None or found.size != expected.size:
         return None
     values = expected.reshape(found.shape)
-    cut = np.maximum(values, 0) if grid.zero_point == LOWEST_CODE else values
-    return snr_db(cut, _real(found, grid))
+    return snr_db(_kept(values, grid), real_values(found, grid))
+
+
+def _kept(values: np.ndarray, grid: Quantization) -> np.ndarray:
+    """Float values less what a ReLU that the grid stands for takes away."""
+    return np.maximum(values, 0) if grid.zero_point == LOWEST_CODE else values
 
 
 def _codes(graph: Graph, name: str, values: np.ndarray) -> np.ndarray:

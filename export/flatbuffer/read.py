@@ -22,7 +22,7 @@ FORM_ENTRY = "tfqreg.form"
 _KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
 _DTYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if name.isupper()}
 # Input 1 of these operators are weights.
-_PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def read_form(tflite: bytes) -> Form:
     with reading(tflite):
         if entry is not None:
             return Form(**entry)
-        weights = [op.inputs[1] for op in read_operators(tflite) if op.kind in _PRODUCTS]
+        weights = [op.inputs[1] for op in read_operators(tflite) if op.kind in PRODUCTS]
         grids = [tensor.quantization for tensor in weights if tensor.quantization is not None]
         scales = [np.asarray(grid.scale, np.float32) for grid in grids if grid.scale is not None]
         rounded = not any((part.view(np.uint32) & 0xFFFF).any() for part in scales)

@@ -22,7 +22,7 @@ _ATTEMPTS = 96
 # Relative steps: a rounding of float32; that of a mean's sums, as large as its zero points make
 # them; that of the 16-bit factors of HARD_SWISH.
 _STEPS = {"MUL": 2.0**-23, "MEAN": 2.0**-16, "HARD_SWISH": 2.0**-15}
-# A mean's results are listed by its sum: 64 MiB of them, for an image of 2,000 x 2,000 pixels.
+# A mean's results are listed by its sum: 64 MiB of them, for an image of 180 x 180 pixels.
 _MOST_SUMS = 1 << 23
 _CODES = np.arange(INT8_MIN, INT8_MAX + 1).astype(np.int8)
 
@@ -79,7 +79,7 @@ def _means(call: Call) -> np.ndarray:
     count = math.prod(call.inputs[0].shape[int(axis)] for axis in axes.ravel())
     if count * 255 > _MOST_SUMS:
         return np.zeros(0)
-    return pooling.mean_of_sum(call, np.arange(INT8_MIN * count, INT8_MAX * count + 1), count)
+    return pooling.means_of_all_sums(call, count)
 
 
 def _hard_swish(call: Call) -> np.ndarray:

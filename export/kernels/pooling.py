@@ -3,6 +3,8 @@
 import numpy as np
 
 from .arithmetic import (
+    INT8_MAX,
+    INT8_MIN,
     fused_multiply_add,
     multiply_by_quantized_multiplier,
     quantize_multiplier,
@@ -38,6 +40,11 @@ def mean_of_sum(call: Call, total: np.ndarray, count: int) -> np.ndarray:
     """The mean of `count` codes by their sum."""
     mean = _mean_ref if call.reference else _mean_f32
     return call.clamp(mean(call, total, count))
+
+
+def means_of_all_sums(call: Call, count: int) -> np.ndarray:
+    """The mean of `count` codes for each sum that they can have, the lowest first."""
+    return mean_of_sum(call, np.arange(INT8_MIN * count, INT8_MAX * count + 1), count)
 
 
 def _mean_f32(call: Call, total: np.ndarray, count: int) -> np.ndarray:

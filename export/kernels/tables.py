@@ -22,7 +22,7 @@ from .arithmetic import (
 from .call import Call
 from .fixed_point import ONE, exp_on_negative, one_minus_over_one_plus, one_over_one_plus
 
-NEON_LANES = 8  # of 16 bits each
+_NEON_LANES = 8  # of 16 bits each
 _CODES = np.arange(INT8_MIN, INT8_MAX + 1)
 _INTEGER_BITS = 4  # of the argument of TFLite's int8 LOGISTIC and TANH
 _INT16_MIN, _INT16_MAX = -(2**15), 2**15 - 1
@@ -105,10 +105,15 @@ def hard_swish(call: Call, x: np.ndarray) -> np.ndarray:
     """x * min(max(x + 3, 0), 6) / 6 in 16-bit fixed point."""
     result = hard_swish_table(call, call.mode == "arm64")[_positions(x)]
     # NEON takes eight elements at a time, portable code the last few of a sample.
-    if call.mode == "arm64" and (rest := math.prod(x.shape[1:]) % NEON_LANES):
+    if call.mode == "arm64" and (rest := neon_rest(x.shape)):
         rows, last = result.reshape(len(x), -1), _positions(x).reshape(len(x), -1)[:, -rest:]
         rows[:, -rest:] = hard_swish_table(call, neon=False)[last]
     return result
+
+
+def neon_rest(shape: tuple[int, ...]) -> int:
+    """The elements of a sample, of a tensor (batch, ...), that NEON's vectors leave over."""
+    return math.prod(shape[1:]) % _NEON_LANES
 
 
 def hard_swish_table(call: Call, neon: bool) -> np.ndarray:

@@ -21,6 +21,7 @@ from tfqreg.layers import ActivationQuantizer, Quantized
 from tfqreg.layers.quantized import kernel_names
 from tfqreg.layers.queries import activation_layers, quantized_layers
 
+from ..flatbuffer.read import PRODUCTS
 from ..ir import Graph
 from . import LOWERINGS
 from .affine import with_gain_ahead
@@ -28,7 +29,6 @@ from .builder import Builder, Open, grid_of, used
 from .shapes import static_shape
 
 ALL_ZEROS = "the kernel is all zeros, the layer adds nothing to its bias"
-PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 def lower(model: keras.Model, float_io: bool = False, scale_dtype: str = "float32") -> Graph:

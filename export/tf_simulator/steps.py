@@ -7,7 +7,6 @@ answer to every code, what moves elements is where they send the elements' posit
 no fast form here calls them.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from ..kernels.arithmetic import INT8_MAX, INT8_MIN
 from ..kernels.call import Call
-from ..kernels.tables import NEON_LANES, hard_swish_table
+from ..kernels.tables import hard_swish_table, neon_rest
 from ..simulator import OPERATORS
 from . import sums
 from .values import codes, constant, dequantize, held, quantize, tf, zero_point
@@ -89,7 +88,7 @@ def _table_of_two(call: Call, sources: list[Any]) -> Step:
 
 def _hard_swish(call: Call) -> Step | None:
     neon = call.mode == "arm64"
-    if neon and math.prod(call.output.shape[1:]) % NEON_LANES:
+    if neon and neon_rest(call.output.shape):
         return None  # the last few elements are computed otherwise
     table = constant(held(hard_swish_table(call, neon), call.output))
     start = np.int32(zero_point(call.inputs[0]) - INT8_MIN)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kernels.arithmetic import INT8_MAX, INT8_MIN
 from ..kernels.call import Call
-from ..kernels.pooling import mean_of_sum
+from ..kernels.pooling import means_of_all_sums
 from ..kernels.windows import windows
 from .values import activated, constant, held, tf, zero_point
 
@@ -161,8 +161,7 @@ def mean(call: Call) -> Step | None:
 
 
 def _mean_table(call: Call, over: list[int], count: int) -> Step:
-    sums = np.arange(INT8_MIN * count, INT8_MAX * count + 1)
-    table = constant(held(mean_of_sum(call, sums, count), call.output))
+    table = constant(held(means_of_all_sums(call, count), call.output))
     start = float((zero_point(call.inputs[0]) - INT8_MIN) * count)
     keep = call.attribute("keep_dims")
     return lambda x: tf.gather(table, tf.cast(tf.reduce_sum(x, over, keep) + start, tf.int32))

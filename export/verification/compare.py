@@ -1,6 +1,5 @@
 """Counts the elements in which a runtime and the simulator differ, over every tensor of a model."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +9,7 @@ from tfqreg.errors import ModelError
 
 from ..flatbuffer.write import debug_copy
 from ..ir import Graph
-from ..kernels.tables import NEON_LANES
+from ..kernels.tables import neon_rest
 from ..simulator import Arrays, chunks, named_inputs, simulate
 from . import runtimes as runners
 from .runtimes import DEFAULT_RUNTIMES
@@ -153,7 +152,7 @@ def batch(graph: Graph, mode: str) -> int:
     One where arm64 computes the end of a tensor in another way than the rest.
     """
     uneven = any(
-        op.kind == "HARD_SWISH" and math.prod(graph.tensors[op.outputs[0]].shape) % NEON_LANES
+        op.kind == "HARD_SWISH" and neon_rest(graph.tensors[op.outputs[0]].shape)
         for op in graph.ops
     )
     return 1 if mode == "arm64" and uneven else runners.BATCH
