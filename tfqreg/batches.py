@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfqreg.errors import ModelError
+from tfqreg.errors import ModelError, listed
 from tfqreg.graph.ends import input_names, inputs_of_graph
 
 _SHOWN = 5  # indices of samples in an error
@@ -72,8 +72,7 @@ def broken_samples(x: Any, first: int = 0) -> str:
     broken = np.flatnonzero(~sound) + first
     if not len(broken):
         return ""
-    more = ", ..." if len(broken) > _SHOWN else ""
-    return f"{len(broken)} of {len(x)} samples: index {', '.join(map(str, broken[:_SHOWN]))}{more}"
+    return f"{len(broken)} of {len(x)} samples: index {listed(broken, _SHOWN)}"
 
 
 def count_batches(data: Any, batch_size: int) -> int | None:

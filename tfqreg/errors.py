@@ -1,5 +1,7 @@
 """Errors about one part of a model, with their parts kept apart for whoever lists them."""
 
+from collections.abc import Iterable
+
 
 class ModelError(ValueError):
     """Says what is wrong with one layer, tensor, rule or argument of a model.
@@ -26,6 +28,17 @@ class ModelError(ValueError):
         received = [f"Received: {self.received}"] if self.received else []
         parts = [f"{place}{self.rule}", *([self.fix] if self.fix else []), *received]
         return ". ".join(parts) + ("" if received else ".")
+
+
+def listed(numbers: Iterable[int], most: int) -> str:
+    """Returns numbers as words, the first few of many.
+
+    Example:
+        >>> listed([3, 5], most=2), listed([3, 5, 8], most=2)
+        ('3, 5', '3, 5, ...')
+    """
+    texts = list(map(str, numbers))
+    return ", ".join(texts[:most]) + ", ..." * (len(texts) > most)
 
 
 def diverged(path: str, received: str) -> ModelError:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfqreg.errors import ModelError, ModelTypeError
+from tfqreg.errors import ModelError, ModelTypeError, listed
 from tfqreg.graph.flat import flatten
 from tfqreg.layers import ActivationQuantizer
 
@@ -86,11 +86,10 @@ def _mistake(
     moving = high > low
     few = np.flatnonzero(moving & ((high - low) / scale < FEW_STEPS))
     if is_input and few.size:
-        columns = ", ".join(map(str, few[:_SHOWN])) + ", ..." * (few.size > _SHOWN)
         return (
-            f"{few.size} of {low.size} columns ({columns}) are lost: one grid holds all, and its "
-            f"step is {scale:.3g}. Normalize them before the model, or give each range its own "
-            "input"
+            f"{few.size} of {low.size} columns ({listed(few, _SHOWN)}) are lost: one grid holds "
+            f"all, and its step is {scale:.3g}. Normalize them before the model, or give each "
+            "range its own input"
         )
     if is_shared and moving.any() and (high.max() - low.min()) / scale < FEW_STEPS:
         return (

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfqreg.errors import listed
+from tfqreg.seen_ranges import FEW_STEPS
+
 from .measure import TensorFigures
 
-# Fewer steps than these are no values any more: 0, 1, 2 and 3 quarters of a channel's range.
-FEW_STEPS = 4
 MANY_CLIPPED = 0.01  # of the values; calibration cuts a thousandth at most where that helps
 NARROW = 64  # steps: a quarter of the grid, so that two of its eight bits are unused
 # A layer of 8 bits keeps 30 to 50 dB of its input; below, it is worth a look.
@@ -75,9 +76,9 @@ def cause_of(
 
 
 def _few_steps(tensor: TensorFigures, few: np.ndarray) -> Cause:
-    listed = ", ".join(map(str, few[:_SHOWN_CHANNELS])) + ", ..." * (few.size > _SHOWN_CHANNELS)
+    channels = listed(few, _SHOWN_CHANNELS)
     words = (
-        f"{few.size} of {tensor.spans.size} channels ({listed}) go over fewer than {FEW_STEPS} "
+        f"{few.size} of {tensor.spans.size} channels ({channels}) go over fewer than {FEW_STEPS} "
         f"steps of {tensor.scale:.3g}; channel {int(tensor.spans.argmax())} sets the range"
     )
     if tensor.kind == "INPUT":
